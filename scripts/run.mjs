@@ -30,7 +30,9 @@ function installed(stamp, lock) {
 
 function lockStamp() {
   const files = ["pnpm-lock.yaml", "package.json", "pnpm-workspace.yaml"];
-  return files.map((f) => `${f} ${statSync(join(root, f)).mtimeMs} ${statSync(join(root, f)).size}`).join("\n");
+  return files
+    .map((f) => `${f} ${statSync(join(root, f)).mtimeMs} ${statSync(join(root, f)).size}`)
+    .join("\n");
 }
 
 function install() {
@@ -49,7 +51,8 @@ function install() {
     encoding: "utf8",
     env: { ...process.env, CI: "true" },
   });
-  if (done.error) die(`${command} could not be started: ${done.error.message}. Install npm, then run this again.`);
+  if (done.error)
+    die(`${command} could not be started: ${done.error.message}. Install npm, then run this again.`);
   if (done.status !== 0) {
     process.stderr.write(`${done.stdout}${done.stderr}`);
     die(`${command} ${argv.join(" ")} failed with code ${done.status}`);
@@ -71,7 +74,8 @@ function node24() {
 
 const [name, ...rest] = process.argv.slice(2);
 const script = scripts[name];
-if (script === undefined) die(`usage: node scripts/run.mjs ${Object.keys(scripts).join("|")} [arguments]`, 64);
+if (script === undefined)
+  die(`usage: node scripts/run.mjs ${Object.keys(scripts).join("|")} [arguments]`, 64);
 install();
 const node = node24();
 const child = spawn(node, ["--disable-warning=ExperimentalWarning", join(root, script[0]), ...rest], {

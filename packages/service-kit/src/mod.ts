@@ -1,1 +1,22 @@
-export {};
+export { Backoff } from "./backoff.ts";
+export { type Clock, slept, systemClock } from "./clock.ts";
+export {
+  assignment,
+  bool,
+  type ConfigOf,
+  type ConfigSpec,
+  duration,
+  integer,
+  oneOf,
+  readConfig,
+  type Setting,
+  text,
+} from "./config.ts";
+export { createGuard, type Guard, type GuardOptions } from "./guard.ts";
+export { Health } from "./health.ts";
+export { createKit, type Kit, type KitOptions } from "./kit.ts";
+export { createLogger, type Logger, silentLogger } from "./logger.ts";
+export { Metrics } from "./metrics.ts";
+export { NewestByKey } from "./newest-by-key.ts";
+export { type ProbeServer, serveProbes } from "./probe-server.ts";
+export { commonConfig, runService, type ServiceContext } from "./run-service.ts";

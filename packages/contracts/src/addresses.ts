@@ -1,0 +1,81 @@
+import ipaddr from "ipaddr.js";
+
+export type AddressVerdict = { readonly allowed: true } | { readonly allowed: false; readonly why: string };
+
+type Address = ipaddr.IPv4 | ipaddr.IPv6;
+export type Cidr = readonly [Address, number];
+
+/** @returns null when the text is no CIDR */
+export function parseCidr(text: string): Cidr | null {
+  try {
+    const [address, bits] = ipaddr.parseCIDR(text);
+    return [address, bits];
+  } catch {
+    return null;
+  }
+}
+
+function parse(text: string): Address | null {
+  // ipaddr.js reads "10.1" and octal parts as inet_aton does; a peer address is one form only.
+  if (ipaddr.IPv4.isValidFourPartDecimal(text)) return ipaddr.IPv4.parse(text);
+  if (!text.includes(":") || !ipaddr.IPv6.isValid(text)) return null;
+  const six = ipaddr.IPv6.parse(text);
+  return six.isIPv4MappedAddress() ? six.toIPv4Address() : six;
+}
+
+function inside(address: Address, [base, bits]: Cidr): boolean {
+  if (address.kind() !== base.kind()) return false;
+  return address.kind() === "ipv4"
+    ? (address as ipaddr.IPv4).match(base as ipaddr.IPv4, bits)
+    : (address as ipaddr.IPv6).match(base as ipaddr.IPv6, bits);
+}
+
+const METADATA: readonly string[] = ["169.254.169.254", "100.100.100.200", "fd00:ec2::254", "168.63.129.16"];
+/** Loopback peers are a trial's: a person must have written the range down, and none wider than a /16. */
+const LOOPBACK_MIN_BITS = 16;
+
+export interface PeerRules {
+  /** CIDRs of the cluster: podCIDRs and addresses of its Nodes. A loopback range among them does not count. */
+  readonly fromNodes: readonly string[];
+  /** CIDRs that a person gave with `--peers`. */
+  readonly fromFlags: readonly string[];
+  /** Addresses that are refused whatever the ranges say: the hub's own. */
+  readonly refused: readonly string[];
+}
+
+/** Whether `address` may be a peer of a cluster; compiled once per set of rules, asked for each endpoint. */
+export function peerFilter(rules: PeerRules): (address: string) => AddressVerdict {
+  const isLoopback = ([base]: Cidr) => base.range() === "loopback";
+  const compiled: Cidr[] = [];
+  for (const text of rules.fromNodes) {
+    const cidr = parseCidr(text);
+    if (cidr !== null && !isLoopback(cidr)) compiled.push(cidr);
+  }
+  for (const text of rules.fromFlags) {
+    const cidr = parseCidr(text);
+    if (cidr === null) continue;
+    if (isLoopback(cidr) && cidr[1] < LOOPBACK_MIN_BITS) continue;
+    compiled.push(cidr);
+  }
+  const refused = new Set(
+    [...rules.refused, ...METADATA].map((text) => parse(text)?.toNormalizedString() ?? text),
+  );
+  const no = (why: string): AddressVerdict => ({ allowed: false, why });
+  return (text) => {
+    const address = parse(text);
+    if (address === null) return no(`${text} is not an IP address`);
+    if (refused.has(address.toNormalizedString()))
+      return no(`${text} is never a peer (metadata service or the hub itself)`);
+    const range = address.range();
+    if (range === "linkLocal") return no(`${text} is link-local`);
+    if (range === "multicast" || range === "broadcast") return no(`${text} is ${range}`);
+    if (range === "unspecified") return no(`${text} is the unspecified address`);
+    if (compiled.length === 0) {
+      return no(`the cluster has no allowed peer CIDRs; give them with --peers NAME=CIDR`);
+    }
+    if (!compiled.some((cidr) => inside(address, cidr))) {
+      return no(`${text} is outside the cluster's allowed peer CIDRs`);
+    }
+    return { allowed: true };
+  };
+}

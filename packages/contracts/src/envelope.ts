@@ -1,0 +1,78 @@
+import Type from "typebox";
+import { Compile, type Validator } from "typebox/compile";
+import { BadRecordError } from "./errors.ts";
+import { Epoch, Trace } from "./records.ts";
+
+/** What every record on the bus is wrapped in. `epoch` stands on fenced tables only; `data` is absent when deleted. */
+export interface Envelope<T> {
+  readonly v: 1;
+  readonly epoch?: Epoch;
+  readonly deleted?: true;
+  readonly trace?: Trace;
+  readonly data?: T;
+}
+
+const Outer = Compile(
+  Type.Object({
+    v: Type.Literal(1),
+    epoch: Type.Optional(Epoch),
+    deleted: Type.Optional(Type.Literal(true)),
+    trace: Type.Optional(Trace),
+    data: Type.Optional(Type.Unknown()),
+  }),
+);
+
+const validators = new WeakMap<object, Validator>();
+
+function validatorOf(schema: Type.TSchema): Validator {
+  let validator = validators.get(schema);
+  if (validator === undefined) {
+    validator = Compile(schema) as Validator;
+    validators.set(schema, validator);
+  }
+  return validator;
+}
+
+function explain(validator: Validator, value: unknown): string {
+  const first = validator.Errors(value)[0];
+  return first === undefined ? "it does not match" : `field ${first.instancePath || "/"} ${first.message}`;
+}
+
+/**
+ * The one place where outside data becomes ours: parses and checks, and names subject and field when it does not fit.
+ * @throws BadRecordError
+ */
+export function decode<S extends Type.TSchema>(schema: S, value: unknown, subject: string): Type.Static<S> {
+  const validator = validatorOf(schema);
+  if (validator.Check(value)) return value as Type.Static<S>;
+  throw new BadRecordError(`${subject}: ${explain(validator, value)}`);
+}
+
+/** @throws BadRecordError when the bytes are no JSON */
+export function parseJson(bytes: Uint8Array, subject: string): unknown {
+  try {
+    return JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("utf8"));
+  } catch (error) {
+    throw new BadRecordError(`${subject}: not JSON`, { cause: error });
+  }
+}
+
+/**
+ * The envelope of a record, its data checked against `schema` unless it is a tombstone.
+ * @throws BadRecordError
+ */
+export function decodeEnvelope<S extends Type.TSchema>(
+  schema: S,
+  bytes: Uint8Array,
+  subject: string,
+): Envelope<Type.Static<S>> {
+  const outer = parseJson(bytes, subject);
+  if (!Outer.Check(outer)) throw new BadRecordError(`${subject}: ${explain(Outer as Validator, outer)}`);
+  if (outer.deleted === true) return outer as Envelope<Type.Static<S>>;
+  decode(schema, outer.data, subject);
+  return outer as Envelope<Type.Static<S>>;
+}
+
+export function encodeEnvelope<T>(envelope: Envelope<T>): Uint8Array {
+  return Buffer.from(JSON.stringify(envelope));
+}

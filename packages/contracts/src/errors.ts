@@ -1,0 +1,95 @@
+import { defineError } from "./sluice-error.ts";
+
+// One declaration a failure. docs/reference/errors.md is held equal to this file by errors.test.ts
+// (`UPDATE_DOCS=1 node --test packages/contracts/src/errors.test.ts` writes it anew).
+
+// --- configuration and command line -------------------------------------------------------------------------------
+export class ConfigError extends defineError("SLUICE_CONFIG", {
+  exit: 64,
+  when: "A flag or a variable is missing, unknown or ill-typed.",
+  solve: "Write what the message says; `--help` lists every flag with its variable.",
+}) {}
+
+// --- sluice up ------------------------------------------------------------------------------------------------------
+export class PortTakenError extends defineError("SLUICE_UP_PORT_TAKEN", {
+  exit: 69,
+  when: "An address that Sluice must listen on is in use.",
+  solve: "End the process that holds it, or choose another with `--http-port` or `--gateway-port`.",
+}) {}
+export class AlreadyRunningError extends defineError("SLUICE_UP_ALREADY_RUNNING", {
+  exit: 69,
+  when: "Another Sluice holds the lock of this state folder.",
+  solve: "End it (its pid is in the message), or give this one a `--state-dir` of its own.",
+}) {}
+export class ToolMissingError extends defineError("SLUICE_TOOL_MISSING", {
+  exit: 69,
+  when: "nginx with its Lua module, nats-server or kubectl is neither installed nor to be fetched.",
+  solve: "Run the install command that the message names.",
+}) {}
+export class StartTimeoutError extends defineError("SLUICE_UP_START_TIMEOUT", {
+  exit: 1,
+  when: "A part did not become ready in time.",
+  solve: "Read the log that the message names; the part and what it waits for are in it.",
+}) {}
+export class ChildExitedError extends defineError("SLUICE_UP_CHILD_EXITED", {
+  exit: 1,
+  when: "nginx, nats-server or the sandbox ended while it was still needed.",
+  solve: "Read the log that the message names.",
+}) {}
+
+// --- bus -------------------------------------------------------------------------------------------------------------
+export class BusUnreachableError extends defineError("SLUICE_BUS_UNREACHABLE", {
+  exit: 69,
+  when: "No NATS server answers at the given address.",
+  solve: "Start nats-server with JetStream, or correct `SLUICE_NATS_URL`.",
+}) {}
+export class BusAssetError extends defineError("SLUICE_BUS_ASSET_DIFFERS", {
+  exit: 65,
+  when: "A bucket on the bus is configured otherwise than Sluice needs it.",
+  solve: "Undo the change that the message shows, or delete the bucket: it comes back from the APIs.",
+}) {}
+export class BadRecordError extends defineError("SLUICE_BUS_BAD_RECORD", {
+  exit: 65,
+  when: "A record on the bus does not match its schema; it is counted and left out.",
+  solve:
+    "Find the writer by the subject in the message; a writer of another version must be upgraded or stopped.",
+}) {}
+export class RecordTooLargeError extends defineError("SLUICE_BUS_RECORD_TOO_LARGE", {
+  exit: 65,
+  when: "One record is larger than the bus's max_payload; it is refused by name, never truncated.",
+  solve: "Raise max_payload on nats-server, or split the object that the message names.",
+}) {}
+export class StepDownError extends defineError("SLUICE_BUS_STEP_DOWN", {
+  exit: 1,
+  when: "A newer claim owns the part that this process wrote.",
+  solve: "Nothing: the newer holder writes on, and this process waits its turn.",
+}) {}
+
+// --- Kubernetes APIs ------------------------------------------------------------------------------------------------
+export class KubeconfigError extends defineError("SLUICE_KUBECONFIG", {
+  exit: 65,
+  when: "A kubeconfig cannot be read or names no cluster.",
+  solve: "Correct the file that the message names.",
+}) {}
+export class KubeUnreachableError extends defineError("SLUICE_KUBE_UNREACHABLE", {
+  exit: 69,
+  when: "A Kubernetes API does not answer.",
+  solve: "Check the address in the kubeconfig and that the API server runs.",
+}) {}
+export class KubeStatusError extends defineError("SLUICE_KUBE_STATUS", {
+  exit: 1,
+  when: "A Kubernetes API refused a request.",
+  solve: "The message carries the API's own reason.",
+}) {
+  /** HTTP status, e.g. 409. */
+  declare readonly status: number;
+  /** metav1.Status.reason, e.g. `AlreadyExists`; empty when the server sent none. */
+  declare readonly reason: string;
+}
+
+// --- gateway ---------------------------------------------------------------------------------------------------------
+export class GatewayUnreachableError extends defineError("SLUICE_GATEWAY_UNREACHABLE", {
+  exit: 69,
+  when: "The topology-gateway does not answer.",
+  solve: "Start Sluice, or name its gateway with `--gateway` or `SLUICE_GATEWAY`.",
+}) {}

@@ -1,0 +1,272 @@
+import Type from "typebox";
+
+// Everything that crosses a process. A record is the whole state of one small thing, never a delta.
+
+const Name = Type.String({ minLength: 1, maxLength: 253 });
+const PortNumber = Type.Integer({ minimum: 1, maximum: 65535 });
+const Protocol = Type.Union([Type.Literal("TCP"), Type.Literal("UDP"), Type.Literal("SCTP")]);
+/** Milliseconds since 1970, with fractions. */
+const Instant = Type.Number({ minimum: 0 });
+const Cidrs = Type.Array(Type.String({ maxLength: 64 }), { maxItems: 10_000 });
+
+/** Who may write a part since when: the n-th claim, and the uuid that its holder made for it. */
+export const Epoch = Type.Object({ n: Type.Integer({ minimum: 1 }), id: Type.String({ minLength: 1 }) });
+export type Epoch = Type.Static<typeof Epoch>;
+
+/**
+ * The way of one change: a W3C trace id from the watch event on, and when each stage published it (ms since 1970).
+ * Stage names: `watch`, `slices`, `topology`, `fleet`, `applied`.
+ */
+export const Trace = Type.Object({
+  id: Type.String({ pattern: "^[0-9a-f]{32}$" }),
+  at: Type.Record(Type.String(), Instant),
+});
+export type Trace = Type.Static<typeof Trace>;
+
+/** `<…>.claim.<part>.<n>`: create-only, never overwritten nor removed. */
+export const Claim = Type.Object({
+  v: Type.Literal(1),
+  id: Type.String({ minLength: 1 }),
+  boot: Type.String({ minLength: 1 }),
+  /** Number of the layout that its holder read before claiming; 0 when there was none. */
+  layout: Type.Integer({ minimum: 0 }),
+  /** `<role>.<process>` of the holder, for people. */
+  holder: Type.String(),
+  at: Instant,
+});
+export type Claim = Type.Static<typeof Claim>;
+
+/** `<…>.synced.<part>`: from here on, absence means absence under the claim with this id. */
+export const Synced = Type.Object({ v: Type.Literal(1), id: Type.String({ minLength: 1 }), at: Instant });
+export type Synced = Type.Static<typeof Synced>;
+
+/** `<cluster>._meta.layout.<n>`: into how many shards a cluster is cut. */
+export const Layout = Type.Object({
+  v: Type.Literal(1),
+  shards: Type.Integer({ minimum: 1, maximum: 1024 }),
+  at: Instant,
+});
+export type Layout = Type.Static<typeof Layout>;
+
+export const Boot = Type.Object({ v: Type.Literal(1), id: Type.String({ minLength: 1 }), at: Instant });
+export type Boot = Type.Static<typeof Boot>;
+
+/** One live process of a role; renewed each second, gone after its TTL. */
+export const MemberRecord = Type.Object({
+  role: Name,
+  process: Type.String({ minLength: 1 }),
+  pid: Type.Integer(),
+  startedAt: Instant,
+  at: Instant,
+});
+export type MemberRecord = Type.Static<typeof MemberRecord>;
+
+export const SlicePort = Type.Object({
+  /** `""` where Kubernetes says nil. */
+  name: Type.String(),
+  /** null: "all ports" of the EndpointSlice API; such a port has no peers here. */
+  port: Type.Union([PortNumber, Type.Null()]),
+  protocol: Protocol,
+  appProtocol: Type.Optional(Type.String()),
+});
+export type SlicePort = Type.Static<typeof SlicePort>;
+
+export const SliceEndpoint = Type.Object({
+  addresses: Type.Array(Type.String(), { minItems: 1, maxItems: 100 }),
+  /** False only when Kubernetes says `ready: false`: nil means ready (EndpointSlice v1). */
+  ready: Type.Boolean(),
+  serving: Type.Boolean(),
+  terminating: Type.Boolean(),
+  zone: Type.Optional(Type.String()),
+});
+export type SliceEndpoint = Type.Static<typeof SliceEndpoint>;
+
+/** `slices`: one EndpointSlice of an exported service. */
+export const SliceRecord = Type.Object({
+  cluster: Name,
+  namespace: Name,
+  service: Name,
+  slice: Name,
+  addressType: Type.Union([Type.Literal("IPv4"), Type.Literal("IPv6"), Type.Literal("FQDN")]),
+  ports: Type.Array(SlicePort, { maxItems: 20_000 }),
+  endpoints: Type.Array(SliceEndpoint, { maxItems: 1000 }),
+});
+export type SliceRecord = Type.Static<typeof SliceRecord>;
+
+export const ServicePort = Type.Object({
+  name: Type.String(),
+  port: PortNumber,
+  protocol: Protocol,
+  appProtocol: Type.Optional(Type.String()),
+});
+export type ServicePort = Type.Static<typeof ServicePort>;
+
+/** `slices`, key `…._export`: the export and what its Service says; there while both exist. */
+export const ExportRecord = Type.Object({
+  cluster: Name,
+  namespace: Name,
+  service: Name,
+  /** creationTimestamp of the ServiceExport, ms: the oldest export wins a conflict (KEP-1645). */
+  createdAt: Instant,
+  type: Type.Union([Type.Literal("ClusterSetIP"), Type.Literal("Headless")]),
+  ipFamilies: Type.Array(Type.String()),
+  ports: Type.Array(ServicePort, { maxItems: 1000 }),
+});
+export type ExportRecord = Type.Static<typeof ExportRecord>;
+
+/** `clusters`: a member as its watcher sees it. */
+export const ClusterRecord = Type.Object({
+  cluster: Name,
+  /** When the watcher last wrote this. */
+  heartbeatAt: Instant,
+  api: Type.Object({
+    reachable: Type.Boolean(),
+    /** Since when it is (un)reachable. */
+    since: Instant,
+    error: Type.Optional(Type.String()),
+  }),
+  kubernetesVersion: Type.Optional(Type.String()),
+  labels: Type.Record(Type.String(), Type.String()),
+  /** podCIDRs and addresses of the member's Nodes: what its peers may be, besides `--peers`. */
+  nodeCidrs: Cidrs,
+  /** What the watcher waits for, e.g. a CRD that is not served yet. */
+  waiting: Type.Array(Type.String()),
+  exports: Type.Integer({ minimum: 0 }),
+  watcher: Type.String(),
+});
+export type ClusterRecord = Type.Static<typeof ClusterRecord>;
+
+export const Condition = Type.Object({
+  type: Type.String(),
+  status: Type.Union([Type.Literal("True"), Type.Literal("False"), Type.Literal("Unknown")]),
+  reason: Type.String(),
+  message: Type.String(),
+});
+export type Condition = Type.Static<typeof Condition>;
+
+/** `verdicts`: what the aggregator has to say of one export; the watcher writes it back as conditions. */
+export const VerdictRecord = Type.Object({
+  cluster: Name,
+  namespace: Name,
+  service: Name,
+  conditions: Type.Array(Condition, { maxItems: 16 }),
+});
+export type VerdictRecord = Type.Static<typeof VerdictRecord>;
+
+/** `topology`, key `<ns>.<svc>._service`: what all exports of a service agree on. */
+export const TopologyService = Type.Object({
+  namespace: Name,
+  service: Name,
+  type: Type.Union([Type.Literal("ClusterSetIP"), Type.Literal("Headless")]),
+  ports: Type.Array(ServicePort),
+  /** Clusters that export it, in the order in which their exports win a conflict. */
+  clusters: Type.Array(Name),
+  conflicts: Type.Array(Type.Object({ cluster: Name, field: Type.String(), message: Type.String() })),
+});
+export type TopologyService = Type.Static<typeof TopologyService>;
+
+export const Peer = Type.Object({
+  address: Type.String({ minLength: 2, maxLength: 45 }),
+  port: PortNumber,
+  /** serving && terminating: open sessions go on, no new ones. */
+  draining: Type.Optional(Type.Literal(true)),
+});
+export type Peer = Type.Static<typeof Peer>;
+
+/** `topology`, key `<ns>.<svc>.<cluster>`: that cluster's peers by port name; sorted by address, then port. */
+export const TopologyPeers = Type.Object({
+  namespace: Name,
+  service: Name,
+  cluster: Name,
+  ports: Type.Record(Type.String(), Type.Array(Peer)),
+});
+export type TopologyPeers = Type.Static<typeof TopologyPeers>;
+
+/** `fleet`, key `<fleet>.profiles.<hash>`: what needs a location of its own in nginx.conf. */
+export const ProfileRow = Type.Object({
+  hash: Type.String({ pattern: "^[0-9a-z]{1,64}$" }),
+  settings: Type.Record(Type.String(), Type.Union([Type.String(), Type.Number(), Type.Boolean()])),
+});
+export type ProfileRow = Type.Static<typeof ProfileRow>;
+
+export const RoutePath = Type.Object({
+  /** Exact: the whole path. Prefix: by path element, trailing slash ignored (Ingress v1). */
+  type: Type.Union([Type.Literal("Exact"), Type.Literal("Prefix")]),
+  path: Type.String({ pattern: "^/" }),
+  /** Where to; null: answer 503, `problem` says why. */
+  upstream: Type.Union([Type.String(), Type.Null()]),
+  profile: Type.String(),
+  problem: Type.Optional(Type.String()),
+  /** The object that asked for it. */
+  source: Type.Object({ kind: Type.String(), namespace: Name, name: Name }),
+});
+export type RoutePath = Type.Static<typeof RoutePath>;
+
+/** `fleet`, key `<fleet>.routes.<host>`: all paths of one host. */
+export const RouteRow = Type.Object({
+  /** Lower case; `*.x` for a wildcard; `""` for the default. */
+  host: Type.String(),
+  paths: Type.Array(RoutePath, { maxItems: 10_000 }),
+});
+export type RouteRow = Type.Static<typeof RouteRow>;
+
+/** `fleet`, key `<fleet>.upstreams.<id>`: an import's port, as nginx balances over it. */
+export const UpstreamRow = Type.Object({
+  id: Type.String({ pattern: "^[0-9a-z-]{1,128}$" }),
+  namespace: Name,
+  service: Name,
+  /** Port name in the slices. */
+  port: Type.String(),
+  balance: Type.Literal("round_robin"),
+});
+export type UpstreamRow = Type.Static<typeof UpstreamRow>;
+
+/** `fleet`, key `<fleet>.peers.<id>.<cluster>`. */
+export const PeersRow = Type.Object({
+  upstream: Type.String({ pattern: "^[0-9a-z-]{1,128}$" }),
+  cluster: Name,
+  peers: Type.Array(Peer, { maxItems: 100_000 }),
+});
+export type PeersRow = Type.Static<typeof PeersRow>;
+
+/** `fleet`, key `<fleet>.clusters.<cluster>`: looked up per cluster, never baked into peers. */
+export const FleetCluster = Type.Object({
+  cluster: Name,
+  state: Type.Union([
+    Type.Literal("ok"),
+    Type.Literal("stale"),
+    Type.Literal("down"),
+    Type.Literal("drained"),
+  ]),
+  /** CIDRs that its peers must be in; the agent holds them to it once more. */
+  allowed: Cidrs,
+});
+export type FleetCluster = Type.Static<typeof FleetCluster>;
+
+/** `proxies`: what one proxy has applied. */
+export const ProxyRecord = Type.Object({
+  fleet: Name,
+  proxy: Name,
+  at: Instant,
+  /** Highest revision of `fleet` that nginx has taken; 0 when it runs on its last-good copy. */
+  revision: Type.Integer({ minimum: 0 }),
+  source: Type.Union([Type.Literal("bus"), Type.Literal("last-good"), Type.Literal("none")]),
+  nginx: Type.Object({
+    up: Type.Boolean(),
+    version: Type.Optional(Type.String()),
+    reloads: Type.Integer({ minimum: 0 }),
+    error: Type.Optional(Type.String()),
+  }),
+  rows: Type.Object({
+    routes: Type.Integer(),
+    upstreams: Type.Integer(),
+    peers: Type.Integer(),
+    profiles: Type.Integer(),
+  }),
+  /** Rows that wait for another row, or were refused, with the reason; at most 100. */
+  problems: Type.Array(Type.Object({ key: Type.String(), problem: Type.String() }), { maxItems: 100 }),
+  /** Peers that this proxy holds ejected now. */
+  ejected: Type.Array(Type.Object({ cluster: Type.String(), peer: Type.String(), until: Instant })),
+  httpAddress: Type.Optional(Type.String()),
+});
+export type ProxyRecord = Type.Static<typeof ProxyRecord>;

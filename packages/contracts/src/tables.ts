@@ -1,0 +1,99 @@
+import type Type from "typebox";
+import { fleetKeys, type KeySpace, sliceKeys, topologyKeys } from "./keys.ts";
+import * as records from "./records.ts";
+
+/** A NATS KV bucket: the newest value of each key. */
+export interface TableSpec<T = unknown> {
+  /** Name in DESIGN and documents; the bucket is `sluice_<name>`. */
+  readonly name: string;
+  /** Memory: lost with the servers, on purpose. */
+  readonly storage: "file" | "memory";
+  /** Seconds until a value that nobody renews disappears; absent: never. */
+  readonly ttlSeconds?: number;
+  /** Schema of `data` at a key; null: the key is not ours. */
+  schemaOf(key: string): Type.TSchema | null;
+  /** Present on tables whose writers hold claims. */
+  readonly keys?: KeySpace;
+  /** Type of the values; never set. */
+  readonly _type?: T;
+}
+
+/** A table that is written under claims. */
+export interface FencedTableSpec<T = unknown> extends TableSpec<T> {
+  readonly keys: KeySpace;
+}
+
+export type SliceValue = records.SliceRecord | records.ExportRecord;
+export const slicesTable: FencedTableSpec<SliceValue> = {
+  name: "slices",
+  storage: "file",
+  keys: sliceKeys,
+  schemaOf: (key) => (key.endsWith("._export") ? records.ExportRecord : records.SliceRecord),
+};
+
+export type TopologyValue = records.TopologyService | records.TopologyPeers;
+export const topologyTable: FencedTableSpec<TopologyValue> = {
+  name: "topology",
+  storage: "file",
+  keys: topologyKeys,
+  schemaOf: (key) => (key.endsWith("._service") ? records.TopologyService : records.TopologyPeers),
+};
+
+export type FleetValue =
+  | records.ProfileRow
+  | records.RouteRow
+  | records.UpstreamRow
+  | records.PeersRow
+  | records.FleetCluster;
+const fleetSchemas: Readonly<Record<string, Type.TSchema>> = {
+  profiles: records.ProfileRow,
+  routes: records.RouteRow,
+  upstreams: records.UpstreamRow,
+  peers: records.PeersRow,
+  clusters: records.FleetCluster,
+};
+export const fleetTable: FencedTableSpec<FleetValue> = {
+  name: "fleet",
+  storage: "file",
+  keys: fleetKeys,
+  schemaOf: (key) => fleetSchemas[key.split(".")[1] ?? ""] ?? null,
+};
+
+export const clustersTable: TableSpec<records.ClusterRecord> = {
+  name: "clusters",
+  storage: "file",
+  schemaOf: () => records.ClusterRecord,
+};
+export const verdictsTable: TableSpec<records.VerdictRecord> = {
+  name: "verdicts",
+  storage: "file",
+  schemaOf: () => records.VerdictRecord,
+};
+export const proxiesTable: TableSpec<records.ProxyRecord> = {
+  name: "proxies",
+  storage: "file",
+  schemaOf: () => records.ProxyRecord,
+};
+export const membersTable: TableSpec<records.MemberRecord> = {
+  name: "members",
+  storage: "memory",
+  ttlSeconds: 3,
+  schemaOf: () => records.MemberRecord,
+};
+export const bootTable: TableSpec<records.Boot> = {
+  name: "boot",
+  storage: "memory",
+  schemaOf: () => records.Boot,
+};
+
+/** Every table that this version of Sluice keeps on the bus. */
+export const allTables: readonly TableSpec[] = [
+  slicesTable,
+  clustersTable,
+  verdictsTable,
+  topologyTable,
+  fleetTable,
+  proxiesTable,
+  membersTable,
+  bootTable,
+];

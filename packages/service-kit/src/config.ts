@@ -1,0 +1,116 @@
+import { parseArgs } from "node:util";
+import { ConfigError } from "@sluice/contracts";
+
+/** One setting: a variable, a flag (the flag wins), and how its text is read. */
+export interface Setting<T> {
+  readonly env: string;
+  /** Without the dashes, e.g. `nats-url`. */
+  readonly flag: string;
+  readonly help: string;
+  /** Text as it stands when nothing is said; absent: it must be said. */
+  readonly default?: string;
+  /** May be given more than once; the variable separates by blanks. */
+  readonly many?: true;
+  /** A flag without a value. */
+  readonly boolean?: true;
+  /** Reads the text; throws an Error whose message says what to write instead. */
+  read(text: string): T;
+}
+
+export type ConfigSpec = Readonly<Record<string, Setting<unknown>>>;
+export type ConfigOf<S extends ConfigSpec> = {
+  readonly [K in keyof S]: S[K] extends Setting<infer T>
+    ? S[K] extends { many: true }
+      ? readonly T[]
+      : T
+    : never;
+};
+
+export const text = (value: string): string => value;
+
+export function integer(min: number, max: number): (value: string) => number {
+  return (value) => {
+    const number = Number(value);
+    if (!/^-?[0-9]+$/.test(value) || number < min || number > max) {
+      throw new Error(`write a whole number from ${min} to ${max}`);
+    }
+    return number;
+  };
+}
+
+/** `250ms`, `2s`, `1m` → milliseconds; `off` → 0. */
+export function duration(value: string): number {
+  if (value === "off") return 0;
+  const match = /^([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)$/.exec(value);
+  if (match === null) throw new Error("write a duration such as 250ms, 2s or off");
+  const unit = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }[match[2] as "ms" | "s" | "m" | "h"];
+  return Number(match[1]) * unit;
+}
+
+export function bool(value: string): boolean {
+  if (value === "true" || value === "1") return true;
+  if (value === "false" || value === "0" || value === "") return false;
+  throw new Error("write true or false");
+}
+
+export function oneOf<T extends string>(...choices: readonly T[]): (value: string) => T {
+  return (value) => {
+    const found = choices.find((c) => c === value);
+    if (found === undefined) throw new Error(`write one of ${choices.join(", ")}`);
+    return found;
+  };
+}
+
+/** `NAME=VALUE`, as in `--member member1=kubeconfig.yaml`. */
+export function assignment(value: string): readonly [string, string] {
+  const at = value.indexOf("=");
+  if (at < 1 || at === value.length - 1) throw new Error("write NAME=VALUE");
+  return [value.slice(0, at), value.slice(at + 1)];
+}
+
+/**
+ * Reads a process's settings from its arguments and environment.
+ * @throws ConfigError naming the flag and the variable, and what to write instead
+ */
+export function readConfig<S extends ConfigSpec>(
+  spec: S,
+  argv: readonly string[],
+  env: Readonly<Record<string, string | undefined>>,
+): ConfigOf<S> {
+  const options: Record<string, { type: "string" | "boolean"; multiple: boolean }> = {};
+  for (const setting of Object.values(spec)) {
+    options[setting.flag] = {
+      type: setting.boolean === true ? "boolean" : "string",
+      multiple: setting.many === true,
+    };
+  }
+  let given: Record<string, unknown>;
+  try {
+    given = parseArgs({ args: [...argv], options, strict: true, allowPositionals: false }).values;
+  } catch (error) {
+    throw new ConfigError((error as Error).message.split("\n")[0] ?? "bad arguments", { cause: error });
+  }
+  const config: Record<string, unknown> = {};
+  for (const [name, setting] of Object.entries(spec)) {
+    const flag = given[setting.flag];
+    const from = flag !== undefined ? `--${setting.flag}` : setting.env;
+    let raw: readonly string[];
+    if (flag !== undefined) raw = Array.isArray(flag) ? flag.map(String) : [String(flag)];
+    else if (env[setting.env] !== undefined && env[setting.env] !== "") {
+      raw = setting.many === true ? env[setting.env]!.split(/\s+/).filter(Boolean) : [env[setting.env]!];
+    } else if (setting.default !== undefined) raw = [setting.default];
+    else if (setting.many === true) raw = [];
+    else throw new ConfigError(`--${setting.flag} (or ${setting.env}) is missing: ${setting.help}`);
+    const values = raw.map((item) => {
+      try {
+        return setting.read(item);
+      } catch (error) {
+        throw new ConfigError(`${from}=${item}: ${(error as Error).message} (${setting.help})`, {
+          cause: error,
+        });
+      }
+    });
+    config[name] = setting.many === true ? values : values[0];
+  }
+  return config as ConfigOf<S>;
+}

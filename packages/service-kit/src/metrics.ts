@@ -1,0 +1,55 @@
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+
+/** What every process measures. Base units, bounded labels: no host, peer or object name in a label. */
+export class Metrics {
+  readonly registry = new Registry();
+  readonly stage: Histogram<"stage">;
+  readonly dropped: Counter<"table" | "reason">;
+  readonly writes: Counter<"table" | "result">;
+  readonly errors: Counter<"error_type">;
+
+  constructor(service: string, options: { readonly processMetrics?: boolean } = {}) {
+    this.registry.setDefaultLabels({ service });
+    if (options.processMetrics ?? false) collectDefaultMetrics({ register: this.registry });
+    const registers = [this.registry];
+    this.stage = new Histogram({
+      name: "sluice_change_stage_duration_seconds",
+      help: "Time from the watch event of a change to the end of this stage.",
+      labelNames: ["stage"],
+      buckets: [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
+      registers,
+    });
+    this.dropped = new Counter({
+      name: "sluice_bus_records_dropped_total",
+      help: "Records that a reader did not apply.",
+      labelNames: ["table", "reason"],
+      registers,
+    });
+    this.writes = new Counter({
+      name: "sluice_bus_writes_total",
+      help: "Writes to the bus by outcome.",
+      labelNames: ["table", "result"],
+      registers,
+    });
+    this.errors = new Counter({
+      name: "sluice_errors_total",
+      help: "Failures by code.",
+      labelNames: ["error_type"],
+      registers,
+    });
+  }
+
+  /** A gauge of this process; made once per name. */
+  gauge<L extends string>(name: string, help: string, labelNames: readonly L[] = []): Gauge<L> {
+    const existing = this.registry.getSingleMetric(name);
+    if (existing !== undefined) return existing as Gauge<L>;
+    return new Gauge({ name, help, labelNames: [...labelNames], registers: [this.registry] });
+  }
+
+  /** A counter of this process; made once per name. */
+  counter<L extends string>(name: string, help: string, labelNames: readonly L[] = []): Counter<L> {
+    const existing = this.registry.getSingleMetric(name);
+    if (existing !== undefined) return existing as Counter<L>;
+    return new Counter({ name, help, labelNames: [...labelNames], registers: [this.registry] });
+  }
+}
