@@ -1,1 +1,5 @@
-export {};
+export { type EnsureOptions, ensureTool, type Tool } from "./ensure-tool.ts";
+export { freePort } from "./free-port.ts";
+export { type NatsServer, type NatsServerOptions, startNatsServer } from "./nats-server.ts";
+export type { NginxModules } from "./nginx-modules.ts";
+export type { ToolName } from "./tool-list.ts";

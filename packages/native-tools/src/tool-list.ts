@@ -1,0 +1,78 @@
+/** A program that Sluice runs but does not ship. */
+export type ToolName = "nginx" | "nats-server" | "kubectl" | "wrk";
+
+export interface ToolFacts {
+  /** A path that goes before everything else, e.g. `NGINX=/opt/nginx/sbin/nginx`. */
+  readonly env: string;
+  /** Debian packages that hold the program and what it loads; libraries come by `libraryPackages`. */
+  readonly packages: readonly string[];
+  /** Where the program lies in the unpacked packages. */
+  readonly binary: string;
+  readonly versionArgs: readonly string[];
+  /** Its version in what `versionArgs` prints, on either stream. */
+  readonly versionPattern: RegExp;
+  /** Oldest that will do from PATH; Debian's package is always good enough, because it is what the tests run on. */
+  readonly atLeast: readonly [major: number, minor: number];
+  /** What a person types where nothing can be fetched. */
+  readonly install: string;
+}
+
+/** The one list of what may be fetched. Checked against the unpacked files by ensure-tool.test.ts. */
+export const toolList: Readonly<Record<ToolName, ToolFacts>> = {
+  nginx: {
+    env: "NGINX",
+    packages: [
+      "nginx",
+      "libnginx-mod-http-lua",
+      "libnginx-mod-http-ndk",
+      // OpenResty's LuaJIT: the other one, libluajit-5.1-2, lacks lua_setexdata and the module does not load.
+      "libluajit2-5.1-2",
+      "lua-resty-core",
+      "lua-resty-lrucache",
+      "lua-cjson",
+    ],
+    binary: "usr/sbin/nginx",
+    versionArgs: ["-v"],
+    versionPattern: /(?:nginx|openresty)\/([0-9.]+)/,
+    atLeast: [1, 22],
+    install: "sudo apt-get install nginx libnginx-mod-http-lua lua-cjson",
+  },
+  "nats-server": {
+    env: "NATS_SERVER",
+    packages: ["nats-server"],
+    binary: "usr/sbin/nats-server",
+    versionArgs: ["--version"],
+    versionPattern: /v([0-9.]+)/,
+    atLeast: [2, 9],
+    install: "sudo apt-get install nats-server",
+  },
+  kubectl: {
+    env: "KUBECTL",
+    packages: ["kubernetes-client"],
+    binary: "usr/bin/kubectl",
+    versionArgs: ["version", "--client"],
+    versionPattern: /(?:Client Version: |GitVersion:")v([0-9.]+)/,
+    atLeast: [1, 27],
+    install: "sudo apt-get install kubernetes-client",
+  },
+  wrk: {
+    env: "WRK",
+    packages: ["wrk", "libluajit2-5.1-2"],
+    binary: "usr/bin/wrk",
+    versionArgs: ["-v"],
+    versionPattern: /wrk (?:debian\/)?([0-9.]+)/,
+    atLeast: [4, 0],
+    install: "sudo apt-get install wrk",
+  },
+};
+
+/** Which Debian packages hold a library that ldd does not find; the first that the lists know is taken. */
+export const libraryPackages: readonly (readonly [soname: RegExp, packages: readonly string[]])[] = [
+  [/^libpcre\.so\.3$/, ["libpcre3"]],
+  [/^libpcre2-8\.so\.0$/, ["libpcre2-8-0"]],
+  [/^lib(ssl|crypto)\.so\.3$/, ["libssl3", "libssl3t64"]],
+  [/^libcrypt\.so\.1$/, ["libcrypt1"]],
+  [/^libz\.so\.1$/, ["zlib1g"]],
+  [/^libzstd\.so\.1$/, ["libzstd1"]],
+  [/^libluajit-5\.1\.so\.2$/, ["libluajit2-5.1-2"]],
+];
