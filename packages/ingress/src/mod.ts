@@ -1,1 +1,7 @@
-export {};
+export { buildFleet, type World } from "./build-fleet.ts";
+export { type FleetChanges, FleetModel, type FleetOptions, verdictKey } from "./fleet-model.ts";
+export type { IngressClass, KubeObject, MultiClusterIngress, ObjectRef, ServiceImport } from "./objects.ts";
+export { buildPeers } from "./peers.ts";
+export { defaultProfile } from "./profile.ts";
+export { upstreamId } from "./upstream-id.ts";
+export type { Reason, Verdict } from "./verdict.ts";

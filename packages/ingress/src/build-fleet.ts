@@ -1,0 +1,34 @@
+import type { FleetValue, TopologyPeers } from "@sluice/contracts";
+import { FleetModel, type FleetOptions } from "./fleet-model.ts";
+import type { IngressClass, MultiClusterIngress, ServiceImport } from "./objects.ts";
+import type { Verdict } from "./verdict.ts";
+
+/** Everything that a fleet's rows depend on. */
+export interface World {
+  readonly ingresses: Iterable<MultiClusterIngress>;
+  readonly imports: Iterable<ServiceImport>;
+  readonly classes: Iterable<IngressClass>;
+  readonly peers: Iterable<TopologyPeers>;
+  /** Port names of exported Services, by `namespace/name`. */
+  readonly exported: ReadonlyMap<string, ReadonlySet<string>>;
+}
+
+/** Same world in, same rows and verdicts out, whatever the order of its objects. */
+export function buildFleet(
+  world: World,
+  options: FleetOptions,
+): { rows: Map<string, FleetValue>; verdicts: Verdict[] } {
+  const model = new FleetModel(options);
+  for (const object of world.classes) model.setClass(object);
+  for (const object of world.imports) model.setImport(object);
+  for (const [service, names] of world.exported) model.setExportedPorts(service, names);
+  for (const object of world.ingresses) model.setIngress(object);
+  const changes = model.settle();
+  const rows = new Map<string, FleetValue>();
+  for (const [key, row] of changes.rows) if (row !== null) rows.set(key, row);
+  for (const record of world.peers) {
+    for (const [key, row] of model.peerRows(record)) if (row !== null) rows.set(key, row);
+  }
+  const verdicts = [...changes.verdicts].sort(([a], [b]) => (a < b ? -1 : 1)).flatMap(([, said]) => said);
+  return { rows: new Map([...rows].sort(([a], [b]) => (a < b ? -1 : 1))), verdicts };
+}

@@ -1,0 +1,227 @@
+import { readAnnotations } from "./annotations.ts";
+import { checkHost } from "./host.ts";
+import { belongs, type ClassRules } from "./ingress-class.ts";
+import {
+  annotationsOf,
+  createdAt,
+  fieldsOf,
+  keyOf,
+  listOf,
+  type MultiClusterIngress,
+  type ObjectRef,
+  quote,
+  refOf,
+} from "./objects.ts";
+import { checkPath, type PathType } from "./path.ts";
+import type { Reason, Verdict } from "./verdict.ts";
+
+/** Where a path shall go, before imports are looked at. */
+export type Backend =
+  | { readonly kind: "service"; readonly name: string; readonly port: { name?: string; number?: number } }
+  /** Answers 503. */
+  | { readonly kind: "none"; readonly problem: string };
+
+export interface CompiledPath {
+  readonly host: string;
+  readonly type: PathType;
+  readonly path: string;
+  readonly backend: Backend;
+  /** Field of the backend, for messages, e.g. `spec.rules[0].http.paths[1].backend`. */
+  readonly field: string;
+  /** A default backend: whatever a rule of anybody's claims goes before it. */
+  readonly fallback: boolean;
+}
+
+/** One MultiClusterIngress by itself: all that can be said of it without any other object but the classes. */
+export interface CompiledIngress {
+  readonly key: string;
+  readonly ref: ObjectRef;
+  readonly createdAt: number;
+  readonly served: boolean;
+  readonly paths: readonly CompiledPath[];
+  readonly verdicts: readonly Verdict[];
+}
+
+/** Who wins the same host and path: the oldest, then the first by namespace/name. */
+export function byAge(a: CompiledIngress, b: CompiledIngress): number {
+  if (a.createdAt !== b.createdAt) return a.createdAt < b.createdAt ? -1 : 1;
+  return a.key < b.key ? -1 : a.key > b.key ? 1 : 0;
+}
+
+interface Draft {
+  readonly ingress: MultiClusterIngress;
+  readonly paths: CompiledPath[];
+  warn(reason: Reason, message: string): void;
+}
+
+export function compileIngress(ingress: MultiClusterIngress, rules: ClassRules): CompiledIngress {
+  const ref = refOf(ingress, "networking.karmada.io/v1alpha1", "MultiClusterIngress");
+  const verdicts: Verdict[] = [];
+  const draft: Draft = {
+    ingress,
+    paths: [],
+    warn: (reason, message) => verdicts.push({ object: ref, type: "Warning", reason, message }),
+  };
+  const belonging = belongs(ingress, rules);
+  if (belonging.kind === "unknown") {
+    const { field, name } = belonging;
+    draft.warn(
+      "ClassUnknown",
+      `${field}: no fleet serves class ${quote(name)} and no IngressClass has that name; ` +
+        `write ${[...rules.ours].join(" or ")}, or create the IngressClass`,
+    );
+  }
+  if (belonging.kind === "ours") {
+    addRules(draft);
+    addDefaultBackend(draft);
+    noteTls(draft);
+    refuseUnprotected(draft);
+  }
+  return {
+    key: keyOf(ingress),
+    ref,
+    createdAt: createdAt(ingress),
+    served: belonging.kind === "ours",
+    paths: draft.paths,
+    verdicts,
+  };
+}
+
+function addRules(draft: Draft): void {
+  const spec = fieldsOf(draft.ingress.spec);
+  if (spec === null || (listOf(spec["rules"]).length === 0 && fieldsOf(spec["defaultBackend"]) === null)) {
+    draft.warn("SpecInvalid", "spec holds neither rules nor defaultBackend; write at least one");
+    return;
+  }
+  for (const [r, item] of listOf(spec["rules"]).entries()) {
+    const field = `spec.rules[${r}]`;
+    const rule = fieldsOf(item);
+    if (rule === null) {
+      draft.warn("RuleInvalid", `${field} is no object; it is left out`);
+      continue;
+    }
+    const host = checkHost(rule["host"]);
+    if (!host.ok) {
+      draft.warn("HostInvalid", `${field}.host: ${quote(rule["host"])} ${host.why}; this rule is left out`);
+      continue;
+    }
+    const http = fieldsOf(rule["http"]);
+    const paths = listOf(http?.["paths"]);
+    if (paths.length > 0) {
+      for (const [p, path] of paths.entries()) addPath(draft, host.host, path, `${field}.http.paths[${p}]`);
+    } else if (http === null && fieldsOf(spec["defaultBackend"]) !== null) {
+      // Ingress v1: a rule without paths sends all of its host to the default backend.
+      const backend = readBackend(draft, spec["defaultBackend"], "spec.defaultBackend");
+      draft.paths.push({
+        host: host.host,
+        type: "Prefix",
+        path: "/",
+        backend,
+        field: "spec.defaultBackend",
+        fallback: true,
+      });
+    } else {
+      draft.warn("RuleInvalid", `${field}.http.paths is empty; list the paths, or add spec.defaultBackend`);
+    }
+  }
+}
+
+function addPath(draft: Draft, host: string, value: unknown, field: string): void {
+  const item = fieldsOf(value);
+  if (item === null) {
+    draft.warn("PathInvalid", `${field} is no object; it is left out`);
+    return;
+  }
+  const check = checkPath(item["path"], item["pathType"]);
+  if (!check.ok) {
+    const reason = check.field === "path" ? "PathInvalid" : "PathTypeInvalid";
+    const what = `${field}.${check.field}: ${quote(item[check.field])} ${check.why}`;
+    draft.warn(reason, `${what}; this path is left out`);
+    return;
+  }
+  const backend = readBackend(draft, item["backend"], `${field}.backend`);
+  draft.paths.push({
+    host,
+    type: check.type,
+    path: check.path,
+    backend,
+    field: `${field}.backend`,
+    fallback: false,
+  });
+}
+
+function addDefaultBackend(draft: Draft): void {
+  const value = fieldsOf(draft.ingress.spec)?.["defaultBackend"];
+  if (value === undefined || value === null) return;
+  const backend = readBackend(draft, value, "spec.defaultBackend");
+  // A rule without host and paths has put it there already.
+  if (draft.paths.some((path) => path.fallback && path.host === "")) return;
+  draft.paths.push({
+    host: "",
+    type: "Prefix",
+    path: "/",
+    backend,
+    field: "spec.defaultBackend",
+    fallback: true,
+  });
+}
+
+function readBackend(draft: Draft, value: unknown, field: string): Backend {
+  const none = (reason: Reason, message: string): Backend => {
+    draft.warn(reason, `${message}. It answers 503 until then`);
+    return { kind: "none", problem: message };
+  };
+  const backend = fieldsOf(value);
+  const resource = fieldsOf(backend?.["resource"]);
+  if (resource !== null) {
+    const what = `${field}.resource: a ${quote(resource["kind"])} as backend is not supported`;
+    return none("BackendUnsupported", `${what}; write ${field}.service with a ServiceImport's name and port`);
+  }
+  const service = fieldsOf(backend?.["service"]);
+  const name = service?.["name"];
+  if (typeof name !== "string" || name === "") {
+    return none("BackendInvalid", `${field}.service.name is missing; write the name of a ServiceImport`);
+  }
+  const port = fieldsOf(service?.["port"]);
+  const byName = port?.["name"];
+  const byNumber = port?.["number"];
+  const hasName = typeof byName === "string" && byName !== "";
+  const hasNumber = Number.isInteger(byNumber) && byNumber !== 0;
+  if (hasName === hasNumber) {
+    return none(
+      "BackendInvalid",
+      `${field}.service.port holds not exactly one of name and number; write one`,
+    );
+  }
+  return { kind: "service", name, port: hasName ? { name: byName } : { number: byNumber as number } };
+}
+
+function noteTls(draft: Draft): void {
+  if (listOf(fieldsOf(draft.ingress.spec)?.["tls"]).length === 0) return;
+  draft.warn(
+    "TlsNotServed",
+    "spec.tls: HTTPS is not served by this version; its hosts are served over HTTP only",
+  );
+}
+
+/** Runs last: protection that cannot be given closes every path, whatever the steps before made of it. */
+function refuseUnprotected(draft: Draft): void {
+  const { ignored, protection } = readAnnotations(annotationsOf(draft.ingress));
+  if (ignored.length > 0) {
+    draft.warn(
+      "AnnotationsIgnored",
+      `metadata.annotations: not supported yet and ignored: ${shortened(ignored)}`,
+    );
+  }
+  if (protection.length === 0) return;
+  const problem = `metadata.annotations: protection that cannot be given yet: ${shortened(protection)}`;
+  draft.warn("ProtectionRefused", `${problem}; all paths answer 503 until these annotations are removed`);
+  for (const [i, path] of draft.paths.entries()) {
+    draft.paths[i] = { ...path, backend: { kind: "none", problem } };
+  }
+}
+
+function shortened(names: readonly string[]): string {
+  const shown = names.slice(0, 8).join(", ");
+  return names.length > 8 ? `${shown} and ${names.length - 8} more` : shown;
+}

@@ -1,0 +1,72 @@
+import assert from "node:assert/strict";
+import { readdirSync, readFileSync } from "node:fs";
+import { test } from "node:test";
+import type { FleetValue, PeersRow, RoutePath, RouteRow, TopologyPeers } from "@sluice/contracts";
+import { parse, parseAllDocuments } from "yaml";
+import { buildFleet } from "./build-fleet.ts";
+import type { FleetOptions } from "./fleet-model.ts";
+import type { KubeObject } from "./objects.ts";
+
+/** One behaviour: objects as users write them, and what the fleet is then, in short. */
+interface Fixture {
+  readonly options?: Partial<FleetOptions>;
+  readonly ingresses?: string;
+  readonly imports?: string;
+  readonly classes?: string;
+  readonly topology?: readonly TopologyPeers[];
+  readonly exported?: Readonly<Record<string, readonly string[]>>;
+  /** Host → `Prefix /path -> upstream`, or `… -> 503: problem`. */
+  readonly routes: Readonly<Record<string, readonly string[]>>;
+  /** `upstream cluster` → `address:port`. */
+  readonly peers?: Readonly<Record<string, readonly string[]>>;
+  /** `Kind namespace/name type reason beginning-of-message`, all of them, in order. */
+  readonly verdicts?: readonly string[];
+}
+
+const folder = new URL("./testdata/", import.meta.url);
+const documents = (text: string | undefined): KubeObject[] =>
+  parseAllDocuments(text ?? "").flatMap((document) => document.toJS() ?? []);
+
+function routesOf(rows: Iterable<[string, FleetValue]>): Record<string, string[]> {
+  const line = (p: RoutePath) => `${p.type} ${p.path} -> ${p.upstream ?? `503: ${p.problem}`}`;
+  const found = [...rows].filter(([key]) => key.startsWith("default.routes."));
+  return Object.fromEntries(
+    found.map(([, row]) => [(row as RouteRow).host, (row as RouteRow).paths.map(line)]),
+  );
+}
+
+function peersOf(rows: Iterable<[string, FleetValue]>): Record<string, string[]> {
+  const found = [...rows]
+    .filter(([key]) => key.startsWith("default.peers."))
+    .map(([, row]) => row as PeersRow);
+  return Object.fromEntries(
+    found.map((row) => [
+      `${row.upstream} ${row.cluster}`,
+      row.peers.map((p) => `${p.address}:${p.port}${p.draining === true ? " draining" : ""}`),
+    ]),
+  );
+}
+
+for (const file of readdirSync(folder).filter((name) => name.endsWith(".yaml"))) {
+  test(file.slice(0, -".yaml".length).replaceAll("-", " "), () => {
+    const fixture = parse(readFileSync(new URL(file, folder), "utf8")) as Fixture;
+    const { rows, verdicts } = buildFleet(
+      {
+        ingresses: documents(fixture.ingresses),
+        imports: documents(fixture.imports),
+        classes: documents(fixture.classes),
+        peers: fixture.topology ?? [],
+        exported: new Map(Object.entries(fixture.exported ?? {}).map(([k, names]) => [k, new Set(names)])),
+      },
+      { fleet: "default", ingressClasses: ["nginx"], watchWithoutClass: false, ...fixture.options },
+    );
+    assert.deepEqual(routesOf(rows), fixture.routes);
+    if (fixture.peers !== undefined) assert.deepEqual(peersOf(rows), fixture.peers);
+    const said = verdicts.map((v) => {
+      const text = `${v.object.kind} ${v.object.namespace}/${v.object.name} ${v.type} ${v.reason} ${v.message}`;
+      // A fixture gives the beginning of a message, as far as it matters.
+      return fixture.verdicts?.find((expected) => text.startsWith(expected)) ?? text;
+    });
+    assert.deepEqual(said, fixture.verdicts ?? []);
+  });
+}

@@ -1,0 +1,292 @@
+import {
+  type FleetValue,
+  fleetKeys,
+  type PeersRow,
+  type TopologyPeers,
+  type UpstreamRow,
+} from "@sluice/contracts";
+import { type CompiledIngress, compileIngress } from "./compile-ingress.ts";
+import { assembleHost, type HostRoutes, importNames } from "./host-routes.ts";
+import { type ClassRules, classRules } from "./ingress-class.ts";
+import {
+  type IngressClass,
+  keyOf,
+  type MultiClusterIngress,
+  type ObjectRef,
+  type ServiceImport,
+} from "./objects.ts";
+import { buildPeers } from "./peers.ts";
+import { defaultProfile } from "./profile.ts";
+import { portMismatches, type ReadImport, readImport } from "./service-import.ts";
+import { bounded, type Verdict } from "./verdict.ts";
+
+export interface FleetOptions {
+  readonly fleet: string;
+  readonly ingressClasses: readonly string[];
+  readonly watchWithoutClass: boolean;
+}
+
+/** What differs since the last `settle`. */
+export interface FleetChanges {
+  /** Profiles, upstreams and routes; null: gone. */
+  readonly rows: ReadonlyMap<string, FleetValue | null>;
+  /** `namespace/name` of services whose upstreams or accepted clusters changed: their peers are to be built again. */
+  readonly services: ReadonlySet<string>;
+  /** Upstreams that are gone: their peers go with them. */
+  readonly removedUpstreams: readonly UpstreamRow[];
+  /** By `kind namespace/name`: all that is to be said of that object now; empty when it is well again or gone. */
+  readonly verdicts: ReadonlyMap<string, readonly Verdict[]>;
+}
+
+const INGRESS = "MultiClusterIngress";
+const IMPORT = "ServiceImport";
+
+/** Map of sets that forgets empty sets. */
+class Index {
+  readonly #sets = new Map<string, Set<string>>();
+  get(key: string): ReadonlySet<string> {
+    return this.#sets.get(key) ?? new Set();
+  }
+  add(key: string, value: string): void {
+    const set = this.#sets.get(key);
+    if (set === undefined) this.#sets.set(key, new Set([value]));
+    else set.add(value);
+  }
+  delete(key: string, value: string): void {
+    const set = this.#sets.get(key);
+    if (set?.delete(value) && set.size === 0) this.#sets.delete(key);
+  }
+}
+
+/**
+ * The fleet's routes as a function of the hub's objects, kept current object by object. It has no clock and does no
+ * I/O; after any sequence of sets and removes its rows equal those of a fresh model that was given what is left.
+ */
+export class FleetModel {
+  readonly #options: FleetOptions;
+  readonly #objects = new Map<string, MultiClusterIngress>();
+  readonly #ingresses = new Map<string, CompiledIngress>();
+  readonly #imports = new Map<string, ReadImport>();
+  readonly #classes = new Map<string, IngressClass>();
+  #rules: ClassRules;
+  /** Port names that exported Services have, by service; absent: topology knows nothing of it. */
+  readonly #exported = new Map<string, ReadonlySet<string>>();
+  readonly #byHost = new Index();
+  /** MCIs by the import names that their backends may mean. */
+  readonly #byImport = new Index();
+  readonly #hosts = new Map<string, HostRoutes>();
+  readonly #upstreams = new Map<string, UpstreamRow>();
+  readonly #upstreamHosts = new Index();
+  readonly #upstreamsOfService = new Index();
+
+  readonly #dirtyHosts = new Set<string>();
+  readonly #dirtyVerdicts = new Set<string>();
+  readonly #dirtyServices = new Set<string>();
+  #started = false;
+
+  constructor(options: FleetOptions) {
+    this.#options = options;
+    this.#rules = classRules(options, []);
+  }
+
+  setIngress(object: MultiClusterIngress): void {
+    const key = keyOf(object);
+    this.#unlink(key);
+    this.#objects.set(key, object);
+    this.#link(compileIngress(object, this.#rules));
+  }
+
+  removeIngress(key: string): void {
+    this.#unlink(key);
+    this.#objects.delete(key);
+  }
+
+  setImport(object: ServiceImport): void {
+    const key = keyOf(object);
+    this.#imports.set(key, readImport(object));
+    this.#importChanged(key);
+  }
+
+  removeImport(key: string): void {
+    if (this.#imports.delete(key)) this.#importChanged(key);
+  }
+
+  setClass(object: IngressClass): void {
+    this.#classes.set(object.metadata.name, object);
+    this.#classesChanged();
+  }
+
+  removeClass(name: string): void {
+    if (this.#classes.delete(name)) this.#classesChanged();
+  }
+
+  /** `names` null: topology no longer knows the service. */
+  setExportedPorts(service: string, names: ReadonlySet<string> | null): void {
+    const before = this.#exported.get(service);
+    if (names === null ? before === undefined : before !== undefined && sameSet(before, names)) return;
+    if (names === null) this.#exported.delete(service);
+    else this.#exported.set(service, names);
+    this.#dirtyVerdicts.add(`${IMPORT} ${service}`);
+  }
+
+  /** MCIs that this fleet serves: those whose status names its address. */
+  *served(): IterableIterator<MultiClusterIngress> {
+    for (const [key, compiled] of this.#ingresses) {
+      if (compiled.served) yield this.#objects.get(key) as MultiClusterIngress;
+    }
+  }
+
+  /** Rows of one cluster's topology record, one an upstream of that service; null: the row is not to be. */
+  *peerRows(record: TopologyPeers): IterableIterator<[string, PeersRow | null]> {
+    const service = `${record.namespace}/${record.service}`;
+    const ids = this.#upstreamsOfService.get(service);
+    if (ids.size === 0) return;
+    const from = this.#imports.get(service)?.from ?? null;
+    const accepted = from === null || from.has(record.cluster);
+    for (const id of ids) {
+      const key = fleetKeys.peers(this.#options.fleet, id, record.cluster);
+      yield [key, accepted ? buildPeers(this.#upstreams.get(id) as UpstreamRow, record) : null];
+    }
+  }
+
+  /** Brings the rows up to date and says what changed: O(hosts that changed objects touch). */
+  settle(): FleetChanges {
+    const rows = new Map<string, FleetValue | null>();
+    const { fleet } = this.#options;
+    if (!this.#started) {
+      this.#started = true;
+      rows.set(fleetKeys.profile(fleet, defaultProfile.hash), defaultProfile);
+    }
+    const touched = new Map<string, UpstreamRow>();
+    for (const host of this.#dirtyHosts) {
+      const before = this.#hosts.get(host);
+      const ingresses = [...this.#byHost.get(host)].map((key) => this.#ingresses.get(key) as CompiledIngress);
+      const after = assembleHost(host, ingresses, (ns, name) => this.#imports.get(`${ns}/${name}`));
+      for (const upstream of before?.upstreams ?? []) {
+        this.#upstreamHosts.delete(upstream.id, host);
+        touched.set(upstream.id, upstream);
+      }
+      for (const upstream of after.upstreams) {
+        this.#upstreamHosts.add(upstream.id, host);
+        touched.set(upstream.id, upstream);
+      }
+      for (const key of before?.verdicts.keys() ?? []) this.#dirtyVerdicts.add(`${INGRESS} ${key}`);
+      for (const key of after.verdicts.keys()) this.#dirtyVerdicts.add(`${INGRESS} ${key}`);
+      if (after.row === null) this.#hosts.delete(host);
+      else this.#hosts.set(host, after);
+      if (after.row !== null || before !== undefined) rows.set(fleetKeys.route(fleet, host), after.row);
+    }
+    this.#dirtyHosts.clear();
+    const removedUpstreams = this.#settleUpstreams(touched, rows);
+    const services = new Set(this.#dirtyServices);
+    this.#dirtyServices.clear();
+    const verdicts = new Map<string, readonly Verdict[]>();
+    for (const object of this.#dirtyVerdicts) verdicts.set(object, this.#verdictsOf(object));
+    this.#dirtyVerdicts.clear();
+    return { rows, services, removedUpstreams, verdicts };
+  }
+
+  #settleUpstreams(
+    touched: ReadonlyMap<string, UpstreamRow>,
+    rows: Map<string, FleetValue | null>,
+  ): UpstreamRow[] {
+    const removed: UpstreamRow[] = [];
+    for (const [id, upstream] of touched) {
+      const service = `${upstream.namespace}/${upstream.service}`;
+      const used = this.#upstreamHosts.get(id).size > 0;
+      const was = this.#upstreams.has(id);
+      if (used === was) continue;
+      const key = fleetKeys.upstream(this.#options.fleet, id);
+      if (used) {
+        this.#upstreams.set(id, upstream);
+        this.#upstreamsOfService.add(service, id);
+        rows.set(key, upstream);
+        this.#dirtyServices.add(service);
+      } else {
+        this.#upstreams.delete(id);
+        this.#upstreamsOfService.delete(service, id);
+        rows.set(key, null);
+        removed.push(upstream);
+      }
+    }
+    return removed;
+  }
+
+  #verdictsOf(object: string): readonly Verdict[] {
+    const space = object.indexOf(" ");
+    const key = object.slice(space + 1);
+    if (object.slice(0, space) === IMPORT) {
+      const imported = this.#imports.get(key);
+      if (imported === undefined) return [];
+      const exported = this.#exported.get(key);
+      const mismatches = exported === undefined ? [] : portMismatches(imported, exported);
+      return bounded([...imported.verdicts, ...mismatches]);
+    }
+    const compiled = this.#ingresses.get(key);
+    if (compiled === undefined) return [];
+    const said = [...compiled.verdicts];
+    for (const host of [...hostsOf(compiled)].sort())
+      said.push(...(this.#hosts.get(host)?.verdicts.get(key) ?? []));
+    return bounded(said);
+  }
+
+  #link(compiled: CompiledIngress): void {
+    const { key } = compiled;
+    this.#ingresses.set(key, compiled);
+    this.#dirtyVerdicts.add(`${INGRESS} ${key}`);
+    for (const host of hostsOf(compiled)) {
+      this.#byHost.add(host, key);
+      this.#dirtyHosts.add(host);
+    }
+    for (const service of importsOf(compiled)) this.#byImport.add(service, key);
+  }
+
+  #unlink(key: string): void {
+    const compiled = this.#ingresses.get(key);
+    if (compiled === undefined) return;
+    this.#ingresses.delete(key);
+    this.#dirtyVerdicts.add(`${INGRESS} ${key}`);
+    for (const host of hostsOf(compiled)) {
+      this.#byHost.delete(host, key);
+      this.#dirtyHosts.add(host);
+    }
+    for (const service of importsOf(compiled)) this.#byImport.delete(service, key);
+  }
+
+  #importChanged(key: string): void {
+    this.#dirtyVerdicts.add(`${IMPORT} ${key}`);
+    this.#dirtyServices.add(key);
+    for (const ingress of this.#byImport.get(key)) {
+      for (const host of hostsOf(this.#ingresses.get(ingress) as CompiledIngress)) this.#dirtyHosts.add(host);
+    }
+  }
+
+  /** Rare, so all MCIs are read again. */
+  #classesChanged(): void {
+    this.#rules = classRules(this.#options, this.#classes.values());
+    for (const object of [...this.#objects.values()]) this.setIngress(object);
+  }
+}
+
+function sameSet(a: ReadonlySet<string>, b: ReadonlySet<string>): boolean {
+  return a.size === b.size && a.isSubsetOf(b);
+}
+
+function hostsOf(compiled: CompiledIngress): Set<string> {
+  return new Set(compiled.paths.map((path) => path.host));
+}
+
+/** Every import that a change of would change this MCI's rows. */
+function importsOf(compiled: CompiledIngress): Set<string> {
+  const found = new Set<string>();
+  for (const { backend } of compiled.paths) {
+    if (backend.kind !== "service") continue;
+    for (const name of importNames(backend.name)) found.add(`${compiled.ref.namespace}/${name}`);
+  }
+  return found;
+}
+
+/** `kind namespace/name`, as `FleetChanges.verdicts` names objects. */
+export function verdictKey(ref: ObjectRef): string {
+  return `${ref.kind} ${ref.namespace}/${ref.name}`;
+}

@@ -1,0 +1,138 @@
+import type { RoutePath, RouteRow, UpstreamRow } from "@sluice/contracts";
+import { byAge, type CompiledIngress, type CompiledPath } from "./compile-ingress.ts";
+import { quote } from "./objects.ts";
+import { defaultProfile } from "./profile.ts";
+import { findPort, type ReadImport } from "./service-import.ts";
+import { upstreamId } from "./upstream-id.ts";
+import type { Reason, Verdict } from "./verdict.ts";
+
+const DERIVED = "derived-";
+/** As many as a RouteRow may hold. */
+const MAX_PATHS = 10_000;
+
+export interface HostRoutes {
+  /** null: nothing is served under this host. */
+  readonly row: RouteRow | null;
+  readonly upstreams: readonly UpstreamRow[];
+  /** By key of the MCI. */
+  readonly verdicts: ReadonlyMap<string, readonly Verdict[]>;
+}
+
+export type ImportLookup = (namespace: string, name: string) => ReadImport | undefined;
+
+/** Names under which a backend's import may stand: `derived-web` is what `web` is called inside a cluster. */
+export function importNames(backend: string): readonly string[] {
+  return backend.startsWith(DERIVED) && backend.length > DERIVED.length
+    ? [backend, backend.slice(DERIVED.length)]
+    : [backend];
+}
+
+/** All paths of one host, from every MCI that has one under it. */
+export function assembleHost(
+  host: string,
+  ingresses: Iterable<CompiledIngress>,
+  imports: ImportLookup,
+): HostRoutes {
+  const claims = new Map<string, { path: RoutePath; owner: string }>();
+  const upstreams = new Map<string, UpstreamRow>();
+  const verdicts = new Map<string, Verdict[]>();
+  const ordered = [...ingresses].sort(byAge);
+  for (const fallback of [false, true]) {
+    for (const ingress of ordered) {
+      const warn = (reason: Reason, message: string) => {
+        const said = verdicts.get(ingress.key) ?? [];
+        said.push({ object: ingress.ref, type: "Warning", reason, message });
+        verdicts.set(ingress.key, said);
+      };
+      for (const path of ingress.paths) {
+        if (path.host !== host || path.fallback !== fallback) continue;
+        const claim = `${path.type} ${path.path}`;
+        const taken = claims.get(claim);
+        if (taken !== undefined) {
+          tellTaken(path, ingress.key, taken, warn);
+          continue;
+        }
+        if (claims.size >= MAX_PATHS) {
+          warn(
+            "PathInvalid",
+            `${path.field}: host ${quote(host)} has ${MAX_PATHS} paths, and no room for this one`,
+          );
+          continue;
+        }
+        const { upstream, problem } = resolve(ingress, path, imports, warn);
+        if (upstream !== null) upstreams.set(upstream.id, upstream);
+        claims.set(claim, {
+          owner: ingress.key,
+          path: {
+            type: path.type,
+            path: path.path,
+            upstream: upstream?.id ?? null,
+            profile: defaultProfile.hash,
+            ...(problem === null ? {} : { problem }),
+            source: { kind: ingress.ref.kind, namespace: ingress.ref.namespace, name: ingress.ref.name },
+          },
+        });
+      }
+    }
+  }
+  const paths = [...claims.values()].map((claim) => claim.path).sort(byPath);
+  return { row: paths.length === 0 ? null : { host, paths }, upstreams: [...upstreams.values()], verdicts };
+}
+
+function byPath(a: RoutePath, b: RoutePath): number {
+  if (a.path !== b.path) return a.path < b.path ? -1 : 1;
+  return a.type < b.type ? -1 : a.type > b.type ? 1 : 0;
+}
+
+function tellTaken(
+  path: CompiledPath,
+  key: string,
+  taken: { readonly path: RoutePath; readonly owner: string },
+  warn: (reason: Reason, message: string) => void,
+): void {
+  // That a rule covers the same object's own default backend is what a default is for.
+  if (path.fallback && taken.owner === key) return;
+  const who =
+    taken.owner === key ? "an earlier path of this object" : `MultiClusterIngress ${taken.owner}, which wins`;
+  const what = `host ${quote(path.host)}, ${path.type} ${quote(path.path)}`;
+  warn("PathTaken", `${path.field}: ${what} is taken by ${who}; use another host or path`);
+}
+
+function resolve(
+  ingress: CompiledIngress,
+  path: CompiledPath,
+  imports: ImportLookup,
+  warn: (reason: Reason, message: string) => void,
+): { upstream: UpstreamRow | null; problem: string | null } {
+  const { backend } = path;
+  if (backend.kind === "none") return { upstream: null, problem: backend.problem };
+  const namespace = ingress.ref.namespace;
+  const refuse = (reason: Reason, problem: string) => {
+    warn(reason, `${problem}. It answers 503 until then`);
+    return { upstream: null, problem };
+  };
+  const names = importNames(backend.name);
+  const imported = names.map((name) => imports(namespace, name)).find((found) => found !== undefined);
+  if (imported === undefined) {
+    return refuse(
+      "ImportMissing",
+      `${path.field}.service.name: namespace ${namespace} has no ServiceImport ${names.at(-1)}; ` +
+        "create it, or correct the name",
+    );
+  }
+  const port = findPort(imported, backend.port);
+  if (port === null) {
+    const asked = backend.port.name ?? String(backend.port.number);
+    const there = imported.ports
+      .map((p) => (p.name === "" ? `${p.port}` : `${p.port} (${p.name})`))
+      .slice(0, 8);
+    return refuse(
+      "PortMissing",
+      `${path.field}.service.port: ServiceImport ${namespace}/${imported.ref.name} has no TCP port ${asked}; ` +
+        `it has ${there.join(", ") || "none"}`,
+    );
+  }
+  const service = imported.ref.name;
+  const id = upstreamId(namespace, service, port.name);
+  return { upstream: { id, namespace, service, port: port.name, balance: "round_robin" }, problem: null };
+}

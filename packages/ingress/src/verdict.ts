@@ -1,0 +1,48 @@
+import type { ObjectRef } from "./objects.ts";
+
+/** What is to be said of an object: output of the model, written to the API by somebody else. */
+export interface Verdict {
+  readonly object: ObjectRef;
+  readonly type: "Normal" | "Warning";
+  /** CamelCase, from the list in `Reason`. */
+  readonly reason: Reason;
+  /** Names the field and the remedy. */
+  readonly message: string;
+}
+
+export type Reason =
+  | "AnnotationsIgnored"
+  | "BackendInvalid"
+  | "BackendUnsupported"
+  | "ClassUnknown"
+  | "FromClustersInvalid"
+  | "HostInvalid"
+  | "ImportInvalid"
+  | "ImportMissing"
+  | "MoreProblems"
+  | "PathInvalid"
+  | "PathTaken"
+  | "PathTypeInvalid"
+  | "PortMismatch"
+  | "PortMissing"
+  | "ProtectionRefused"
+  | "RuleInvalid"
+  | "SpecInvalid"
+  | "TlsNotServed";
+
+/** Said of one object at most; an object with ten thousand bad paths gets this many Events, not ten thousand. */
+const MAX_PER_OBJECT = 16;
+
+export function bounded(verdicts: readonly Verdict[]): readonly Verdict[] {
+  if (verdicts.length <= MAX_PER_OBJECT) return verdicts;
+  const kept = verdicts.slice(0, MAX_PER_OBJECT - 1);
+  const first = verdicts[0] as Verdict;
+  const rest = verdicts.length - kept.length;
+  kept.push({
+    object: first.object,
+    type: "Warning",
+    reason: "MoreProblems",
+    message: `${rest} more problems of this object are not listed; mend the others first`,
+  });
+  return kept;
+}
