@@ -1,1 +1,4 @@
-export {};
+export type { Bus, PlainWriter } from "./bus.ts";
+export { type ConnectOptions, connectBus } from "./connect.ts";
+export type { HoldOptions, PartHolder } from "./part-holder.ts";
+export type { TableView, ViewOptions } from "./view.ts";

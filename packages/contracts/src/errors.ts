@@ -82,9 +82,18 @@ export class KubeStatusError extends defineError("SLUICE_KUBE_STATUS", {
   solve: "The message carries the API's own reason.",
 }) {
   /** HTTP status, e.g. 409. */
-  declare readonly status: number;
+  readonly status: number;
   /** metav1.Status.reason, e.g. `AlreadyExists`; empty when the server sent none. */
-  declare readonly reason: string;
+  readonly reason: string;
+
+  constructor(
+    message: string,
+    options?: ErrorOptions & { readonly status?: number; readonly reason?: string },
+  ) {
+    super(message, options);
+    this.status = options?.status ?? 500;
+    this.reason = options?.reason ?? "";
+  }
 }
 
 // --- gateway ---------------------------------------------------------------------------------------------------------

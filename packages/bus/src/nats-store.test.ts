@@ -1,0 +1,84 @@
+import assert from "node:assert/strict";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { jetstreamManager, StorageType } from "@nats-io/jetstream";
+import { connect } from "@nats-io/transport-node";
+import { BusAssetError } from "@sluice/contracts";
+import { ensureTool, type NatsServer, startNatsServer, type Tool } from "@sluice/native-tools";
+import { createKit } from "@sluice/service-kit";
+import { connectBus } from "./connect.ts";
+import { NatsStore } from "./nats-store.ts";
+import { tableContract } from "./table-contract.ts";
+
+const forever = new AbortController().signal;
+let tool: Tool;
+let root: string;
+before(async () => {
+  tool = await ensureTool("nats-server", { signal: forever });
+  root = await mkdtemp(join(tmpdir(), "sluice-bus-"));
+});
+after(async () => {
+  await rm(root, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
+});
+
+async function startServer(storeDir: string, port = 0): Promise<NatsServer> {
+  return startNatsServer({ tool, storeDir, port, signal: forever });
+}
+
+tableContract("nats-server", async () => {
+  const storeDir = await mkdtemp(join(root, "nats-"));
+  let server = await startServer(storeDir);
+  return {
+    connect: (kit) => new NatsStore({ url: server.url, name: "contract", kit }),
+    async restart(options = {}) {
+      const { port } = server;
+      await server.close();
+      if (options.wipe === true) await rm(join(storeDir, "jetstream"), { recursive: true, force: true });
+      server = await startServer(storeDir, port);
+    },
+    close: async () => server.close(),
+  };
+});
+
+test("a bucket that was changed by hand is refused at boot, with the difference in the message", async () => {
+  await using server = await startServer(await mkdtemp(join(root, "nats-")));
+  const connection = await connect({ servers: server.url });
+  const jsm = await jetstreamManager(connection);
+  await jsm.streams.add({
+    name: "KV_sluice_slices",
+    subjects: ["$KV.sluice_slices.>"],
+    storage: StorageType.File,
+    max_msgs_per_subject: 5,
+  });
+  await connection.close();
+  const controller = new AbortController();
+  const kit = createKit({ service: "test", signal: controller.signal });
+  try {
+    await assert.rejects(connectBus({ url: server.url, name: "test", kit }), (error: unknown) => {
+      assert.ok(error instanceof BusAssetError);
+      assert.match(error.message, /KV_sluice_slices: max_msgs_per_subject is 5, needed is 1/);
+      return true;
+    });
+  } finally {
+    controller.abort();
+  }
+});
+
+test("a bus that is not there yet is waited for", async () => {
+  const storeDir = await mkdtemp(join(root, "nats-"));
+  const first = await startServer(storeDir);
+  const { url, port } = first;
+  await first.close();
+  const controller = new AbortController();
+  const kit = createKit({ service: "test", signal: controller.signal });
+  const bus = await connectBus({ url, name: "test", kit, waitOnFirstConnect: false });
+  assert.equal(bus.connected, false);
+  await using _server = await startServer(storeDir, port);
+  const store = new NatsStore({ url, name: "test", kit });
+  await store.boot(kit.signal);
+  controller.abort();
+  await bus.close();
+  await store.close();
+});

@@ -1,0 +1,481 @@
+import { randomUUID } from "node:crypto";
+import {
+  BadRecordError,
+  Claim,
+  decode,
+  decodeEnvelope,
+  type Envelope,
+  type Epoch,
+  encodeEnvelope,
+  type FencedTableSpec,
+  Layout,
+  type Part,
+  parseJson,
+  RecordTooLargeError,
+  StepDownError,
+  Synced,
+  type Trace,
+} from "@sluice/contracts";
+import { Backoff, type Kit, NewestByKey, slept } from "@sluice/service-kit";
+import { Signal } from "./signal.ts";
+import type { FollowSink, Store, StoredEntry } from "./store.ts";
+
+export interface HoldOptions {
+  readonly kit: Pick<Kit, "log" | "metrics" | "clock" | "signal" | "health">;
+  /** `<role>.<process>`, written into the claim for people, and to find out whether its holder still lives. */
+  readonly holder: string;
+  /**
+   * Called after each new claim. Resolves when the desired state reflects a source that was read after the claim; a
+   * warm cache from before it would delete what the predecessor wrote. Then what the table holds beyond the desired
+   * state is removed, and `synced` is put.
+   */
+  fresh(signal: AbortSignal): Promise<void>;
+  /** Whether a key's absence from the desired state is knowledge; default: always. */
+  knows?(key: string): boolean;
+  /** In a settling pass rows of a lower number are written before, and removed after, those of a higher one. */
+  order?(key: string): number;
+  /** Whether the process named in a claim still lives; default: no. */
+  isLive?(holder: string): boolean;
+}
+
+/** What one process wants a part of a table to be, and keeps it so for as long as it holds the part. */
+export interface PartHolder<T> {
+  set(key: string, value: T, trace?: Trace): void;
+  remove(key: string, trace?: Trace): void;
+  /** Its claim is the newest, and the first pass over its source is written. */
+  readonly synced: boolean;
+  readonly holding: boolean;
+  /** Resolves when every difference known now is written. */
+  idle(): Promise<void>;
+  /** Resolves when the signal of its kit has aborted and nothing of it runs. */
+  readonly done: Promise<void>;
+}
+
+interface Wanted<T> {
+  readonly value: T;
+  readonly text: string;
+  readonly trace?: Trace;
+}
+
+interface There {
+  readonly revision: number;
+  /** null: a record that does not parse; it is a difference whatever is wanted. */
+  readonly epochId: string | null;
+  /** null: a tombstone. */
+  readonly text: string | null;
+  readonly storedAt: number;
+}
+
+interface OwnClaim {
+  readonly epoch: Epoch;
+  readonly boot: string;
+  readonly revision: number;
+  /** Aborted when the claim is void or another is newer. */
+  readonly lost: AbortController;
+  /** Aborted by `lost` or by the end of the process; one per claim, because writes are many. */
+  readonly signal: AbortSignal;
+}
+
+/** Writes in flight at a time; each is one round trip. */
+const WRITE_WORKERS = 64;
+/** After this long a tombstone has been seen by every reader that may resume. */
+const TOMBSTONE_MS = 24 * 3_600_000;
+const REAP_MS = 600_000;
+
+export class Holder<T> implements PartHolder<T>, FollowSink {
+  readonly #store: Store;
+  readonly #spec: FencedTableSpec<T>;
+  readonly #part: Part;
+  readonly #options: HoldOptions;
+  readonly #wanted = new Map<string, Wanted<T>>();
+  #there = new Map<string, There>();
+  #claims = { newest: 0, id: "", holder: "", revision: 0 };
+  #layout = { n: 0, shards: 0 };
+  #syncedEntry = { id: "", revision: 0 };
+  #boot = "";
+  #snapshot = false;
+  #own: OwnClaim | null = null;
+  #writable = false;
+  #synced = false;
+  readonly #removeTraces = new Map<string, Trace>();
+  readonly #queue = new NewestByKey<string, true>();
+  readonly #event = new Signal();
+  readonly done: Promise<void>;
+
+  constructor(store: Store, spec: FencedTableSpec<T>, part: Part, options: HoldOptions) {
+    this.#store = store;
+    this.#spec = spec;
+    this.#part = part;
+    this.#options = options;
+    const { signal } = options.kit;
+    this.done = Promise.all([
+      store.follow(spec, spec.keys.filterOf(part.scope), this, signal),
+      this.#queue.run(WRITE_WORKERS, signal, (key) => this.#write(key)),
+      this.#live(),
+    ]).then(() => {});
+  }
+
+  get holding(): boolean {
+    return this.#own !== null && !this.#own.lost.signal.aborted;
+  }
+
+  get synced(): boolean {
+    return this.holding && this.#synced;
+  }
+
+  set(key: string, value: T, trace?: Trace): void {
+    const text = JSON.stringify(value);
+    const before = this.#wanted.get(key);
+    if (before?.text === text) return;
+    this.#wanted.set(key, { value, text, ...(trace === undefined ? {} : { trace }) });
+    if (this.#writable) this.#queue.set(key, true);
+  }
+
+  remove(key: string, trace?: Trace): void {
+    if (!this.#wanted.delete(key) && !this.#there.has(key)) return;
+    if (trace !== undefined) this.#removeTraces.set(key, trace);
+    if (this.#writable) this.#queue.set(key, true);
+  }
+
+  async idle(): Promise<void> {
+    await this.#queue.idle();
+  }
+
+  // --- what the table says ------------------------------------------------------------------------------------------
+
+  restart(boot: string): void {
+    this.#boot = boot;
+    this.#there = new Map();
+    this.#claims = { newest: 0, id: "", holder: "", revision: 0 };
+    this.#layout = { n: 0, shards: 0 };
+    this.#syncedEntry = { id: "", revision: 0 };
+    this.#snapshot = false;
+    if (this.#own !== null && this.#own.boot !== boot) this.#lose("the servers have another boot");
+    this.#event.notify();
+  }
+
+  caughtUp(): void {
+    this.#snapshot = true;
+    this.#event.notify();
+  }
+
+  disconnected(): void {
+    this.#snapshot = false;
+  }
+
+  entry(entry: StoredEntry): void {
+    const subject = `${this.#spec.name}/${entry.key}`;
+    const what = this.#spec.keys.classify(entry.key);
+    try {
+      if (what.kind === "claim") {
+        if (!this.#mine(what.part)) return;
+        const claim = decode(Claim, parseJson(entry.value, subject), subject);
+        if (what.n > this.#claims.newest) {
+          this.#claims = { newest: what.n, id: claim.id, holder: claim.holder, revision: entry.revision };
+        }
+        if (this.#own !== null && what.n > this.#own.epoch.n) {
+          this.#lose(`claim ${what.n} by ${claim.holder} is newer than ours (${this.#own.epoch.n})`);
+        }
+      } else if (what.kind === "synced") {
+        if (this.#mine(what.part)) {
+          this.#syncedEntry = {
+            id: decode(Synced, parseJson(entry.value, subject), subject).id,
+            revision: entry.revision,
+          };
+        }
+      } else if (what.kind === "layout") {
+        const { shards } = decode(Layout, parseJson(entry.value, subject), subject);
+        if (what.scope === this.#part.scope && what.n > this.#layout.n) {
+          this.#layout = { n: what.n, shards };
+          if (this.#own !== null) this.#lose(`layout ${what.n} voids our claim`);
+        }
+      } else if (what.kind === "record") {
+        this.#noteRecord(entry, subject);
+      }
+    } catch (error) {
+      if (!(error instanceof BadRecordError)) throw error;
+      this.#options.kit.log.warn({ err: error, table: this.#spec.name, key: entry.key }, "record left out");
+    }
+    this.#event.notify();
+  }
+
+  #mine(part: Part): boolean {
+    return part.scope === this.#part.scope && part.shard === this.#part.shard;
+  }
+
+  #owns(key: string): boolean {
+    const what = this.#spec.keys.classify(key);
+    if (what.kind !== "record" || what.scope !== this.#part.scope) return false;
+    const { keys } = this.#spec;
+    return keys.shardOf(what.spread, this.#layout.shards || keys.defaultShards) === this.#part.shard;
+  }
+
+  #noteRecord(entry: StoredEntry, subject: string): void {
+    if (!this.#owns(entry.key)) return;
+    const known = this.#there.get(entry.key);
+    if (known !== undefined && known.revision >= entry.revision) return;
+    this.#there.set(entry.key, this.#read(entry, subject));
+    // Somebody else wrote into our part: after our claim that is a difference even when the content is right.
+    if (this.#writable) this.#queue.set(entry.key, true);
+  }
+
+  #read(entry: StoredEntry, subject: string): There {
+    const { revision, storedAt } = entry;
+    const schema = this.#spec.schemaOf(entry.key);
+    try {
+      if (schema === null) throw new BadRecordError(`${subject}: not a key of this table`);
+      const envelope = decodeEnvelope(schema, entry.value, subject) as Envelope<T>;
+      const text = envelope.deleted === true ? null : JSON.stringify(envelope.data);
+      return { revision, storedAt, epochId: envelope.epoch?.id ?? null, text };
+    } catch (error) {
+      if (!(error instanceof BadRecordError)) throw error;
+      this.#options.kit.log.warn(
+        { err: error, table: this.#spec.name },
+        "a record in our part is unreadable",
+      );
+      return { revision, storedAt, epochId: null, text: "" };
+    }
+  }
+
+  // --- holding ------------------------------------------------------------------------------------------------------
+
+  #lose(why: string): void {
+    const own = this.#own;
+    if (own === null || own.lost.signal.aborted) return;
+    const { log } = this.#options.kit;
+    log.warn({ table: this.#spec.name, part: this.#part, claim: own.epoch.n }, `stepping down: ${why}`);
+    this.#writable = false;
+    this.#synced = false;
+    own.lost.abort(new StepDownError(`${this.#spec.name} ${partName(this.#part)}: ${why}`));
+    this.#event.notify();
+  }
+
+  async #live(): Promise<void> {
+    const { signal, log, clock } = this.#options.kit;
+    const backoff = new Backoff(200, 5000);
+    while (!signal.aborted) {
+      try {
+        await this.#holdOnce(signal);
+        backoff.reset();
+      } catch (error) {
+        if (signal.aborted) break;
+        this.#writable = false;
+        if (!(error instanceof StepDownError)) {
+          log.warn({ err: error, table: this.#spec.name, part: this.#part }, "could not hold, trying again");
+        }
+        await slept(clock, backoff.next(), signal);
+      }
+    }
+    this.#writable = false;
+    await this.#queue.idle();
+  }
+
+  async #holdOnce(signal: AbortSignal): Promise<void> {
+    await this.#when(() => this.#snapshot, signal);
+    await this.#waitForTurn(signal);
+    const own = await this.#claim(signal);
+    this.#own = own;
+    this.#synced = false;
+    const { clock, log } = this.#options.kit;
+    const both = own.signal;
+    // The table has been read whole when our own claim comes back.
+    await this.#when(() => this.#claims.newest >= own.epoch.n, both);
+    if (this.#claims.id !== own.epoch.id) this.#lose(`claim ${this.#claims.newest} is newer than ours`);
+    both.throwIfAborted();
+    log.info({ table: this.#spec.name, part: this.#part, claim: own.epoch.n }, "claimed");
+    await this.#options.fresh(both);
+    both.throwIfAborted();
+    this.#writable = true;
+    await this.#settle(both);
+    await this.#putSynced(own, both);
+    this.#synced = true;
+    log.info({ table: this.#spec.name, part: this.#part, records: this.#wanted.size }, "synced");
+    while (await slept(clock, REAP_MS, both)) await this.#reap(own, both);
+    both.throwIfAborted();
+  }
+
+  /** A process that lost its part leaves it to the newer holder for as long as that one lives. */
+  async #waitForTurn(signal: AbortSignal): Promise<void> {
+    const { isLive, kit } = this.#options;
+    if (this.#own === null || isLive === undefined) return;
+    while (this.#claims.newest > this.#own.epoch.n && isLive(this.#claims.holder)) {
+      await kit.clock.sleep(500, signal);
+    }
+  }
+
+  /** Exactly one process wins a number, because the key is created and never overwritten. */
+  async #claim(signal: AbortSignal): Promise<OwnClaim> {
+    const { keys } = this.#spec;
+    const { kit } = this.#options;
+    for (let n = this.#claims.newest + 1; ; n++) {
+      signal.throwIfAborted();
+      const id = randomUUID();
+      const boot = this.#boot;
+      const claim: Claim = {
+        v: 1,
+        id,
+        boot,
+        layout: this.#layout.n,
+        holder: this.#options.holder,
+        at: kit.clock.now(),
+      };
+      const key = keys.claimKey(this.#part, n);
+      const revision = await this.#create(key, Buffer.from(JSON.stringify(claim)), id, signal);
+      if (revision !== null) {
+        const lost = new AbortController();
+        return { epoch: { n, id }, boot, revision, lost, signal: AbortSignal.any([signal, lost.signal]) };
+      }
+      kit.log.debug({ table: this.#spec.name, part: this.#part, claim: n }, "somebody else won this claim");
+    }
+  }
+
+  /** @returns the revision, or null when somebody else's value is there */
+  async #create(key: string, value: Uint8Array, id: string, signal: AbortSignal): Promise<number | null> {
+    try {
+      const result = await this.#store.put(this.#spec, key, value, 0, signal);
+      if (result.ok) return result.revision;
+    } catch (error) {
+      if (signal.aborted) throw error;
+      this.#options.kit.log.debug({ err: error, key }, "no answer to a claim, reading it");
+    }
+    // The answer may have been lost: it is ours if the id is.
+    const found = await this.#store.get(this.#spec, key, signal);
+    if (found === null) throw new Error(`${key}: neither written nor there`);
+    const theirs = decode(Claim, parseJson(found.value, key), key);
+    return theirs.id === id ? found.revision : null;
+  }
+
+  async #settle(signal: AbortSignal): Promise<void> {
+    const order = this.#options.order ?? (() => 0);
+    const groups = new Map<number, string[]>();
+    const put = (rank: number, key: string) => {
+      const group = groups.get(rank);
+      if (group === undefined) groups.set(rank, [key]);
+      else group.push(key);
+    };
+    for (const key of this.#wanted.keys()) put(order(key), key);
+    // Removals come after all writes, in reverse.
+    for (const key of this.#there.keys()) if (!this.#wanted.has(key)) put(1e6 - order(key), key);
+    for (const rank of [...groups.keys()].sort((a, b) => a - b)) {
+      for (const key of groups.get(rank) ?? []) this.#queue.set(key, true);
+      await this.#queue.idle();
+      signal.throwIfAborted();
+    }
+  }
+
+  async #putSynced(own: OwnClaim, signal: AbortSignal): Promise<void> {
+    const key = this.#spec.keys.syncedKey(this.#part);
+    const synced: Synced = { v: 1, id: own.epoch.id, at: this.#options.kit.clock.now() };
+    for (;;) {
+      signal.throwIfAborted();
+      const value = Buffer.from(JSON.stringify(synced));
+      const result = await this.#store.put(this.#spec, key, value, this.#syncedEntry.revision, signal);
+      if (result.ok) return;
+      const found = await this.#store.get(this.#spec, key, signal);
+      this.#syncedEntry = { id: "", revision: found?.revision ?? 0 };
+    }
+  }
+
+  /** Brings one key to what is wanted, for as long as we hold the part. */
+  async #write(key: string): Promise<void> {
+    const { kit, knows } = this.#options;
+    const backoff = new Backoff(20, 2000);
+    for (;;) {
+      const own = this.#own;
+      if (own === null || !this.#writable || own.lost.signal.aborted || kit.signal.aborted) return;
+      const wanted = this.#wanted.get(key);
+      const there = this.#there.get(key);
+      if (!this.#differs(own, wanted, there)) return;
+      if (wanted === undefined && knows !== undefined && !knows(key)) return;
+      const { signal } = own;
+      try {
+        const outcome = await this.#putOnce(key, own, wanted, there, signal);
+        kit.metrics.writes.inc({ table: this.#spec.name, result: outcome });
+      } catch (error) {
+        if (signal.aborted) return;
+        if (error instanceof RecordTooLargeError) {
+          // Refused by name; what is there stays, and nothing else waits for it.
+          kit.metrics.writes.inc({ table: this.#spec.name, result: "too_large" });
+          kit.log.error({ err: error, table: this.#spec.name, key }, "record refused");
+          return;
+        }
+        kit.metrics.writes.inc({ table: this.#spec.name, result: "no_answer" });
+        kit.log.warn({ err: error, table: this.#spec.name, key }, "write got no answer, comparing again");
+        if (!(await slept(kit.clock, backoff.next(), signal))) return;
+        await this.#reread(key, signal).catch((err: unknown) => {
+          if (!signal.aborted) kit.log.debug({ err, key }, "reading a key got no answer");
+        });
+      }
+    }
+  }
+
+  #differs(own: OwnClaim, wanted: Wanted<T> | undefined, there: There | undefined): boolean {
+    if (there === undefined) return wanted !== undefined;
+    const foreign = there.revision > own.revision && there.epochId !== own.epoch.id;
+    return foreign || there.text !== (wanted?.text ?? null);
+  }
+
+  async #putOnce(
+    key: string,
+    own: OwnClaim,
+    wanted: Wanted<T> | undefined,
+    there: There | undefined,
+    signal: AbortSignal,
+  ): Promise<"written" | "conflict"> {
+    const { kit } = this.#options;
+    const trace = wanted === undefined ? this.#removeTraces.get(key) : wanted.trace;
+    const envelope: Envelope<T> = {
+      v: 1,
+      epoch: own.epoch,
+      ...(trace === undefined ? {} : { trace }),
+      ...(wanted === undefined ? { deleted: true } : { data: wanted.value }),
+    };
+    const result = await this.#store.put(
+      this.#spec,
+      key,
+      encodeEnvelope(envelope),
+      there?.revision ?? 0,
+      signal,
+    );
+    if (!result.ok) {
+      await this.#reread(key, signal);
+      return "conflict";
+    }
+    if (wanted === undefined) this.#removeTraces.delete(key);
+    const now = this.#there.get(key);
+    if (now === undefined || now.revision < result.revision) {
+      this.#there.set(key, {
+        revision: result.revision,
+        epochId: own.epoch.id,
+        text: wanted?.text ?? null,
+        storedAt: kit.clock.now(),
+      });
+    }
+    return "written";
+  }
+
+  async #reread(key: string, signal: AbortSignal): Promise<void> {
+    const found = await this.#store.get(this.#spec, key, signal);
+    if (found === null) this.#there.delete(key);
+    else this.#there.set(key, this.#read(found, `${this.#spec.name}/${key}`));
+  }
+
+  /** Removes old tombstones by their sequence, never by key, and only ours or our predecessors' valid ones. */
+  async #reap(own: OwnClaim, signal: AbortSignal): Promise<void> {
+    const before = this.#options.kit.clock.now() - TOMBSTONE_MS;
+    for (const [key, there] of this.#there) {
+      if (there.text !== null || there.storedAt > before) continue;
+      if (there.revision > own.revision && there.epochId !== own.epoch.id) continue;
+      await this.#store.removeMessage(this.#spec, there.revision, signal);
+      if (this.#there.get(key)?.revision === there.revision) this.#there.delete(key);
+    }
+  }
+
+  async #when(condition: () => boolean, signal: AbortSignal): Promise<void> {
+    while (!condition()) await this.#event.wait(signal);
+  }
+}
+
+function partName(part: Part): string {
+  return [part.scope, part.shard].filter(Boolean).join("/");
+}

@@ -1,0 +1,53 @@
+import type { TableSpec } from "@sluice/contracts";
+
+/** One message of a table as it lies on the bus. */
+export interface StoredEntry {
+  readonly key: string;
+  readonly value: Uint8Array;
+  /** Sequence in the table's stream: unique, rising over all keys of the table. */
+  readonly revision: number;
+  /** When the server stored it, ms since 1970. */
+  readonly storedAt: number;
+}
+
+export type PutResult = { readonly ok: true; readonly revision: number } | { readonly ok: false };
+
+/** What a follower is told, in order. All calls are synchronous: a follower only records and returns. */
+export interface FollowSink {
+  /** A snapshot begins (again): nothing delivered before it counts as delivered any more. */
+  restart(boot: string): void;
+  entry(entry: StoredEntry): void;
+  /** All that was there when the snapshot began has been delivered; progress only, no rule rests on it. */
+  caughtUp(): void;
+  disconnected(): void;
+}
+
+/**
+ * The port through which Sluice keeps a table: newest value per key, compare-and-set by the key's revision, and one
+ * stream of everything in order. NATS and the in-memory double pass one contract suite.
+ */
+export interface Store {
+  get(spec: TableSpec, key: string, signal: AbortSignal): Promise<StoredEntry | null>;
+  /**
+   * @param expected revision of the key's newest message, 0 for none; null writes whatever is there
+   * @returns ok false when another revision is there
+   * @throws when no answer came: the write may or may not have happened
+   */
+  put(
+    spec: TableSpec,
+    key: string,
+    value: Uint8Array,
+    expected: number | null,
+    signal: AbortSignal,
+  ): Promise<PutResult>;
+  /** Removes one message by its sequence; what is no longer there is not an error. */
+  removeMessage(spec: TableSpec, revision: number, signal: AbortSignal): Promise<void>;
+  /** Revision of the newest message of the table; 0 when it is empty. */
+  lastRevision(spec: TableSpec, signal: AbortSignal): Promise<number>;
+  /** Feeds the sink over every reconnect and restart of the servers; resolves once the signal has aborted. */
+  follow(spec: TableSpec, filter: string, sink: FollowSink, signal: AbortSignal): Promise<void>;
+  /** Uuid of the servers' present life: lost with their memory. Waits until it is known. */
+  boot(signal: AbortSignal): Promise<string>;
+  readonly connected: boolean;
+  close(): Promise<void>;
+}

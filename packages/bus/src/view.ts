@@ -1,0 +1,333 @@
+import {
+  BadRecordError,
+  Claim,
+  decode,
+  decodeEnvelope,
+  type Envelope,
+  type FencedTableSpec,
+  Layout,
+  type Part,
+  parseJson,
+  Synced,
+  type TableSpec,
+  type Trace,
+} from "@sluice/contracts";
+import { type Kit, slept } from "@sluice/service-kit";
+import { Believer, type Change } from "./believer.ts";
+import { Signal } from "./signal.ts";
+import type { FollowSink, Store, StoredEntry } from "./store.ts";
+
+export interface ViewOptions<T> {
+  /** NATS subject filter over keys, e.g. `default.>`; default all. */
+  readonly filter?: string;
+  /** What downstream holds from before: kept until something with authority contradicts it. */
+  readonly initial?: Iterable<readonly [key: string, value: T]>;
+  /** Called in stream order, synchronously; `value` undefined: removed. */
+  onChange?(
+    key: string,
+    value: T | undefined,
+    meta: { readonly revision: number; readonly trace?: Trace },
+  ): void;
+  /** A part of a fenced table is settled (again): its claim holds and `synced` names it. */
+  onSettled?(part: Part): void;
+}
+
+/** A table as a reader believes it. */
+export interface TableView<T> {
+  get(key: string): T | undefined;
+  entries(): IterableIterator<[string, T]>;
+  readonly size: number;
+  /** Always true for a plain table once it has caught up. */
+  isSettled(part: Part): boolean;
+  /** Parts of a fenced table that somebody has claimed. */
+  parts(): Part[];
+  /** Highest revision delivered. */
+  readonly revision: number;
+  readonly connected: boolean;
+  /** The first snapshot has been delivered. */
+  caughtUp(signal: AbortSignal): Promise<void>;
+  /** Resolves once everything that was on the bus when this was called has been delivered. */
+  upToDate(signal: AbortSignal): Promise<void>;
+  /** Resolves once `condition` holds; asked again after each delivery. */
+  when(condition: () => boolean, signal: AbortSignal): Promise<void>;
+  /** Resolves when the signal of its kit has aborted and nothing of it runs. */
+  readonly done: Promise<void>;
+}
+
+/** How often a reader asks again for a key whose newest record has not been delivered yet. */
+const ASK_AGAIN_MS = 500;
+/** Keys asked for at a time. */
+const ASK_WORKERS = 32;
+
+type ViewKit = Pick<Kit, "log" | "metrics" | "clock" | "signal">;
+
+abstract class BaseView<T> implements TableView<T>, FollowSink {
+  protected readonly store: Store;
+  protected readonly spec: TableSpec<T>;
+  protected readonly options: ViewOptions<T>;
+  protected readonly kit: ViewKit;
+  protected readonly delivered = new Signal();
+  readonly #complained = new Set<string>();
+  #revision = 0;
+  #connected = false;
+  #caughtUp = false;
+  abstract readonly done: Promise<void>;
+
+  constructor(store: Store, spec: TableSpec<T>, options: ViewOptions<T>, kit: ViewKit) {
+    this.store = store;
+    this.spec = spec;
+    this.options = options;
+    this.kit = kit;
+  }
+
+  abstract get(key: string): T | undefined;
+  abstract entries(): IterableIterator<[string, T]>;
+  abstract get size(): number;
+  abstract isSettled(part: Part): boolean;
+  abstract parts(): Part[];
+  protected abstract apply(entry: StoredEntry): void;
+
+  get revision(): number {
+    return this.#revision;
+  }
+
+  get connected(): boolean {
+    return this.#connected;
+  }
+
+  restart(_boot: string): void {
+    this.#connected = true;
+    this.#caughtUp = false;
+    // Revisions of another life of the servers say nothing of this one.
+    this.#revision = 0;
+  }
+
+  entry(entry: StoredEntry): void {
+    try {
+      this.apply(entry);
+    } catch (error) {
+      if (!(error instanceof BadRecordError)) throw error;
+      this.drop(entry.key, "bad_record", error);
+    }
+    if (entry.revision > this.#revision) this.#revision = entry.revision;
+    this.delivered.notify();
+  }
+
+  caughtUp(signal?: AbortSignal): Promise<void> {
+    if (signal === undefined) {
+      this.#caughtUp = true;
+      this.delivered.notify();
+      return Promise.resolve();
+    }
+    return this.when(() => this.#caughtUp, signal);
+  }
+
+  get snapshotDelivered(): boolean {
+    return this.#caughtUp;
+  }
+
+  disconnected(): void {
+    this.#connected = false;
+    this.delivered.notify();
+  }
+
+  async upToDate(signal: AbortSignal): Promise<void> {
+    const target = await this.store.lastRevision(this.spec, signal);
+    await this.when(() => this.#caughtUp && this.#revision >= target, signal);
+  }
+
+  async when(condition: () => boolean, signal: AbortSignal): Promise<void> {
+    while (!condition()) await this.delivered.wait(signal);
+  }
+
+  /** Counted each time, logged once a key. */
+  protected drop(key: string, reason: string, error?: Error): void {
+    this.kit.metrics.dropped.inc({ table: this.spec.name, reason });
+    if (this.#complained.has(key) || this.#complained.size > 10_000) return;
+    this.#complained.add(key);
+    this.kit.log.warn({ table: this.spec.name, key, reason, err: error }, "record left out");
+  }
+}
+
+/** Plain tables: the newest record of a key wins. Nothing is removed because a snapshot lacks it. */
+export class PlainView<T> extends BaseView<T> {
+  readonly #held = new Map<string, T>();
+  readonly done: Promise<void>;
+
+  constructor(store: Store, spec: TableSpec<T>, options: ViewOptions<T>, kit: ViewKit) {
+    super(store, spec, options, kit);
+    for (const [key, value] of options.initial ?? []) this.#held.set(key, value);
+    this.done = store.follow(spec, options.filter ?? ">", this, kit.signal);
+  }
+
+  get(key: string): T | undefined {
+    return this.#held.get(key);
+  }
+  entries(): IterableIterator<[string, T]> {
+    return this.#held.entries();
+  }
+  get size(): number {
+    return this.#held.size;
+  }
+  isSettled(): boolean {
+    return this.snapshotDelivered;
+  }
+  parts(): Part[] {
+    return [];
+  }
+
+  protected apply(entry: StoredEntry): void {
+    const schema = this.spec.schemaOf(entry.key);
+    if (schema === null) return this.drop(entry.key, "foreign_key");
+    const envelope = decodeEnvelope(schema, entry.value, `${this.spec.name}/${entry.key}`) as Envelope<T>;
+    if (envelope.deleted === true) this.#held.delete(entry.key);
+    else this.#held.set(entry.key, envelope.data as T);
+    this.options.onChange?.(entry.key, envelope.data, meta(entry.revision, envelope.trace));
+  }
+}
+
+/** Fenced tables: what is believed is decided by claims; see Believer. */
+export class FencedView<T> extends BaseView<T> {
+  readonly #fenced: FencedTableSpec<T>;
+  readonly #believer: Believer<T>;
+  readonly #settledNow = new Set<string>();
+  readonly #doubt = new Signal();
+  readonly done: Promise<void>;
+
+  constructor(store: Store, spec: FencedTableSpec<T>, options: ViewOptions<T>, kit: ViewKit) {
+    super(store, spec, options, kit);
+    this.#fenced = spec;
+    this.#believer = new Believer(spec.keys, options.initial);
+    this.done = Promise.all([
+      store.follow(spec, options.filter ?? ">", this, kit.signal),
+      this.#askLoop(),
+    ]).then(() => {});
+  }
+
+  get(key: string): T | undefined {
+    return this.#believer.held.get(key)?.value;
+  }
+  *entries(): IterableIterator<[string, T]> {
+    for (const [key, held] of this.#believer.held) yield [key, held.value];
+  }
+  get size(): number {
+    return this.#believer.held.size;
+  }
+  isSettled(part: Part): boolean {
+    return this.#believer.isSettled(part);
+  }
+  parts(): Part[] {
+    return [...this.#believer.parts()];
+  }
+
+  override restart(boot: string): void {
+    super.restart(boot);
+    this.#settledNow.clear();
+    this.#believer.restart(boot);
+  }
+
+  override caughtUp(signal?: AbortSignal): Promise<void> {
+    if (signal === undefined) this.#doubt.notify();
+    return super.caughtUp(signal);
+  }
+
+  protected apply(entry: StoredEntry): void {
+    const { key, revision } = entry;
+    const subject = `${this.spec.name}/${key}`;
+    const what = this.#fenced.keys.classify(key);
+    switch (what.kind) {
+      case "claim": {
+        const claim = decode(Claim, parseJson(entry.value, subject), subject);
+        this.#believer.claim(what.part, { ...claim, n: what.n, revision });
+        return this.#noteSettled(what.part);
+      }
+      case "synced":
+        this.#believer.synced(what.part, decode(Synced, parseJson(entry.value, subject), subject).id);
+        return this.#noteSettled(what.part);
+      case "layout":
+        return this.#believer.layout(
+          what.scope,
+          what.n,
+          decode(Layout, parseJson(entry.value, subject), subject).shards,
+        );
+      case "foreign":
+        return this.drop(key, "foreign_key");
+      case "record":
+        return this.#applyRecord(entry, subject);
+    }
+  }
+
+  #applyRecord(entry: StoredEntry, subject: string): void {
+    const { key, revision } = entry;
+    const schema = this.spec.schemaOf(key);
+    if (schema === null) return this.drop(key, "foreign_key");
+    const envelope = decodeEnvelope(schema, entry.value, subject) as Envelope<T>;
+    if (envelope.epoch === undefined) throw new BadRecordError(`${subject}: field /epoch is missing`);
+    const outcome = this.#believer.deliver({
+      key,
+      revision,
+      epoch: envelope.epoch,
+      ...(envelope.deleted === true ? {} : { value: envelope.data as T }),
+      ...(envelope.trace === undefined ? {} : { trace: envelope.trace }),
+    });
+    if (outcome !== null && "dropped" in outcome) this.drop(key, outcome.dropped);
+    else if (outcome !== null) this.#tell(outcome);
+    if (this.#believer.doubts > 0) this.#doubt.notify();
+  }
+
+  #tell(change: Change<T>): void {
+    this.options.onChange?.(change.key, change.value, meta(change.revision, change.trace));
+  }
+
+  #noteSettled(part: Part): void {
+    const id = `${part.scope}/${part.shard}`;
+    const settled = this.#believer.isSettled(part);
+    if (!settled) this.#settledNow.delete(id);
+    else if (!this.#settledNow.has(id)) {
+      this.#settledNow.add(id);
+      this.#doubt.notify();
+      this.options.onSettled?.(part);
+    }
+  }
+
+  /** Confirms what is held without a current record behind it by asking the server for the key. */
+  async #askLoop(): Promise<void> {
+    const { signal, clock } = this.kit;
+    while (!signal.aborted) {
+      const open = this.snapshotDelivered ? [...this.#believer.questions()] : [];
+      if (open.length === 0) {
+        await this.#doubt.wait(signal).catch(() => {});
+        // Let the rest of this batch of deliveries answer before asking.
+        await new Promise<void>((resolve) => setImmediate(resolve));
+        continue;
+      }
+      const next = open.values();
+      await Promise.all(Array.from({ length: Math.min(ASK_WORKERS, open.length) }, () => this.#ask(next)));
+      if (![...this.#believer.questions()].length) continue;
+      await slept(clock, ASK_AGAIN_MS, signal);
+    }
+  }
+
+  async #ask(keys: IterableIterator<string>): Promise<void> {
+    const { signal, log } = this.kit;
+    for (const key of keys) {
+      if (signal.aborted || !this.connected) return;
+      const boot = this.#believer.boot;
+      try {
+        const found = await this.store.get(this.spec, key, signal);
+        // An answer of another life of the servers is no answer.
+        if (boot !== this.#believer.boot || !this.snapshotDelivered) return;
+        const change = this.#believer.answer(key, found?.revision ?? null);
+        if (change !== null) this.#tell(change);
+        this.delivered.notify();
+      } catch (err) {
+        if (!signal.aborted) log.debug({ err, table: this.spec.name, key }, "asking for a key got no answer");
+        return;
+      }
+    }
+  }
+}
+
+function meta(revision: number, trace: Trace | undefined) {
+  return trace === undefined ? { revision } : { revision, trace };
+}
