@@ -1,1 +1,31 @@
-export {};
+export {
+  type ApplyOptions,
+  type ConnectOptions,
+  connectCluster,
+  type DeleteOptions,
+  type KubeClient,
+  type ListOptions,
+  type WatchOptions,
+  type WriteOptions,
+} from "./client.ts";
+export { type EventNote, recordEvent } from "./event-recorder.ts";
+export type * from "./objects.ts";
+export {
+  type Change,
+  type ReflectOptions,
+  type Reflector,
+  type ReflectorState,
+  type ReflectorTiming,
+  reflect,
+} from "./reflector.ts";
+export {
+  apiVersionOf,
+  knownResource,
+  type ObjectRef,
+  objectKey,
+  type ResourceType,
+  resourcePath,
+  resources,
+} from "./resources.ts";
+export type { Answer, RequestInit } from "./transport.ts";
+export type { WatchEvent } from "./watch-stream.ts";

@@ -1,0 +1,370 @@
+import { KubeStatusError, SluiceError } from "@sluice/contracts";
+import { Backoff, type Clock, type Kit, type Logger, slept } from "@sluice/service-kit";
+import type { KubeClient } from "./client.ts";
+import type { KubeObject } from "./objects.ts";
+import { objectKey, type ResourceType } from "./resources.ts";
+
+export type Change<T> =
+  | {
+      readonly kind: "upsert";
+      /** `namespace/name`, or `name` for a cluster-scoped object. */
+      readonly key: string;
+      readonly object: T;
+      /** What was there before; another uid means that it was deleted and made again unseen. */
+      readonly old: T | undefined;
+      /** Milliseconds since 1970 at which the bytes came in. */
+      readonly seenAt: number;
+      /** A list told of it, not a watch event: it may have happened long before. */
+      readonly fromList: boolean;
+    }
+  | {
+      readonly kind: "delete";
+      readonly key: string;
+      /** The last state known; of a watch event, the state at its deletion. */
+      readonly old: T;
+      readonly seenAt: number;
+      readonly fromList: boolean;
+    };
+
+export interface ReflectorState {
+  /** `waiting-for-resource`: the API serves no such kind (yet). What was known before is kept. */
+  readonly kind: "waiting-for-resource" | "listing" | "watching" | "failing";
+  readonly error?: string;
+  /** Milliseconds since 1970. */
+  readonly since: number;
+}
+
+export interface ReflectOptions<T extends KubeObject> {
+  readonly client: KubeClient;
+  readonly type: ResourceType<T>;
+  readonly namespace?: string;
+  readonly labelSelector?: string;
+  readonly fieldSelector?: string;
+  readonly kit: Pick<Kit, "log" | "clock" | "signal" | "metrics">;
+  /** Called in order, one at a time, `objects` being changed already. Must not throw: that would end the reflector. */
+  onChange(change: Change<T>): void;
+  /** After each complete list has been applied. */
+  onListed?(): void;
+  onState?(state: ReflectorState): void;
+  readonly timing?: Partial<ReflectorTiming>;
+}
+
+export interface Reflector<T extends KubeObject> {
+  readonly objects: ReadonlyMap<string, T>;
+  readonly state: ReflectorState;
+  /** Resolves after the first complete list. Rejects when the signal or the kit's aborts. */
+  listed(signal: AbortSignal): Promise<void>;
+  /** Resolves when a list that started after this call has been applied whole. */
+  relist(signal: AbortSignal): Promise<void>;
+  /** Resolves once kit.signal has aborted and nothing runs any more. */
+  readonly done: Promise<void>;
+}
+
+/** Milliseconds, but for `watchSeconds`. */
+export interface ReflectorTiming {
+  /** Full jitter up to the first, doubling to the second. Base, cap and reset are client-go's (tools/cache/reflector.go). */
+  readonly failure: readonly [baseMs: number, capMs: number];
+  /** Before the first list succeeded: a server that is just starting is met soon after it listens. */
+  readonly startup: readonly [baseMs: number, capMs: number];
+  /** While the kind is not served: its CRD may come any moment. */
+  readonly missing: readonly [baseMs: number, capMs: number];
+  /** Quiet for so long, and failures count from the base again. */
+  readonly resetMs: number;
+  /** What the server is asked to keep a watch open for: a random time between the two. */
+  readonly watchSeconds: readonly [min: number, max: number];
+  /**
+   * A watch without a byte for so long is opened anew, from where it was. API servers send a bookmark each minute, so
+   * two are missing by then; for a server that sends none it costs one request every so often.
+   */
+  readonly idleMs: number;
+}
+
+const defaults: ReflectorTiming = {
+  failure: [800, 30_000],
+  startup: [100, 2000],
+  missing: [200, 2000],
+  resetMs: 120_000,
+  watchSeconds: [300, 600],
+  idleMs: 150_000,
+};
+
+/**
+ * Keeps a map of one kind's objects like its API: list, watch, and again from where it was. Objects are removed by a
+ * DELETED event or by their absence from a complete list, never because the API, or the kind, could not be asked.
+ */
+export function reflect<T extends KubeObject>(options: ReflectOptions<T>): Reflector<T> {
+  return new ListWatch(options);
+}
+
+class ListWatch<T extends KubeObject> implements Reflector<T> {
+  readonly objects = new Map<string, T>();
+  readonly done: Promise<void>;
+  readonly #options: ReflectOptions<T>;
+  readonly #timing: ReflectorTiming;
+  readonly #log: Logger;
+  readonly #signal: AbortSignal;
+  readonly #failures: Backoff;
+  readonly #startup: Backoff;
+  readonly #missing: Backoff;
+  #state: ReflectorState;
+  #lastFailureAt = Number.NEGATIVE_INFINITY;
+  #resourceVersion: string | null = null;
+  /** Lists begun, and the number of the last one that was applied whole; 0: none. */
+  #begun = 0;
+  #applied = 0;
+  #waiters = new Set<{ readonly from: number; resolve(): void }>();
+  /** Ends the watch, or the pause, in progress. */
+  #interrupt = new AbortController();
+
+  constructor(options: ReflectOptions<T>) {
+    this.#options = options;
+    this.#timing = { ...defaults, ...options.timing };
+    this.#signal = options.kit.signal;
+    this.#log = options.kit.log.child({ cluster: options.client.name, kind: options.type.kind });
+    this.#failures = new Backoff(...this.#timing.failure);
+    this.#startup = new Backoff(...this.#timing.startup);
+    this.#missing = new Backoff(...this.#timing.missing);
+    this.#state = { kind: "listing", since: options.kit.clock.now() };
+    this.done = this.#run();
+  }
+
+  get state(): ReflectorState {
+    return this.#state;
+  }
+
+  async listed(signal: AbortSignal): Promise<void> {
+    await this.#reached(1, signal);
+  }
+
+  async relist(signal: AbortSignal): Promise<void> {
+    const reached = this.#reached(this.#begun + 1, signal);
+    this.#resourceVersion = null;
+    this.#interrupt.abort();
+    await reached;
+  }
+
+  async #reached(list: number, signal: AbortSignal): Promise<void> {
+    if (this.#applied >= list) return;
+    signal.throwIfAborted();
+    this.#signal.throwIfAborted();
+    await new Promise<void>((resolve, reject) => {
+      const signals = [signal, this.#signal];
+      const waiter = { from: list, resolve: () => settle(resolve) };
+      const abort = () => settle(() => reject(signal.aborted ? signal.reason : this.#signal.reason));
+      const settle = (finish: () => void) => {
+        this.#waiters.delete(waiter);
+        for (const each of signals) each.removeEventListener("abort", abort);
+        finish();
+      };
+      for (const each of signals) each.addEventListener("abort", abort, { once: true });
+      this.#waiters.add(waiter);
+    });
+  }
+
+  async #run(): Promise<void> {
+    // Watches that ended at once with nothing to tell, in a row. The first is opened anew without a pause.
+    let barren = 0;
+    while (!this.#signal.aborted) {
+      if (this.#interrupt.signal.aborted) this.#interrupt = new AbortController();
+      if (this.#resourceVersion === null) {
+        await this.#list();
+        continue;
+      }
+      const fruitful = await this.#watch(this.#resourceVersion);
+      barren = fruitful ? 0 : barren + 1;
+      if (barren > 1) await this.#pause(this.#nextFailureMs());
+    }
+  }
+
+  async #list(): Promise<void> {
+    const { client, type, namespace, labelSelector, fieldSelector, kit } = this.#options;
+    const number = ++this.#begun;
+    if (this.#state.kind === "watching") this.#become({ kind: "listing" });
+    let list: { items: T[]; resourceVersion: string };
+    try {
+      list = await client.list(type, { namespace, labelSelector, fieldSelector }, this.#signal);
+    } catch (error) {
+      if (this.#signal.aborted) return;
+      if (error instanceof KubeStatusError && error.status === 404) {
+        if (this.#state.kind !== "waiting-for-resource") {
+          this.#log.info({ known: this.objects.size }, "the API does not serve this kind, waiting for it");
+        }
+        this.#become({ kind: "waiting-for-resource", error: error.message });
+        await this.#pause(this.#missing.next());
+      } else await this.#failed(error, "list failed");
+      return;
+    }
+    this.#missing.reset();
+    this.#startup.reset();
+    const seenAt = kit.clock.now();
+    const gone = new Map(this.objects);
+    for (const object of list.items) {
+      const key = objectKey(object);
+      const old = this.objects.get(key);
+      gone.delete(key);
+      if (old !== undefined && sameVersion(old, object)) continue;
+      this.objects.set(key, object);
+      this.#options.onChange({ kind: "upsert", key, object, old, seenAt, fromList: true });
+    }
+    for (const [key, old] of gone) {
+      this.objects.delete(key);
+      this.#options.onChange({ kind: "delete", key, old, seenAt, fromList: true });
+    }
+    // A relist asked for meanwhile wants a list that begins after it was asked for.
+    this.#resourceVersion = [...this.#waiters].some((w) => w.from > number) ? null : list.resourceVersion;
+    this.#applied = number;
+    for (const waiter of [...this.#waiters]) if (waiter.from <= number) waiter.resolve();
+    this.#become({ kind: "watching" });
+    this.#options.onListed?.();
+  }
+
+  /** One watch, until it ends. False when it ended at once and told nothing. */
+  async #watch(resourceVersion: string): Promise<boolean> {
+    const { client, type, namespace, labelSelector, fieldSelector, kit } = this.#options;
+    const [min, max] = this.#timing.watchSeconds;
+    const timeoutSeconds = Math.round(min + Math.random() * (max - min));
+    // The server ends the watch at its time; one that does not is left soon after.
+    const idleMs = Math.min(this.#timing.idleMs, timeoutSeconds * 1000 + 30_000);
+    const interrupt = this.#interrupt.signal;
+    const bound = new IdleBound(kit.clock, idleMs, [this.#signal, interrupt]);
+    const begunAt = kit.clock.monotonic();
+    let seenAt = kit.clock.now();
+    let events = 0;
+    const fruitful = () => events > 0 || kit.clock.monotonic() - begunAt > 1000;
+    const watch = client.watch(
+      type,
+      {
+        namespace,
+        labelSelector,
+        fieldSelector,
+        resourceVersion,
+        timeoutSeconds,
+        onOpen: () => this.#become({ kind: "watching" }),
+        onBytes: () => {
+          seenAt = kit.clock.now();
+          bound.touch();
+        },
+      },
+      bound.signal,
+    );
+    try {
+      for await (const event of watch) {
+        // A relist was asked for: what this watch still has in hand is older than the list.
+        if (interrupt.aborted) return true;
+        events += 1;
+        if (event.type !== "BOOKMARK") this.#apply(event.type === "DELETED", event.object, seenAt);
+        else if (event.resourceVersion !== "") this.#resourceVersion = event.resourceVersion;
+      }
+      return fruitful();
+    } catch (error) {
+      if (this.#signal.aborted || interrupt.aborted) return true;
+      if (bound.expired) {
+        this.#log.warn({ idleMs }, "watch went silent, opening it anew");
+        return true;
+      }
+      if (error instanceof KubeStatusError && (error.status === 410 || error.status === 404)) {
+        // 404: the kind is gone, which the list finds out and says.
+        this.#log.info({ status: error.status }, "watch cannot go on, listing again");
+        this.#resourceVersion = null;
+        return fruitful();
+      }
+      await this.#failed(error, "watch failed");
+      return true;
+    } finally {
+      bound.end();
+    }
+  }
+
+  #apply(deleted: boolean, object: T, seenAt: number): void {
+    const key = objectKey(object);
+    const old = this.objects.get(key);
+    const version = object.metadata.resourceVersion;
+    if (version !== undefined && this.#resourceVersion !== null) this.#resourceVersion = version;
+    if (deleted) {
+      if (old === undefined) return;
+      this.objects.delete(key);
+      this.#options.onChange({ kind: "delete", key, old: object, seenAt, fromList: false });
+      return;
+    }
+    this.objects.set(key, object);
+    this.#options.onChange({ kind: "upsert", key, object, old, seenAt, fromList: false });
+  }
+
+  async #failed(error: unknown, what: string): Promise<void> {
+    const { metrics } = this.#options.kit;
+    const code = error instanceof SluiceError ? error.code : "unexpected";
+    metrics.errors.inc({ error_type: code });
+    const first = this.#state.kind !== "failing";
+    const retryInMs = this.#applied === 0 ? this.#startup.next() : this.#nextFailureMs();
+    this.#become({ kind: "failing", error: error instanceof Error ? error.message : String(error) });
+    // One line an outage; the state says the rest.
+    if (first) this.#log.warn({ err: error, retryInMs }, what);
+    else this.#log.debug({ err: error, retryInMs }, what);
+    await this.#pause(retryInMs);
+  }
+
+  #nextFailureMs(): number {
+    const now = this.#options.kit.clock.monotonic();
+    if (now - this.#lastFailureAt > this.#timing.resetMs) this.#failures.reset();
+    this.#lastFailureAt = now;
+    return this.#failures.next();
+  }
+
+  async #pause(ms: number): Promise<void> {
+    await slept(this.#options.kit.clock, ms, AbortSignal.any([this.#signal, this.#interrupt.signal]));
+  }
+
+  #become(state: Omit<ReflectorState, "since">): void {
+    if (state.kind === this.#state.kind && state.error === this.#state.error) return;
+    const wasFailing = this.#state.kind === "failing" || this.#state.kind === "waiting-for-resource";
+    if (state.kind === "watching" && wasFailing) {
+      this.#log.info({ objects: this.objects.size }, "watching again");
+    }
+    const since = state.kind === this.#state.kind ? this.#state.since : this.#options.kit.clock.now();
+    this.#state = { ...state, since };
+    this.#options.onState?.(this.#state);
+  }
+}
+
+/** Object for object, nothing changed between two lists. */
+function sameVersion(a: KubeObject, b: KubeObject): boolean {
+  return a.metadata.uid === b.metadata.uid && a.metadata.resourceVersion === b.metadata.resourceVersion;
+}
+
+/** A signal that aborts with any of the given ones, or when nobody calls `touch` for `idleMs`. */
+class IdleBound {
+  readonly signal: AbortSignal;
+  expired = false;
+  readonly #ended = new AbortController();
+  readonly #idle = new AbortController();
+  readonly #clock: Clock;
+  readonly #idleMs: number;
+  #touchedAt: number;
+
+  constructor(clock: Clock, idleMs: number, signals: readonly AbortSignal[]) {
+    this.#clock = clock;
+    this.#idleMs = idleMs;
+    this.#touchedAt = clock.monotonic();
+    this.signal = AbortSignal.any([...signals, this.#idle.signal]);
+    void this.#wait();
+  }
+
+  touch(): void {
+    this.#touchedAt = this.#clock.monotonic();
+  }
+
+  end(): void {
+    this.#ended.abort();
+  }
+
+  /** Never rejects: `slept` answers false once the watch has ended. */
+  async #wait(): Promise<void> {
+    for (;;) {
+      const leftMs = this.#touchedAt + this.#idleMs - this.#clock.monotonic();
+      if (leftMs <= 0) break;
+      if (!(await slept(this.#clock, leftMs, this.#ended.signal))) return;
+    }
+    this.expired = true;
+    this.#idle.abort();
+  }
+}
