@@ -1,1 +1,6 @@
-export {};
+export {
+  type NginxOptions,
+  type NginxTool,
+  type PreparedNginx,
+  prepareNginx,
+} from "./prepare-nginx.ts";

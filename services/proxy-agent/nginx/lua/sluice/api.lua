@@ -1,0 +1,78 @@
+-- What the agent asks for, on a unix socket in a folder that is its owner's alone.
+local cjson = require "cjson.safe"
+local counters = require "sluice.counters"
+local holds = require "sluice.holds"
+local rows = require "sluice.rows"
+local settings = require "sluice.settings"
+
+local M = {}
+
+local function say(status, value)
+  ngx.status = status
+  ngx.header["content-type"] = "application/json"
+  local text = cjson.encode(value) .. "\n"
+  ngx.header["content-length"] = #text
+  ngx.print(text)
+  return ngx.exit(ngx.HTTP_OK)
+end
+
+-- An empty list is left out: this cjson would write it as {}.
+local function list(items)
+  return #items > 0 and items or nil
+end
+
+local function body()
+  ngx.req.read_body()
+  local text = ngx.req.get_body_data()
+  if text then return text end
+  local path = ngx.req.get_body_file()
+  local file = path and io.open(path, "rb")
+  if not file then return nil end
+  text = file:read("*a")
+  file:close()
+  return text
+end
+
+-- POST {"expect": instance, "rows": [...]}: each row by itself; one that is refused does not keep another from counting.
+local function apply()
+  local doc, err = cjson.decode(body() or "")
+  if type(doc) ~= "table" or type(doc.rows) ~= "table" then
+    return say(400, { error = err or "rows is no list" })
+  end
+  local facts = rows.facts()
+  -- Another nginx than the agent thinks: it must seed from the beginning, not go on in the middle.
+  if doc.expect and doc.expect ~= facts.instance then return say(409, { instance = facts.instance }) end
+  local refused = {}
+  for i, row in ipairs(doc.rows) do
+    local problem = rows.apply(row)
+    if problem then refused[#refused + 1] = { i = i - 1, why = problem } end
+  end
+  facts = rows.facts()
+  return say(200, { instance = facts.instance, revision = facts.revision, free = facts.free, refused = list(refused) })
+end
+
+local function state()
+  local facts = rows.facts()
+  facts.config = settings.config
+  facts.worker = ngx.worker.pid()
+  facts.workers = ngx.worker.count()
+  facts.nginx = string.format("%d.%d.%d", ngx.config.nginx_version / 1000000, ngx.config.nginx_version / 1000 % 1000,
+    ngx.config.nginx_version % 1000)
+  facts.counters = counters.all()
+  facts.ejected = list(holds.ejected())
+  return say(200, facts)
+end
+
+local handlers = {
+  ["POST /apply"] = apply,
+  ["GET /state"] = state,
+  ["GET /keys"] = function() return say(200, { instance = rows.facts().instance, keys = list(rows.keys()) }) end,
+}
+
+function M.serve()
+  local handler = handlers[ngx.req.get_method() .. " " .. ngx.var.uri]
+  if not handler then return say(404, { error = "POST /apply, GET /state or GET /keys" }) end
+  return handler()
+end
+
+return M

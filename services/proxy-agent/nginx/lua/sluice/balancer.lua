@@ -1,0 +1,92 @@
+-- Which peer: pure choice over an upstream of upstreams.lua.
+local holds = require "sluice.holds"
+local upstreams = require "sluice.upstreams"
+
+local now, random = ngx.now, math.random
+local AGAIN = upstreams.AGAIN
+
+local M = {}
+
+-- Smooth weighted round robin, as nginx's own; with equal weights that is taking turns.
+local function next_turn(u)
+  local peers, n = u.active, u.count
+  if u.prob then
+    local i = random(n)
+    if random() >= u.prob[i] then i = u.alias[i] end
+    return peers[i]
+  end
+  if u.equal then
+    local i = u.turn
+    u.turn = i < n and i + 1 or 1
+    return peers[i]
+  end
+  local best
+  for i = 1, n do
+    local peer = peers[i]
+    peer.turn = peer.turn + peer.weight
+    if not best or peer.turn > best.turn then best = peer end
+  end
+  best.turn = best.turn - u.total
+  return best
+end
+
+-- A hold that ended: one request of all workers tries it, the others go on without it. `safe`: the request may be
+-- sent twice, so that a failed trial costs it time only; others try only what nobody safe came for.
+local function trial(u, safe)
+  local time = now()
+  if u.next_trial and time < u.next_trial then return nil end
+  for _, each in ipairs(u.trials) do
+    if (safe or time > each.ends + holds.HOLD) and holds.try(each.name) then
+      local list = each.list
+      return each.peer or list.peers[random(#list.peers)]
+    end
+  end
+  u.next_trial = time + 1
+  return nil
+end
+
+function M.first(u, safe)
+  local n = u.count
+  if n == 0 then return nil end
+  if u.trials then
+    local peer = trial(u, safe)
+    if peer then return peer end
+  end
+  if n == 1 then return u.active[1] end
+  return next_turn(u)
+end
+
+-- Another peer for a request that has failed on `tried` (peer names and cluster names): the least unwanted, of another
+-- cluster where there is one; nil when all were tried.
+function M.other(u, tried)
+  local best, found, seen = nil, nil, 0
+  for _, list in ipairs(u.lists) do
+    local base = tried[list.cluster] and AGAIN or 0
+    for _, peer in ipairs(list.peers) do
+      if not tried[peer.name] then
+        local score = peer.score + base
+        if not best or score < best then
+          best, found, seen = score, peer, 1
+        elseif score == best then
+          seen = seen + 1
+          if random(seen) == 1 then found = peer end
+        end
+      end
+    end
+  end
+  return found
+end
+
+-- Whether a peer outside these clusters would be a good choice: only then is it worth cutting a request short.
+function M.elsewhere(u, cluster, tried)
+  if not u.healthy then return false end
+  local only = u.only_cluster
+  if only then return only ~= cluster and not (tried and tried[only]) end
+  if not tried then return true end
+  for _, peer in ipairs(u.active) do
+    if peer.cluster ~= cluster and not tried[peer.cluster] then return true end
+  end
+  return false
+end
+
+return M

@@ -1,0 +1,238 @@
+-- Rows in shared memory: validated and written here, and nowhere else.
+--
+--   h:<host>            generation of a host                     r:<host>          its paths, as JSON
+--   g:<id>              generation of an upstream                l:<id>            its clusters, as JSON
+--   p:<id>|<cluster>    that cluster's peers, as JSON            c:<cluster>       state of a cluster
+--   rev                 counts rows; generations are taken from it and so never repeat
+--   instance            made once per start of nginx; survives a reload
+--
+-- The generation of an upstream is two numbers in one, so that a request reads one key: rev * SOFT + soft. A new rev
+-- means other peers; a new soft part means the same peers, but a hold (ejection) or the state of a cluster changed.
+local cjson = require "cjson.safe"
+
+local D = ngx.shared.sluice_rows
+local floor, match, tonumber, type = math.floor, string.match, tonumber, type
+
+local M = { SOFT = 2 ^ 20 }
+local SOFT = M.SOFT
+
+-- Bytes of shared memory that rows never take: what is there must stay changeable.
+local RESERVE = 64 * 1024
+local STATES = { ok = true, stale = true, down = true, drained = true }
+
+local function rev()
+  return D:incr("rev", 1, 0)
+end
+
+local function put(key, value)
+  -- safe_set, never set: a full dictionary must refuse the new row, not forget an old one.
+  local ok, err = D:safe_set(key, value)
+  if ok then return nil end
+  return "shared memory: " .. err
+end
+
+local function room(bytes)
+  if D:free_space() > RESERVE + bytes then return true end
+  -- free_space counts whole pages only; a few bytes still fit into pages in use, which safe_set will say.
+  return bytes < 4096 and D:free_space() > 0
+end
+
+local function is_ipv4(text)
+  local a, b, c, d = match(text, "^(%d%d?%d?)%.(%d%d?%d?)%.(%d%d?%d?)%.(%d%d?%d?)$")
+  return a and tonumber(a) < 256 and tonumber(b) < 256 and tonumber(c) < 256 and tonumber(d) < 256
+end
+
+local function is_ipv6(text)
+  return #text <= 45 and match(text, "^[%x:.]+$") and match(text, ":.*:")
+end
+
+-- What set_current_peer wants: IPv6 in brackets.
+local function address_of(text)
+  if type(text) ~= "string" then return nil end
+  if is_ipv4(text) then return text end
+  if is_ipv6(text) then return "[" .. text .. "]" end
+  return nil
+end
+
+local function whole(value, low, high)
+  return type(value) == "number" and value >= low and value <= high and floor(value) == value
+end
+
+local function name(value)
+  return type(value) == "string" and #value > 0 and #value <= 253 and not match(value, "[%s%c|]")
+end
+
+local function bump(id)
+  return put("g:" .. id, rev() * SOFT)
+end
+
+-- Tells all workers that a hold or a cluster of this upstream changed. An upstream that is gone stays gone.
+function M.touch(id)
+  D:incr("g:" .. id, 1)
+end
+
+local function clusters_of(id)
+  local raw = D:get("l:" .. id)
+  return raw and cjson.decode(raw) or {}
+end
+
+local kinds = {}
+
+function kinds.upstream(row)
+  if not name(row.id) then return "id is no name" end
+  if row.del then
+    for _, cluster in ipairs(clusters_of(row.id)) do D:delete("p:" .. row.id .. "|" .. cluster) end
+    D:delete("l:" .. row.id)
+    D:delete("g:" .. row.id)
+    return nil
+  end
+  if D:get("g:" .. row.id) then return nil end
+  return put("l:" .. row.id, "[]") or bump(row.id)
+end
+
+local function without(list, item)
+  local kept, found = {}, false
+  for _, each in ipairs(list) do
+    if each == item then found = true else kept[#kept + 1] = each end
+  end
+  return kept, found
+end
+
+local function put_list(id, list)
+  return put("l:" .. id, #list == 0 and "[]" or cjson.encode(list))
+end
+
+function kinds.peers(row)
+  if not name(row.upstream) then return "upstream is no name" end
+  if not name(row.cluster) then return "cluster is no name" end
+  local id, key = row.upstream, "p:" .. row.upstream .. "|" .. row.cluster
+  local rest, known = without(clusters_of(id), row.cluster)
+  if row.del then
+    if not known then return nil end
+    local problem = put_list(id, rest)
+    if problem then return problem end
+    D:delete(key)
+    return bump(id)
+  end
+  if type(row.peers) ~= "table" then return "peers is no list" end
+  local out = {}
+  for i, peer in ipairs(row.peers) do
+    if type(peer) ~= "table" then return "peer " .. i .. " is no list" end
+    local address = address_of(peer[1])
+    if not address then return "peer " .. i .. ": not an IP address" end
+    if not whole(peer[2], 1, 65535) then return "peer " .. i .. ": port is not 1 to 65535" end
+    local weight = peer[3] or 1
+    if not whole(weight, 1, 1000) then return "peer " .. i .. ": weight is not 1 to 1000" end
+    out[i] = peer[4] == 1 and { address, peer[2], weight, 1 } or { address, peer[2], weight }
+  end
+  local raw = #out == 0 and "[]" or cjson.encode(out)
+  if not room(#raw) then return "shared memory: no room for " .. #raw .. " bytes" end
+  local problem = put(key, raw)
+  if problem then return problem end
+  if not known then
+    rest[#rest + 1] = row.cluster
+    problem = put_list(id, rest)
+    if problem then return problem end
+  end
+  return bump(id)
+end
+
+function kinds.route(row)
+  local host = row.host
+  if type(host) ~= "string" or #host > 255 or match(host, "[%s%c/]") then return "host is no host name" end
+  if row.del then
+    -- Generation first: a worker that still has the paths must not find them confirmed.
+    D:delete("h:" .. host)
+    D:delete("r:" .. host)
+    return nil
+  end
+  if type(row.paths) ~= "table" then return "paths is no list" end
+  for i, path in ipairs(row.paths) do
+    if type(path) ~= "table" then return "path " .. i .. " is no list" end
+    if path[1] ~= "E" and path[1] ~= "P" then return "path " .. i .. ": type is neither E nor P" end
+    if type(path[2]) ~= "string" or path[2]:sub(1, 1) ~= "/" then return "path " .. i .. " does not begin with /" end
+    if path[3] ~= "" and not name(path[3]) then return "path " .. i .. ": upstream is no name" end
+    if type(path[4]) ~= "string" or not match(path[4], "^[0-9a-z]+$") then
+      return "path " .. i .. ": profile is no name"
+    end
+  end
+  local raw = #row.paths == 0 and "[]" or cjson.encode(row.paths)
+  if not room(#raw) then return "shared memory: no room for " .. #raw .. " bytes" end
+  return put("r:" .. host, raw) or put("h:" .. host, rev())
+end
+
+function kinds.cluster(row)
+  if not name(row.cluster) then return "cluster is no name" end
+  if row.del then
+    D:delete("c:" .. row.cluster)
+  else
+    if not STATES[row.state] then return "state is none of ok, stale, down, drained" end
+    local problem = put("c:" .. row.cluster, row.state)
+    if problem then return problem end
+  end
+  -- The agent names the upstreams that have peers there: they look the cluster up again, nobody else does.
+  for _, id in ipairs(type(row.touch) == "table" and row.touch or {}) do
+    if type(id) == "string" then M.touch(id) end
+  end
+  return nil
+end
+
+-- nil, or why the row was refused; a refused row has changed nothing that workers read.
+function M.apply(row)
+  if type(row) ~= "table" then return "not a row" end
+  local kind = kinds[row.k]
+  if not kind then return "unknown kind of row" end
+  return kind(row)
+end
+
+-- A fresh nginx fills itself from the agent's last good copy; after a reload the rows are still there.
+function M.seed(path)
+  if D:get("instance") then return end
+  local file = io.open(path, "rb")
+  local rows, refused = 0, 0
+  if file then
+    for line in file:lines() do
+      local entry = cjson.decode(line)
+      if type(entry) == "table" and type(entry.row) == "table" then
+        local problem = M.apply(entry.row)
+        if problem then
+          refused = refused + 1
+          ngx.log(ngx.ERR, "sluice: last good copy: ", tostring(entry.key), ": ", problem)
+        else
+          rows = rows + 1
+        end
+      end
+    end
+    file:close()
+  end
+  D:set("instance", string.format("%d-%d", ngx.time(), ngx.worker.pid and ngx.worker.pid() or 0))
+  D:set("seeded", rows)
+  if rows + refused > 0 then
+    ngx.log(ngx.NOTICE, "sluice: ", rows, " rows from the last good copy, ", refused, " refused")
+  end
+end
+
+-- Every row that is held, named as the agent names it. Locks the dictionary once: asked for when an agent starts.
+function M.keys()
+  local out = {}
+  for _, key in ipairs(D:get_keys(0)) do
+    local kind, rest = key:sub(1, 2), key:sub(3)
+    if kind == "h:" then out[#out + 1] = { k = "route", host = rest }
+    elseif kind == "g:" then out[#out + 1] = { k = "upstream", id = rest }
+    elseif kind == "c:" then out[#out + 1] = { k = "cluster", cluster = rest }
+    elseif kind == "p:" then
+      local id, cluster = match(rest, "^([^|]+)|(.+)$")
+      if id then out[#out + 1] = { k = "peers", upstream = id, cluster = cluster } end
+    end
+  end
+  return out
+end
+
+function M.facts()
+  return {
+    instance = D:get("instance"), revision = D:get("rev") or 0, seeded = D:get("seeded") or 0,
+    free = D:free_space(), capacity = D:capacity(),
+  }
+end
+
+return M

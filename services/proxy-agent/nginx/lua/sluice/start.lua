@@ -1,0 +1,25 @@
+-- Runs in nginx's master, at the start and at each reload; workers inherit what is loaded here.
+require "resty.core"
+local counters = require "sluice.counters"
+local rows = require "sluice.rows"
+local settings = require "sluice.settings"
+local api = require "sluice.api"
+local proxy = require "sluice.proxy"
+
+-- nginx.conf calls these as `sluice.…`: `require` in a hook would cost each request.
+local M = {
+  route = proxy.route, profile = proxy.profile, balance = proxy.balance, log = proxy.log,
+  api = api.serve, flush = counters.flush,
+}
+
+function M.init(path)
+  settings.load(path)
+  rows.seed(settings.lastGood)
+end
+
+function M.worker()
+  math.randomseed(ngx.time() + ngx.worker.pid() * 1000)
+  assert(ngx.timer.every(1, counters.flush))
+end
+
+return M

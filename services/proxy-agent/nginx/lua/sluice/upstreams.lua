@@ -1,0 +1,159 @@
+-- Upstreams as a worker keeps them: peers from shared memory, sorted into those that a first try may take and the rest.
+local cjson = require "cjson.safe"
+local holds = require "sluice.holds"
+local rows = require "sluice.rows"
+
+local D = ngx.shared.sluice_rows
+local now, random, floor = ngx.now, math.random, math.floor
+local SOFT = rows.SOFT
+
+local M = { ALIAS_ABOVE = 64 }
+local LIMIT = 100000
+local cache, count = {}, 0
+
+-- How little a peer is wanted; the lowest sum that any peer has is what first tries take. So nothing ever empties an
+-- upstream: when all are held (panic), all are taken.
+local SUSPECT, DRAINING, HELD, DRAINED = 2, 4, 8, 16
+M.AGAIN = 1 -- added on a retry, for a peer of a cluster that has just failed this request
+
+local function parse(id, cluster, raw, old)
+  local known = {}
+  if old then for _, peer in ipairs(old.peers) do known[peer.name] = peer end end
+  local list = { cluster = cluster, raw = raw, name = id .. "|" .. cluster .. "|", peers = {} }
+  for i, entry in ipairs(cjson.decode(raw) or {}) do
+    local name = list.name .. entry[1] .. ":" .. entry[2]
+    local before = known[name]
+    list.peers[i] = {
+      name = name, address = entry[1], port = entry[2], weight = entry[3], draining = entry[4] == 1,
+      cluster = cluster, list = list,
+      -- A peer keeps its turn: with many changes a second, starting anew would always favour the first.
+      turn = before and before.turn or random() * entry[3],
+    }
+  end
+  return list
+end
+
+-- Vose's alias table: a weighted choice in constant time, for upstreams where walking all peers would cost too much.
+local function alias_table(peers, total)
+  local n, prob, alias, small, large, scaled = #peers, {}, {}, {}, {}, {}
+  for i = 1, n do
+    scaled[i] = peers[i].weight * n / total
+    if scaled[i] < 1 then small[#small + 1] = i else large[#large + 1] = i end
+  end
+  while #small > 0 and #large > 0 do
+    local s, l = table.remove(small), table.remove(large)
+    prob[s], alias[s] = scaled[s], l
+    scaled[l] = scaled[l] + scaled[s] - 1
+    if scaled[l] < 1 then small[#small + 1] = l else large[#large + 1] = l end
+  end
+  for _, i in ipairs(large) do prob[i] = 1 end
+  for _, i in ipairs(small) do prob[i] = 1 end
+  return prob, alias
+end
+
+-- Sorts the peers anew: after a change of peers, of a hold or of a cluster's state, or when a hold ends.
+local function sort(u)
+  local time, any = now(), holds.any(u.id)
+  local best, wake
+  local trials = {}
+  local function held(name)
+    local ends = any and holds.until_of(name)
+    if not ends then return nil end
+    if ends > time and (not wake or ends < wake) then wake = ends end
+    return ends
+  end
+  for _, list in ipairs(u.lists) do
+    local state = D:get("c:" .. list.cluster)
+    local base = state == "drained" and DRAINED or state == "down" and HELD or 0
+    local ends = held(list.name)
+    list.held = ends
+    if ends then base = base + SUSPECT end
+    if ends and ends <= time and #list.peers > 0 then trials[#trials + 1] = { name = list.name, list = list, ends = ends } end
+    for _, peer in ipairs(list.peers) do
+      local until_ = held(peer.name)
+      peer.held = until_
+      peer.score = base + (peer.draining and DRAINING or 0) + (until_ and HELD or 0)
+      if until_ and until_ <= time and not ends then trials[#trials + 1] = { name = peer.name, peer = peer, ends = until_ } end
+      if not best or peer.score < best then best = peer.score end
+    end
+  end
+  local active, total, equal, clusters, cluster = {}, 0, true, 0, nil
+  for _, list in ipairs(u.lists) do
+    local some = false
+    for _, peer in ipairs(list.peers) do
+      if peer.score == best then
+        active[#active + 1] = peer
+        total = total + peer.weight
+        equal = equal and peer.weight == active[1].weight
+        some = true
+      end
+    end
+    if some then clusters, cluster = clusters + 1, list.cluster end
+  end
+  u.active, u.count, u.total, u.equal = active, #active, total, equal
+  -- The one cluster that first tries go to, or nil when there are several.
+  u.only_cluster = clusters == 1 and cluster or nil
+  u.healthy = best ~= nil and best < HELD
+  u.turn = random(#active > 0 and #active or 1)
+  u.trials, u.wake = #trials > 0 and trials or nil, wake
+  u.streams = holds.streams(u.id)
+  u.prob, u.alias = nil, nil
+  if u.count > M.ALIAS_ABOVE then u.prob, u.alias = alias_table(active, total) end
+end
+
+local function build(id, gen)
+  local old = cache[id]
+  local before = {}
+  if old then for _, list in ipairs(old.lists) do before[list.cluster] = list end end
+  local u = { id = id, gen = gen, key = "g:" .. id, lists = {}, size = 0, struck = old and old.struck or nil }
+  for _, cluster in ipairs(cjson.decode(D:get("l:" .. id) or "[]") or {}) do
+    local raw = D:get("p:" .. id .. "|" .. cluster)
+    if raw then
+      local list = before[cluster]
+      -- The other clusters' peers are parsed as before: a change costs what changed.
+      if not list or list.raw ~= raw then list = parse(id, cluster, raw, list) end
+      u.lists[#u.lists + 1] = list
+      u.size = u.size + #list.peers
+    end
+  end
+  sort(u)
+  if not old then
+    count = count + 1
+    if count > LIMIT then cache, count = {}, 1 end
+  end
+  cache[id] = u
+  return u
+end
+
+local function current(u, id, gen)
+  if u and u.gen == gen then
+    if u.wake and now() >= u.wake then sort(u) end
+    return u
+  end
+  if not gen then
+    if cache[id] then cache[id], count = nil, count - 1 end
+    return nil
+  end
+  u = cache[id]
+  if u and u.gen == gen then return current(u, id, gen) end
+  if u and floor(u.gen / SOFT) == floor(gen / SOFT) then
+    u.gen = gen
+    sort(u)
+    return u
+  end
+  return build(id, gen)
+end
+
+-- The upstream of a route, or nil. Reads one key; `target` remembers what it found last.
+function M.of(target)
+  local u = current(target.upstream, target.id, D:get(target.key))
+  target.upstream = u
+  return u
+end
+
+-- The same upstream now, some time after `of`.
+function M.again(u)
+  return current(u, u.id, D:get(u.key)) or u
+end
+
+return M

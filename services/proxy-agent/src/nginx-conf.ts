@@ -1,0 +1,232 @@
+import {
+  type Directive,
+  directive,
+  listenAddress,
+  locationName,
+  lua,
+  megabytes,
+  milliseconds,
+  number,
+  onOff,
+  quoted,
+  render,
+  unixSocket,
+  type Value,
+  word,
+} from "./nginx-text.ts";
+import { defaultSettings, type ProfileSettings } from "./profile-settings.ts";
+
+export interface NginxConf {
+  /** Absolute folder for everything that nginx writes. */
+  readonly dir: string;
+  readonly httpAddress: string;
+  readonly workers: number;
+  /** Lines such as `load_module /usr/lib/nginx/modules/ndk_http_module.so;`. */
+  readonly loadModules: readonly string[];
+  /** Of the tool, without the closing `;;`; empty: the built-in path. */
+  readonly luaPackagePath: string;
+  readonly luaPackageCpath: string;
+  readonly settingsFile: string;
+  /** Started as root: workers stay root, because nobody else may read the folder. Elsewhere nginx is started as a user. */
+  readonly asRoot: boolean;
+  readonly rowsMegabytes: number;
+  /** 0: off. */
+  readonly firstByteTimeoutMs: number;
+  /** By name; `default` is what nginx.conf says without any of them. */
+  readonly profiles: ReadonlyMap<string, ProfileSettings>;
+}
+
+export const socketPathOf = (dir: string): string => `${dir}/api.sock`;
+export const pidFileOf = (dir: string): string => `${dir}/nginx.pid`;
+
+const w = word;
+const d = directive;
+
+function loadModule(line: string): Directive {
+  const path = /^load_module (\S+);$/.exec(line)?.[1];
+  if (path === undefined) throw new RangeError(`${JSON.stringify(line)} is no load_module line`);
+  return d("load_module", [quoted(path)]);
+}
+
+function temporaryPaths(dir: string): Directive[] {
+  return ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map((kind) =>
+    d(`${kind}_temp_path`, [quoted(`${dir}/temp/${kind}`)]),
+  );
+}
+
+function policy(settings: ProfileSettings, base: ProfileSettings | null): Directive[] {
+  const out: Directive[] = [];
+  const say = <K extends keyof ProfileSettings>(
+    key: K,
+    name: string,
+    value: (v: ProfileSettings[K]) => Value,
+  ) => {
+    if (base === null || settings[key] !== base[key]) out.push(d(name, [value(settings[key])]));
+  };
+  say("connectTimeoutMs", "proxy_connect_timeout", milliseconds);
+  say("readTimeoutMs", "proxy_read_timeout", milliseconds);
+  say("sendTimeoutMs", "proxy_send_timeout", milliseconds);
+  say("maxBodyBytes", "client_max_body_size", number);
+  say("requestBuffering", "proxy_request_buffering", onOff);
+  say("responseBuffering", "proxy_buffering", onOff);
+  return out;
+}
+
+/** What is sent on, in every profile the same; said once, because a location with a header of its own inherits none. */
+export function proxyHeaders(): Directive[] {
+  return [
+    d("map", [w`$http_upgrade`, w`$sluice_connection`], [d("default", [w`upgrade`]), d('""', [w`""`])]),
+    d(
+      "map",
+      [w`$http_x_request_id`, w`$sluice_request_id`],
+      [d("default", [w`$http_x_request_id`]), d('""', [w`$request_id`])],
+    ),
+    // HTTP/1.0 may come without a Host; HTTP/1.1 to the peer must not.
+    d("map", [w`$http_host`, w`$sluice_host`], [d("default", [w`$http_host`]), d('""', [w`$host`])]),
+    d("proxy_http_version", [w`1.1`]),
+    d("proxy_set_header", [w`Host`, w`$sluice_host`]),
+    d("proxy_set_header", [w`Upgrade`, w`$http_upgrade`]),
+    d("proxy_set_header", [w`Connection`, w`$sluice_connection`]),
+    // What a client says of itself is not believed.
+    d("proxy_set_header", [w`X-Forwarded-For`, w`$remote_addr`]),
+    d("proxy_set_header", [w`X-Forwarded-Proto`, w`$scheme`]),
+    d("proxy_set_header", [w`X-Forwarded-Host`, w`$sluice_host`]),
+    d("proxy_set_header", [w`X-Real-IP`, w`$remote_addr`]),
+    d("proxy_set_header", [w`X-Request-Id`, w`$sluice_request_id`]),
+  ];
+}
+
+/** Keep-alive on both sides, alike in every upstream block that is measured against another. */
+export function upstreamKeepalive(): Directive[] {
+  return [
+    d("keepalive", [number(256)]),
+    d("keepalive_requests", [number(100_000)]),
+    d("keepalive_timeout", [w`60s`]),
+  ];
+}
+
+export function processDirectives(conf: NginxConf): Directive[] {
+  return [
+    ...conf.loadModules.map(loadModule),
+    ...(conf.asRoot ? [d("user", [w`root`, w`root`])] : []),
+    d("daemon", [w`off`]),
+    d("worker_processes", [number(conf.workers)]),
+    // Requests in hand when a reload comes may finish; streams that never end are ended.
+    d("worker_shutdown_timeout", [w`60s`]),
+    d("pid", [quoted(pidFileOf(conf.dir))]),
+    d("error_log", [quoted(`${conf.dir}/error.log`), w`warn`]),
+    d("events", [], [d("worker_connections", [number(4096)])]),
+  ];
+}
+
+export function httpBasics(conf: NginxConf): Directive[] {
+  return [
+    d("access_log", [w`off`]),
+    d("server_tokens", [w`off`]),
+    ...temporaryPaths(conf.dir),
+    d("keepalive_requests", [number(100_000)]),
+  ];
+}
+
+export function luaDirectives(conf: NginxConf): Directive[] {
+  const path = [`${conf.dir}/lua/?.lua`, conf.luaPackagePath].filter((part) => part !== "").join(";");
+  return [
+    d("lua_package_path", [quoted(`${path};;`)]),
+    ...(conf.luaPackageCpath === "" ? [] : [d("lua_package_cpath", [quoted(`${conf.luaPackageCpath};;`)])]),
+    d("lua_shared_dict", [w`sluice_rows`, megabytes(conf.rowsMegabytes)]),
+    d("lua_shared_dict", [w`sluice_holds`, megabytes(8)]),
+    lua("init_by_lua_block")`sluice = require "sluice.start"; sluice.init(${conf.settingsFile})`,
+    lua("init_worker_by_lua_block")`sluice.worker()`,
+    lua("exit_worker_by_lua_block")`sluice.flush()`,
+  ];
+}
+
+/** The upstream of every request: the peer is chosen per request, never written here. */
+export function peersUpstream(): Directive {
+  return d(
+    "upstream",
+    [w`sluice_peers`],
+    [d("server", [w`0.0.0.1`]), lua("balancer_by_lua_block")`sluice.balance()`, ...upstreamKeepalive()],
+  );
+}
+
+export function proxyPolicy(conf: NginxConf): Directive[] {
+  const base = conf.profiles.get("default") ?? defaultSettings;
+  return [
+    ...policy(base, null),
+    d("proxy_redirect", [w`off`]),
+    d("proxy_next_upstream", [w`error`, w`timeout`]),
+    // Bounds all tries together; the tries after a missing first byte are shortened by the balancer.
+    d("proxy_next_upstream_timeout", [milliseconds(Math.max(5000, 2 * conf.firstByteTimeoutMs))]),
+  ];
+}
+
+function httpServer(conf: NginxConf): Directive {
+  const base = conf.profiles.get("default") ?? defaultSettings;
+  const others = [...conf.profiles]
+    .filter(([name]) => name !== "default")
+    .sort(([a], [b]) => (a < b ? -1 : 1));
+  return d(
+    "server",
+    [],
+    [
+      d("listen", [listenAddress(conf.httpAddress), w`default_server`]),
+      d("server_name", [w`_`]),
+      lua("log_by_lua_block")`sluice.log()`,
+      d(
+        "location",
+        [w`/`],
+        [lua("rewrite_by_lua_block")`sluice.route()`, d("proxy_pass", [w`http://sluice_peers`])],
+      ),
+      ...others.map(([name, settings]) =>
+        d(
+          "location",
+          [locationName("@profile_", name)],
+          [
+            lua("rewrite_by_lua_block")`sluice.profile()`,
+            ...policy(settings, base),
+            d("proxy_pass", [w`http://sluice_peers`]),
+          ],
+        ),
+      ),
+    ],
+  );
+}
+
+export function apiServer(conf: NginxConf): Directive {
+  return d(
+    "server",
+    [],
+    [
+      d("listen", [unixSocket(socketPathOf(conf.dir))]),
+      d("client_max_body_size", [megabytes(16)]),
+      d("client_body_buffer_size", [megabytes(1)]),
+      d("keepalive_requests", [number(1_000_000_000)]),
+      d("keepalive_timeout", [w`1h`]),
+      d("location", [w`/`], [lua("content_by_lua_block")`sluice.api()`]),
+    ],
+  );
+}
+
+/** The whole nginx.conf of a proxy. Same input, same text. */
+export function nginxConf(conf: NginxConf): string {
+  return render([
+    {
+      comment: "Written by Sluice's proxy-agent; a change here is lost. Peers and routes are data, not text.",
+    },
+    ...processDirectives(conf),
+    d(
+      "http",
+      [],
+      [
+        ...httpBasics(conf),
+        ...luaDirectives(conf),
+        ...proxyHeaders(),
+        ...proxyPolicy(conf),
+        peersUpstream(),
+        httpServer(conf),
+        apiServer(conf),
+      ],
+    ),
+  ]);
+}

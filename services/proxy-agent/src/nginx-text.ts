@@ -1,0 +1,110 @@
+// Configuration text from typed values, and from nothing else: whatever is not a word of ours is quoted or refused.
+
+const brand: unique symbol = Symbol("nginx value");
+
+/** One argument of a directive, already as safe text. Made by the functions below only. */
+export interface Value {
+  readonly [brand]: true;
+  readonly text: string;
+}
+
+export type Directive =
+  | { readonly name: string; readonly args: readonly Value[]; readonly block?: readonly Directive[] }
+  | { readonly name: string; readonly lua: string }
+  | { readonly comment: string };
+
+const made = (text: string): Value => ({ [brand]: true, text });
+
+/** A literal of this source: nginx variables and all. The tag keeps computed text out. */
+export function word(literal: TemplateStringsArray, ...none: never[]): Value {
+  if (none.length > 0) throw new TypeError("word`` takes a literal only");
+  return made(literal[0] ?? "");
+}
+
+/** Text from outside, e.g. a path: quoted. `$` would be a variable, and nginx cannot escape it. */
+export function quoted(text: string): Value {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: refusing them is the point
+  if (/[\x00-\x1f\x7f$]/.test(text))
+    throw new RangeError(`${JSON.stringify(text)} cannot stand in nginx.conf`);
+  return made(`"${text.replaceAll("\\", "\\\\").replaceAll('"', '\\"')}"`);
+}
+
+export function number(value: number): Value {
+  if (!Number.isInteger(value) || value < 0)
+    throw new RangeError(`${value} cannot stand in nginx.conf: not a whole number`);
+  return made(String(value));
+}
+
+export const milliseconds = (value: number): Value => made(`${number(value).text}ms`);
+export const megabytes = (value: number): Value => made(`${number(value).text}m`);
+export const onOff = (value: boolean): Value => made(value ? "on" : "off");
+
+/** `127.0.0.1:31590`, `[::1]:31590` or `*:80`. */
+export function listenAddress(text: string): Value {
+  const match = /^(\*|[0-9.]{7,15}|\[[0-9A-Fa-f:.]{2,45}\]):([0-9]{1,5})$/.exec(text);
+  if (match === null || Number(match[2]) > 65535) {
+    throw new RangeError(`${JSON.stringify(text)} is no address to listen on, such as 127.0.0.1:31590`);
+  }
+  return made(text);
+}
+
+export function unixSocket(path: string): Value {
+  // sun_path holds 108 bytes; nginx cuts a longer one silently.
+  if (Buffer.byteLength(path) > 107) throw new RangeError(`${path} is too long for a unix socket`);
+  return made(quoted(`unix:${path}`).text);
+}
+
+/** The name of a profile's location. */
+export function locationName(prefix: "@profile_", hash: string): Value {
+  if (!/^[0-9a-z]{1,64}$/.test(hash)) throw new RangeError(`${JSON.stringify(hash)} is no profile hash`);
+  return made(`${prefix}${hash}`);
+}
+
+export function directive(
+  name: string,
+  args: readonly Value[] = [],
+  block?: readonly Directive[],
+): Directive {
+  return block === undefined ? { name, args } : { name, args, block };
+}
+
+/** A `*_by_lua_block` of a literal; what it is given from outside becomes a quoted Lua string, or is refused. */
+export function lua(name: string): (code: TemplateStringsArray, ...texts: readonly string[]) => Directive {
+  return (code, ...texts) => ({
+    name,
+    lua: code.reduce((before, part, i) => `${before}${luaString(texts[i - 1] ?? "")}${part}`),
+  });
+}
+
+function luaString(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: refusing them is the point
+  if (/[\x00-\x1f\x7f"\\{}]/.test(text))
+    throw new RangeError(`${JSON.stringify(text)} cannot stand in nginx.conf`);
+  return `"${text}"`;
+}
+
+function lines(directives: readonly Directive[], indent: string, out: string[]): void {
+  for (const each of directives) {
+    if ("comment" in each) {
+      out.push(`${indent}# ${each.comment}`);
+      continue;
+    }
+    if ("lua" in each) {
+      out.push(`${indent}${each.name} { ${each.lua} }`);
+      continue;
+    }
+    const head = [each.name, ...each.args.map((arg) => arg.text)].join(" ");
+    if (each.block === undefined) out.push(`${indent}${head};`);
+    else {
+      out.push(`${indent}${head} {`);
+      lines(each.block, `${indent}  `, out);
+      out.push(`${indent}}`);
+    }
+  }
+}
+
+export function render(directives: readonly Directive[]): string {
+  const out: string[] = [];
+  lines(directives, "", out);
+  return `${out.join("\n")}\n`;
+}

@@ -1,0 +1,159 @@
+import { createHash } from "node:crypto";
+import { cp, mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { type NginxConf, nginxConf, pidFileOf, socketPathOf } from "./nginx-conf.ts";
+import { defaultSettings, type ProfileSettings } from "./profile-settings.ts";
+
+/** The parts of native-tools' Tool that matter here. */
+export interface NginxTool {
+  readonly path: string;
+  readonly env: Readonly<Record<string, string>>;
+  readonly modules: {
+    readonly loadModules: readonly string[];
+    readonly luaPackagePath: string;
+    readonly luaPackageCpath: string;
+  };
+}
+
+export interface NginxOptions {
+  /** Absolute; made with mode 0700. Its path must leave room for a unix socket's name (107 bytes in all). */
+  readonly dir: string;
+  readonly tool: NginxTool;
+  /** Where clients come in, e.g. `127.0.0.1:31590`. */
+  readonly httpAddress: string;
+  readonly workers: number;
+  /** Milliseconds; 0: off. */
+  readonly firstByteTimeoutMs: number;
+  /** Shared memory for rows. Default 64: about 200,000 peers. A change of it empties the memory at the next reload. */
+  readonly rowsMegabytes?: number;
+}
+
+export interface PreparedNginx {
+  readonly command: string;
+  readonly args: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+  readonly socketPath: string;
+  readonly pidFile: string;
+}
+
+/** Written beside nginx.conf for the agent, which is another process and only knows the folder. */
+interface Plan {
+  readonly options: NginxOptions;
+}
+
+export const lastGoodPathOf = (dir: string): string => join(dir, "last-good.jsonl");
+const planPathOf = (dir: string): string => join(dir, "plan.json");
+export const confPathOf = (dir: string): string => join(dir, "nginx.conf");
+
+/** Configuration and settings of one set of profiles, both as text; `hash` is what the API answers once it is in use. */
+export interface Rendered {
+  readonly hash: string;
+  readonly conf: string;
+  readonly settingsFile: string;
+  readonly settings: string;
+}
+
+export function confOf(
+  options: NginxOptions,
+  profiles: ReadonlyMap<string, ProfileSettings>,
+  settingsFile: string,
+): NginxConf {
+  return {
+    dir: options.dir,
+    httpAddress: options.httpAddress,
+    workers: options.workers,
+    loadModules: options.tool.modules.loadModules,
+    luaPackagePath: options.tool.modules.luaPackagePath,
+    luaPackageCpath: options.tool.modules.luaPackageCpath,
+    settingsFile,
+    asRoot: process.getuid?.() === 0,
+    rowsMegabytes: options.rowsMegabytes ?? 64,
+    firstByteTimeoutMs: options.firstByteTimeoutMs,
+    profiles,
+  };
+}
+
+/** @throws RangeError for a value that cannot stand in nginx.conf */
+export function renderNginx(options: NginxOptions, profiles: ReadonlyMap<string, ProfileSettings>): Rendered {
+  const all = new Map([["default", defaultSettings], ...profiles]);
+  const build = (settingsFile: string) => nginxConf(confOf(options, all, settingsFile));
+  const facts = {
+    firstByteMs: options.firstByteTimeoutMs,
+    lastGood: lastGoodPathOf(options.dir),
+    profiles: Object.fromEntries([...all].map(([name, s]) => [name, { readMs: s.readTimeoutMs }])),
+  };
+  const hash = createHash("sha256")
+    .update(build(""))
+    .update(JSON.stringify(facts))
+    .digest("hex")
+    .slice(0, 16);
+  // A name of its own per content: going back to an older nginx.conf goes back to its settings too.
+  const settingsFile = join(options.dir, `settings-${hash}.json`);
+  return {
+    hash,
+    conf: build(settingsFile),
+    settingsFile,
+    settings: `${JSON.stringify({ config: hash, ...facts })}\n`,
+  };
+}
+
+export async function replaceFile(path: string, text: string): Promise<void> {
+  const next = `${path}.next`;
+  await writeFile(next, text, { mode: 0o600 });
+  await rename(next, path);
+}
+
+/**
+ * Writes all that nginx needs into `dir` and says how it is started. Whoever starts it again after it ended may use the
+ * same answer. The profiles of a folder that was used before are kept, so that nginx serves what it served.
+ */
+export async function prepareNginx(options: NginxOptions): Promise<PreparedNginx> {
+  const { dir, tool } = options;
+  await mkdir(join(dir, "temp"), { recursive: true, mode: 0o700 });
+  await rm(join(dir, "lua"), { recursive: true, force: true });
+  await cp(join(import.meta.dirname, "../nginx/lua"), join(dir, "lua"), { recursive: true });
+  const rendered = renderNginx(options, await keptProfiles(dir));
+  await replaceFile(rendered.settingsFile, rendered.settings);
+  await replaceFile(confPathOf(dir), rendered.conf);
+  await replaceFile(planPathOf(dir), `${JSON.stringify({ options } satisfies Plan)}\n`);
+  const socketPath = socketPathOf(dir);
+  return {
+    // A socket that a killed nginx left would keep the next one from listening.
+    command: "/bin/sh",
+    args: ["-c", 'rm -f "$0"; exec "$@"', socketPath, ...nginxCommand(options, confPathOf(dir))],
+    env: tool.env,
+    socketPath,
+    pidFile: pidFileOf(dir),
+  };
+}
+
+export function nginxCommand(options: NginxOptions, confPath: string): string[] {
+  return [options.tool.path, "-p", options.dir, "-e", join(options.dir, "error.log"), "-c", confPath];
+}
+
+/** The options that the nginx in this folder was prepared with; null: none was. */
+export async function readPlan(dir: string): Promise<NginxOptions | null> {
+  const text = await readFile(planPathOf(dir), "utf8").catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT") return null;
+    throw error;
+  });
+  // Our own file in a folder that is ours alone: its shape is not in question.
+  return text === null ? null : (JSON.parse(text) as Plan).options;
+}
+
+const profilesPathOf = (dir: string): string => join(dir, "profiles.json");
+
+export async function keepProfiles(
+  dir: string,
+  profiles: ReadonlyMap<string, ProfileSettings>,
+): Promise<void> {
+  await replaceFile(profilesPathOf(dir), `${JSON.stringify([...profiles])}\n`);
+}
+
+export async function keptProfiles(dir: string): Promise<Map<string, ProfileSettings>> {
+  const text = await readFile(profilesPathOf(dir), "utf8").catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT") return "[]";
+    throw error;
+  });
+  return new Map(JSON.parse(text) as [string, ProfileSettings][]);
+}
