@@ -30,8 +30,13 @@ export interface HoldOptions {
    * state is removed, and `synced` is put.
    */
   fresh(signal: AbortSignal): Promise<void>;
-  /** Whether a key's absence from the desired state is knowledge; default: always. */
+  /**
+   * Whether what is wanted of a key, or that it is not wanted, is knowledge; default: always. Where it is not, what
+   * the table holds stays (the predecessor may have known better), and only an empty place is filled.
+   */
   knows?(key: string): boolean;
+  /** Resolves when `knows` is true of every key that there may be; only then `synced` is put. Default: at once. */
+  complete?(signal: AbortSignal): Promise<void>;
   /** In a settling pass rows of a lower number are written before, and removed after, those of a higher one. */
   order?(key: string): number;
   /** Whether the process named in a claim still lives; default: no. */
@@ -42,6 +47,8 @@ export interface HoldOptions {
 export interface PartHolder<T> {
   set(key: string, value: T, trace?: Trace): void;
   remove(key: string, trace?: Trace): void;
+  /** Compares every key again: to be called when `knows` has come to know more. */
+  recheck(): void;
   /** Its claim is the newest, and the first pass over its source is written. */
   readonly synced: boolean;
   readonly holding: boolean;
@@ -135,6 +142,12 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
     if (!this.#wanted.delete(key) && !this.#there.has(key)) return;
     if (trace !== undefined) this.#removeTraces.set(key, trace);
     if (this.#writable) this.#queue.set(key, true);
+  }
+
+  recheck(): void {
+    if (!this.#writable) return;
+    for (const key of this.#wanted.keys()) this.#queue.set(key, true);
+    for (const key of this.#there.keys()) if (!this.#wanted.has(key)) this.#queue.set(key, true);
   }
 
   async idle(): Promise<void> {
@@ -287,6 +300,11 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
     both.throwIfAborted();
     this.#writable = true;
     await this.#settle(both);
+    if (this.#options.complete !== undefined) {
+      await this.#options.complete(both);
+      both.throwIfAborted();
+      await this.#settle(both);
+    }
     await this.#putSynced(own, both);
     this.#synced = true;
     log.info({ table: this.#spec.name, part: this.#part, records: this.#wanted.size }, "synced");
@@ -386,7 +404,8 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
       const wanted = this.#wanted.get(key);
       const there = this.#there.get(key);
       if (!this.#differs(own, wanted, there)) return;
-      if (wanted === undefined && knows !== undefined && !knows(key)) return;
+      const occupied = there !== undefined && there.text !== null;
+      if (knows !== undefined && !knows(key) && (wanted === undefined || occupied)) return;
       const { signal } = own;
       try {
         const outcome = await this.#putOnce(key, own, wanted, there, signal);

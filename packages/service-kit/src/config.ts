@@ -114,3 +114,12 @@ export function readConfig<S extends ConfigSpec>(
   }
   return config as ConfigOf<S>;
 }
+
+/** `NAME=A,B` given any number of times → the values of each name. */
+export function groupAssignments(given: readonly (readonly [string, string])[]): Map<string, string[]> {
+  const groups = new Map<string, string[]>();
+  for (const [name, value] of given) {
+    groups.set(name, [...(groups.get(name) ?? []), ...value.split(",").filter(Boolean)]);
+  }
+  return groups;
+}

@@ -6,6 +6,7 @@ export {
   type ConfigOf,
   type ConfigSpec,
   duration,
+  groupAssignments,
   integer,
   oneOf,
   readConfig,

@@ -1,1 +1,2 @@
-export {};
+export type { AggregateOptions } from "./aggregate.ts";
+export { type AggregatorPorts, runAggregator } from "./aggregator.ts";

@@ -1,1 +1,1 @@
-export {};
+export { type MemberWatcherPorts, runMemberWatcher } from "./member-watcher.ts";

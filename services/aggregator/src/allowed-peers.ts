@@ -1,0 +1,43 @@
+import { type AddressVerdict, type ClusterRecord, peerFilter } from "@sluice/contracts";
+
+type Filter = (address: string) => AddressVerdict;
+
+/** Which addresses each cluster may have as peers: what its Nodes say and what a person gave with `--peers`. */
+export class AllowedPeers {
+  readonly #fromFlags: ReadonlyMap<string, readonly string[]>;
+  readonly #refused: readonly string[];
+  readonly #filters = new Map<string, Filter>();
+  readonly #fromNodes = new Map<string, string>();
+
+  constructor(fromFlags: ReadonlyMap<string, readonly string[]>, refused: readonly string[]) {
+    this.#fromFlags = fromFlags;
+    this.#refused = refused;
+  }
+
+  filter(cluster: string): Filter {
+    let filter = this.#filters.get(cluster);
+    if (filter === undefined) {
+      filter = this.#compile(cluster, []);
+      this.#filters.set(cluster, filter);
+    }
+    return filter;
+  }
+
+  /** Whether a cluster's rules are known: a person gave them, or its watcher has told of its Nodes. */
+  knows(cluster: string): boolean {
+    return this.#fromFlags.has(cluster) || this.#fromNodes.has(cluster);
+  }
+
+  /** @returns true when the cluster's rules are other than before */
+  learn(record: ClusterRecord): boolean {
+    const nodes = record.nodeCidrs.join();
+    if (this.#fromNodes.get(record.cluster) === nodes) return false;
+    this.#fromNodes.set(record.cluster, nodes);
+    this.#filters.set(record.cluster, this.#compile(record.cluster, record.nodeCidrs));
+    return true;
+  }
+
+  #compile(cluster: string, fromNodes: readonly string[]): Filter {
+    return peerFilter({ fromNodes, fromFlags: this.#fromFlags.get(cluster) ?? [], refused: this.#refused });
+  }
+}
