@@ -1,5 +1,6 @@
 import {
   asJson,
+  asKube,
   equalJson,
   isObject,
   type JsonObject,
@@ -184,10 +185,11 @@ export function applyConfig(
   }
 
   const { changed, removed } = compareValues(current, merged, root);
-  const conflicts: { owner: Owner; path: string[] }[] = [];
+  const conflicts: Conflict[] = [];
+  const granted = manager.name === "kubectl" ? fieldsOfLastApplied(live, root) : emptySet();
   for (const owner of others) {
     const contested = intersection(owner.fields, changed);
-    for (const path of paths(contested)) conflicts.push({ owner, path });
+    for (const path of paths(difference(contested, granted))) conflicts.push({ owner, path });
     owner.fields = recursiveDifference(difference(owner.fields, contested), removed);
   }
   if (conflicts.length > 0 && !options.force) throw applyConflict(conflicts);
@@ -203,6 +205,32 @@ export function applyConfig(
   return { object: rebuilt(live, isObject(merged) ? merged : {}), managedFields: printOwners(owners) };
 }
 
+/**
+ * What `kubectl apply` said before it became server-side, where it still stands: kubectl may change that without
+ * force, as kube-apiserver's lastAppliedManager lets it.
+ */
+function fieldsOfLastApplied(live: KubeObject, root: Schema): FieldSet {
+  const text = live.metadata.annotations?.["kubectl.kubernetes.io/last-applied-configuration"];
+  if (text === undefined) return emptySet();
+  let said: unknown;
+  try {
+    said = JSON.parse(text);
+  } catch {
+    // An annotation that somebody broke grants nothing.
+    return emptySet();
+  }
+  if (!isObject(said)) return emptySet();
+  const { status: _status, ...config } = said;
+  const wanted = tracked(asKube(config), "");
+  const { changed, removed } = compareValues(wanted, tracked(live, ""), root);
+  return difference(difference(fieldsOf(wanted, root), changed), removed);
+}
+
+interface Conflict {
+  owner: Owner;
+  path: string[];
+}
+
 /** The merged fields put back beside the identity that `live` has. */
 function rebuilt(live: KubeObject, merged: JsonObject): KubeObject {
   const metadata: JsonObject = { ...(isObject(merged.metadata) ? merged.metadata : {}) };
@@ -211,7 +239,7 @@ function rebuilt(live: KubeObject, merged: JsonObject): KubeObject {
   return { ...merged, apiVersion: live.apiVersion, kind: live.kind, metadata } as KubeObject;
 }
 
-function applyConflict(conflicts: { owner: Owner; path: string[] }[]): ApiError {
+function applyConflict(conflicts: Conflict[]): ApiError {
   const causes = conflicts.map(({ owner, path }) => ({
     reason: "FieldManagerConflict",
     message: `conflict with ${printManager(owner)}`,

@@ -95,7 +95,7 @@ export class ApiServer {
         // Everything handed out so far is too old from here: whoever resumes must list again.
         this.#world.store.compact();
         this.#context.pages.expire();
-        for (const socket of this.#sockets) socket.destroy();
+        for (const watch of this.#context.watches) watch.end();
         break;
       case "unauthorized":
         // Who has a watch open meets the 401 when it comes back.

@@ -2,6 +2,7 @@ import type { IncomingMessage } from "node:http";
 import { parse as parseYaml } from "yaml";
 import { isObject, type Json, type JsonObject } from "../json.ts";
 import { badRequest, tooLarge, unsupportedMediaType } from "../status.ts";
+import { decodeProtobuf, PROTOBUF } from "./protobuf-body.ts";
 
 /** kube-apiserver's limit on request bodies. */
 export const BODY_LIMIT = 3 * 1024 * 1024;
@@ -18,14 +19,15 @@ export async function readBody(request: IncomingMessage): Promise<Buffer> {
   return Buffer.concat(chunks);
 }
 
-const ACCEPTED = ["application/json", "application/yaml"];
+const ACCEPTED = ["application/json", "application/yaml", PROTOBUF];
 
 export function mediaType(request: IncomingMessage): string {
   return (request.headers["content-type"] ?? "application/json").split(";")[0]?.trim() ?? "";
 }
 
-/** A body in JSON or YAML, by its content type; 400 when it is neither an object nor parseable. */
+/** A body in JSON, YAML or Kubernetes' protobuf, by its content type; 400 when it is neither an object nor parseable. */
 export function parseObject(body: Buffer, type: string): JsonObject {
+  if (type === PROTOBUF) return decodeProtobuf(body);
   if (!ACCEPTED.includes(type)) throw unsupportedMediaType(ACCEPTED);
   const value = parseDocument(body, type);
   if (!isObject(value)) throw badRequest("the object provided is unrecognized: an object is expected");

@@ -18,7 +18,8 @@ export function serveOpenApi(
   if (path === "/openapi/v2") {
     const swagger = swaggerDocument(catalog);
     if (!(request.headers.accept ?? "").includes(PROTOBUF)) return sendJson(response, 200, swagger);
-    response.writeHead(200, { "content-type": `${PROTOBUF}@v1.0+protobuf` }).end(encodeSwagger(swagger));
+    // Clients ask with "@v1.0", which is no media type that Go can parse: kube-openapi answers with ".v1.0".
+    response.writeHead(200, { "content-type": `${PROTOBUF}.v1.0+protobuf` }).end(encodeSwagger(swagger));
     return;
   }
   const match = /^\/openapi\/v3\/(api|apis)\/([^/]+)(?:\/([^/]+))?$/.exec(path);

@@ -36,7 +36,6 @@ export class Watch {
   #waiting: string[] = [];
   #draining = false;
   #ended = false;
-  #sent: number;
   #headersSent = false;
   #unsubscribe: () => void = () => {};
   readonly #timers: NodeJS.Timeout[] = [];
@@ -46,7 +45,6 @@ export class Watch {
     this.#response = response;
     this.#world = world;
     this.#gate = gate;
-    this.#sent = request.since ?? world.store.version;
   }
 
   start(): void {
@@ -110,7 +108,6 @@ export class Watch {
 
   #onEvent({ type, version, object, previous }: StoreEvent): void {
     const { namespace } = this.#request;
-    this.#sent = version;
     if (namespace !== "" && object.metadata.namespace !== namespace) return;
     if (this.#request.matches === undefined) {
       this.#write(type, object);

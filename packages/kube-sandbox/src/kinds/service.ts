@@ -8,7 +8,6 @@ import {
   mapOf,
   obj,
   opaque,
-  setOf,
   str,
   withDefault,
 } from "../schema/schema.ts";
