@@ -120,20 +120,30 @@ export class FleetModel {
     if (this.#classes.delete(name)) this.#classesChanged();
   }
 
-  /** `names` null: topology no longer knows the service. */
-  setExportedPorts(service: string, names: ReadonlySet<string> | null): void {
+  /** `names` null: topology no longer knows the service. @returns whether that is news */
+  setExportedPorts(service: string, names: ReadonlySet<string> | null): boolean {
     const before = this.#exported.get(service);
-    if (names === null ? before === undefined : before !== undefined && sameSet(before, names)) return;
+    if (names === null ? before === undefined : before !== undefined && sameSet(before, names)) return false;
     if (names === null) this.#exported.delete(service);
     else this.#exported.set(service, names);
     this.#dirtyVerdicts.add(`${IMPORT} ${service}`);
+    return true;
   }
 
-  /** MCIs that this fleet serves: those whose status names its address. */
-  *served(): IterableIterator<MultiClusterIngress> {
-    for (const [key, compiled] of this.#ingresses) {
-      if (compiled.served) yield this.#objects.get(key) as MultiClusterIngress;
-    }
+  /** Whether this fleet serves the MCI: then its status names the fleet's address. */
+  serves(key: string): boolean {
+    return this.#ingresses.get(key)?.served ?? false;
+  }
+
+  /** As of the last `settle`. */
+  hasUpstream(id: string): boolean {
+    return this.#upstreams.has(id);
+  }
+
+  /** `namespace/name` of the service that an upstream stands for, as of the last `settle`. */
+  serviceOf(id: string): string | undefined {
+    const upstream = this.#upstreams.get(id);
+    return upstream === undefined ? undefined : `${upstream.namespace}/${upstream.service}`;
   }
 
   /** Rows of one cluster's topology record, one an upstream of that service; null: the row is not to be. */
@@ -141,8 +151,9 @@ export class FleetModel {
     const service = `${record.namespace}/${record.service}`;
     const ids = this.#upstreamsOfService.get(service);
     if (ids.size === 0) return;
-    const from = this.#imports.get(service)?.from ?? null;
-    const accepted = from === null || from.has(record.cluster);
+    const imported = this.#imports.get(service);
+    // An import that has just gone accepts nobody: whose exports counted went with it.
+    const accepted = imported !== undefined && (imported.from === null || imported.from.has(record.cluster));
     for (const id of ids) {
       const key = fleetKeys.peers(this.#options.fleet, id, record.cluster);
       yield [key, accepted ? buildPeers(this.#upstreams.get(id) as UpstreamRow, record) : null];

@@ -1,0 +1,61 @@
+import type { Bus } from "@sluice/bus";
+import { clustersTable, fleetTable, topologyTable } from "@sluice/contracts";
+import type { KubeClient } from "@sluice/kube";
+import type { Kit } from "@sluice/service-kit";
+import { HubReporter } from "./hub-reporter.ts";
+import { HubSource } from "./hub-source.ts";
+import type { ConfigRendererOptions } from "./options.ts";
+import { Renderer, rowOrder } from "./renderer.ts";
+
+export interface ConfigRendererPorts {
+  readonly bus: Bus;
+  readonly hub: KubeClient;
+}
+
+/**
+ * Keeps one fleet's rows current: routes and upstreams from the hub's objects, peers from `topology`, cluster states
+ * from `clusters`. Resolves when the signal has aborted and nothing of it runs.
+ */
+export async function runConfigRenderer(
+  { bus, hub }: ConfigRendererPorts,
+  options: ConfigRendererOptions,
+  kit: Kit,
+): Promise<void> {
+  const { signal, health } = kit;
+  health.set("hub", "not listed yet");
+  health.set("fleet", "not claimed yet");
+  const renderer = new Renderer(options, kit);
+  const holder = bus.hold(
+    fleetTable,
+    { scope: options.fleet, shard: "" },
+    {
+      fresh: (claim) => renderer.fresh(claim),
+      knows: (key) => renderer.knows(key),
+      complete: (claim) => renderer.complete(claim),
+      order: rowOrder,
+    },
+  );
+  const topology = bus.view(topologyTable, {
+    onChange: (key, value, { trace }) => renderer.topologyChanged(key, value, trace),
+    onSettled: () => renderer.topologySettled(),
+  });
+  const clusters = bus.view(clustersTable, { onChange: (key, value) => renderer.clusterChanged(key, value) });
+  const fleet = bus.view(fleetTable, {
+    filter: fleetTable.keys.filterOf(options.fleet),
+    onChange: (key, value) => renderer.fleetChanged(key, value),
+  });
+  const reporter = new HubReporter(hub, options.publishAddresses, kit);
+  const source = new HubSource(hub, renderer, kit);
+  renderer.attach({ holder, topology, clusters, hub: source, reporter });
+  await Promise.all([
+    renderer.publish(signal),
+    renderer.tick(signal),
+    reporter.run(signal),
+    bus.join(),
+    holder.done,
+    topology.done,
+    clusters.done,
+    fleet.done,
+    source.done,
+  ]);
+}

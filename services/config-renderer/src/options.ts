@@ -1,0 +1,11 @@
+export interface ConfigRendererOptions {
+  /** Name of the fleet whose rows this renderer writes. */
+  readonly fleet: string;
+  /** Classes of MultiClusterIngress that the fleet serves. */
+  readonly ingressClasses: readonly string[];
+  readonly watchWithoutClass: boolean;
+  /** IP addresses or host names for `status.loadBalancer` of the MCIs; none: that status is not written. */
+  readonly publishAddresses: readonly string[];
+  /** CIDRs that a person allowed, by cluster. */
+  readonly peers: Readonly<Record<string, readonly string[]>>;
+}

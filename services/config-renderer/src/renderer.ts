@@ -1,0 +1,442 @@
+import type { PartHolder, TableView } from "@sluice/bus";
+import {
+  type ClusterRecord,
+  type FleetValue,
+  fleetKeys,
+  markStage,
+  newTrace,
+  plainKeys,
+  type TopologyPeers,
+  type TopologyService,
+  type TopologyValue,
+  type Trace,
+  topologyKeys,
+} from "@sluice/contracts";
+import { type FleetChanges, FleetModel } from "@sluice/ingress";
+import type { IngressClass, MultiClusterIngress, ServiceImport } from "@sluice/kube";
+import { type Kit, slept } from "@sluice/service-kit";
+import { AdoptedFleet } from "./adopted-fleet.ts";
+import { type ClusterSeen, clusterRow, sawCluster } from "./cluster-rows.ts";
+import type { HubReporter } from "./hub-reporter.ts";
+import type { HubSink, HubSource } from "./hub-source.ts";
+import type { ConfigRendererOptions } from "./options.ts";
+import { Wake } from "./wake.ts";
+
+/** An upstream that no route uses goes this much later, ms: by then proxies have applied the routes without it. */
+const REMOVAL_GRACE_MS = 2000;
+/** Routes wait at most so long for the rows that they need, ms; proxies hold back a route whose upstream is missing. */
+const STAGE_MS = 1000;
+const TICK_MS = 1000;
+/** Until the table is in order, so that readiness is told soon. */
+const STARTING_TICK_MS = 50;
+
+export interface RendererPorts {
+  readonly holder: PartHolder<FleetValue>;
+  readonly topology: TableView<TopologyValue>;
+  readonly clusters: TableView<ClusterRecord>;
+  readonly hub: HubSource;
+  readonly reporter: HubReporter;
+}
+
+/** Below: what is written first and removed last when a new holder brings the table in order. */
+export function rowOrder(key: string): number {
+  return { profiles: 0, clusters: 0, upstreams: 1, peers: 2 }[key.split(".")[1] ?? ""] ?? 3;
+}
+
+/**
+ * Everything between the tables and the hub on one side and the `fleet` on the other. An endpoint's way is
+ * `topologyChanged` → `#renderPeers` → holder: nothing else runs on it.
+ */
+export class Renderer implements HubSink {
+  readonly #options: ConfigRendererOptions;
+  readonly #kit: Kit;
+  readonly #model: FleetModel;
+  readonly #adopted: AdoptedFleet;
+  #ports: RendererPorts | undefined;
+
+  /** Peers records by their key in `topology`, and those keys by service. */
+  readonly #peers = new Map<string, TopologyPeers>();
+  readonly #peersOf = new Map<string, Set<string>>();
+  readonly #exported = new Map<string, TopologyService>();
+  readonly #seen = new Map<string, ClusterSeen>();
+  #wasConnected = true;
+
+  /** Keys that the fleet shall have, but for adopted ones. */
+  readonly #desired = new Set<string>();
+  /** Peers rows that stand for what the table had before the hub was listed. */
+  readonly #adoptedKeys = new Set<string>();
+  /** Keys that the holder left alone because nothing was known of them yet: to be compared again. */
+  readonly #refused = new Set<string>();
+  /** Keys that were seen to go, whatever else is known: an observed removal needs no other knowledge. */
+  readonly #gone = new Set<string>();
+  /** Upstreams without a route, and when they go. */
+  readonly #doomed = new Map<string, number>();
+  readonly #peerKeysOf = new Map<string, Set<string>>();
+
+  readonly #wake = new Wake();
+  #dirty = false;
+  #publishing = false;
+  /** Routes have been made of a whole list of the hub at least once. */
+  #published = false;
+  #routeTrace: Trace | undefined;
+  /** Records that a benchmark's delay holds back. */
+  #delayed = 0;
+
+  constructor(options: ConfigRendererOptions, kit: Kit) {
+    this.#options = options;
+    this.#kit = kit;
+    this.#model = new FleetModel(options);
+    this.#adopted = new AdoptedFleet(options.fleet);
+  }
+
+  /** Wiring: the ports call back, so they exist after this. */
+  attach(ports: RendererPorts): void {
+    this.#ports = ports;
+    for (const cluster of Object.keys(this.#options.peers)) this.#renderCluster(cluster);
+    this.changed();
+  }
+
+  get #attached(): RendererPorts {
+    if (this.#ports === undefined) throw new Error("not attached");
+    return this.#ports;
+  }
+
+  // --- the way of an endpoint ----------------------------------------------------------------------------------------
+
+  topologyChanged(key: string, value: TopologyValue | undefined, trace: Trace | undefined): void {
+    if (key.endsWith("._service")) return this.#exportsChanged(key, value as TopologyService | undefined);
+    const before = this.#peers.get(key);
+    const record = value as TopologyPeers | undefined;
+    if (record === undefined) {
+      if (before === undefined) return;
+      this.#peers.delete(key);
+      const service = `${before.namespace}/${before.service}`;
+      const keys = this.#peersOf.get(service);
+      if (keys?.delete(key) && keys.size === 0) this.#peersOf.delete(service);
+    } else {
+      this.#peers.set(key, record);
+      if (before === undefined) {
+        const service = `${record.namespace}/${record.service}`;
+        const keys = this.#peersOf.get(service);
+        if (keys === undefined) this.#peersOf.set(service, new Set([key]));
+        else keys.add(key);
+      }
+    }
+    const shape = record ?? before;
+    if (shape === undefined) return;
+    // Resolved at once unless a benchmark asks for a delay; the record is read again then, so the newest counts.
+    this.#delayed += 1;
+    this.#kit.injectDelay().then(
+      () => {
+        this.#delayed -= 1;
+        this.#renderPeers(key, shape, trace);
+        if (this.#delayed === 0) this.#wake.notify();
+      },
+      (err: unknown) => this.#kit.log.error({ err }, "delay failed"),
+    );
+  }
+
+  /** O(upstreams of that service): its rows in that one cluster. */
+  #renderPeers(key: string, shape: TopologyPeers, trace?: Trace): void {
+    const record = this.#peers.get(key);
+    const { holder } = this.#attached;
+    const now = this.#kit.clock.now();
+    const marked = markStage(trace, "fleet", now);
+    if (!this.#published) {
+      for (const [rowKey, row] of this.#adopted.peerRows(record ?? shape)) {
+        if (record === undefined) {
+          this.#adoptedKeys.delete(rowKey);
+          this.#remove(rowKey, marked);
+        } else {
+          this.#adoptedKeys.add(rowKey);
+          holder.set(rowKey, row, marked);
+        }
+      }
+    }
+    for (const [rowKey, row] of this.#model.peerRows(record ?? shape)) {
+      if (record !== undefined && row !== null) this.#set(rowKey, row, marked);
+      else this.#remove(rowKey, marked);
+    }
+    // What a snapshot tells at a start happened long ago.
+    if (trace?.at["watch"] !== undefined && holder.synced) {
+      this.#kit.metrics.stage.observe({ stage: "fleet" }, Math.max(0, now - trace.at["watch"]) / 1000);
+    }
+  }
+
+  #renderService(service: string): void {
+    for (const key of this.#peersOf.get(service) ?? [])
+      this.#renderPeers(key, this.#peers.get(key) as TopologyPeers);
+  }
+
+  #exportsChanged(key: string, value: TopologyService | undefined): void {
+    const known = value ?? this.#exported.get(key);
+    if (known === undefined) return;
+    if (value === undefined) this.#exported.delete(key);
+    else this.#exported.set(key, value);
+    const names = value === undefined ? null : new Set(value.ports.map((port) => port.name));
+    if (this.#model.setExportedPorts(`${known.namespace}/${known.service}`, names)) this.#touch();
+  }
+
+  topologySettled(): void {
+    this.#sweep();
+    this.#wake.notify();
+  }
+
+  fleetChanged(key: string, row: FleetValue | undefined): void {
+    if (this.#published) return;
+    const service = this.#adopted.note(key, row);
+    if (service !== null && this.#ports !== undefined) this.#renderService(service);
+  }
+
+  // --- clusters ------------------------------------------------------------------------------------------------------
+
+  clusterChanged(key: string, record: ClusterRecord | undefined): void {
+    if (record === undefined) {
+      const gone = [...this.#seen].find(([cluster]) => plainKeys.cluster(cluster) === key);
+      if (gone === undefined) return;
+      this.#seen.delete(gone[0]);
+      return this.#renderCluster(gone[0]);
+    }
+    this.#seen.set(record.cluster, sawCluster(this.#seen.get(record.cluster), record, this.#kit.clock.now()));
+    this.#renderCluster(record.cluster);
+    this.#wake.notify();
+  }
+
+  #renderCluster(cluster: string): void {
+    if (this.#ports === undefined) return;
+    const key = fleetKeys.cluster(this.#options.fleet, cluster);
+    const seen = this.#seen.get(cluster);
+    const fromFlags = this.#options.peers[cluster] ?? [];
+    if (seen === undefined && fromFlags.length === 0) this.#remove(key);
+    else this.#set(key, clusterRow(cluster, seen, fromFlags, this.#kit.clock.now()));
+  }
+
+  // --- the hub -------------------------------------------------------------------------------------------------------
+
+  ingress(key: string, object: MultiClusterIngress | null, seenAt: number | undefined): void {
+    if (object === null) this.#model.removeIngress(key);
+    else this.#model.setIngress(object);
+    if (this.#published) this.#reportStatus(key, object);
+    this.#touch(seenAt);
+  }
+
+  import(key: string, object: ServiceImport | null, seenAt: number | undefined): void {
+    if (object === null) this.#model.removeImport(key);
+    else this.#model.setImport(object);
+    this.#touch(seenAt);
+  }
+
+  class(name: string, object: IngressClass | null): void {
+    if (object === null) this.#model.removeClass(name);
+    else this.#model.setClass(object);
+    if (this.#published) this.#reportStatuses();
+    this.#touch();
+  }
+
+  /** Not before everything has been listed: until then an MCI without class may look as if it were not ours. */
+  #reportStatuses(): void {
+    for (const [key, object] of this.#attached.hub.ingresses) this.#reportStatus(key, object);
+  }
+
+  #reportStatus(key: string, object: MultiClusterIngress | null): void {
+    this.#attached.reporter.ingress(key, object, object !== null && this.#model.serves(key));
+  }
+
+  changed(): void {
+    if (this.#ports === undefined) return;
+    this.#kit.health.set("hub", this.#ports.hub.waiting);
+    this.#sweep();
+    this.#wake.notify();
+  }
+
+  #touch(seenAt?: number): void {
+    if (seenAt !== undefined) this.#routeTrace = newTrace(seenAt);
+    this.#dirty = true;
+    this.#wake.notify();
+  }
+
+  // --- what the fleet shall be --------------------------------------------------------------------------------------
+
+  /**
+   * For the holder, after each claim: the desired state reflects sources that were read after it. With the hub away
+   * it resolves all the same, so that peers go on being written; `knows` keeps what cannot be judged then.
+   */
+  async fresh(signal: AbortSignal): Promise<void> {
+    const { topology, clusters, hub } = this.#attached;
+    this.#gone.clear();
+    await Promise.all([topology.upToDate(signal), clusters.caughtUp(signal), hub.refresh(signal)]);
+    const routesDone = () => !hub.listed || (this.#published && !this.#dirty && !this.#publishing);
+    await this.#wake.until(() => this.#delayed === 0 && routesDone(), signal);
+  }
+
+  /** For the holder: resolves when `knows` is true of every key that there may be. */
+  async complete(signal: AbortSignal): Promise<void> {
+    const { topology } = this.#attached;
+    const parts = Array.from({ length: topologyKeys.defaultShards }, (_, n) => ({
+      scope: "",
+      shard: String(n),
+    }));
+    const clustersKnown = () => [...this.#peers.values()].every(({ cluster }) => this.#knowsCluster(cluster));
+    await this.#wake.until(
+      () => this.#hubKnown && parts.every((part) => topology.isSettled(part)) && clustersKnown(),
+      signal,
+    );
+  }
+
+  #knowsCluster(cluster: string): boolean {
+    return this.#seen.has(cluster) || this.#options.peers[cluster] !== undefined;
+  }
+
+  /** For the holder: whether what is wanted of a key, or that it is not wanted, is knowledge. */
+  knows(key: string): boolean {
+    const known =
+      this.#gone.has(key) ||
+      this.#adoptedKeys.has(key) ||
+      (this.#desired.has(key) ? this.#knowsValue(key) : this.#judge(key));
+    if (!known) this.#refused.add(key);
+    return known;
+  }
+
+  /** Peers and clusters come from the bus alone; the rest is the hub's, as it was when it was last listed. */
+  #knowsValue(key: string): boolean {
+    return rowOrder(key) === 2 || key.split(".")[1] === "clusters" || this.#attached.hub.fresh;
+  }
+
+  /** The hub has been listed since the claim, and the rows made of it are what is desired. */
+  get #hubKnown(): boolean {
+    return this.#attached.hub.fresh && this.#published && !this.#dirty && !this.#publishing;
+  }
+
+  /** Whether a key that nothing desires is known to be unwanted. */
+  #judge(key: string): boolean {
+    const [, kind, id] = key.split(".");
+    // Clusters are a plain table: an empty one may just have been lost with its server. Only an unjoin that was seen removes.
+    if (kind === "clusters") return false;
+    if (!this.#hubKnown) return false;
+    if (kind !== "peers") return true;
+    const service = this.#model.serviceOf(id ?? "");
+    if (service === undefined) return true;
+    const [namespace = "", name = ""] = service.split("/");
+    const what = topologyKeys.classify(topologyKeys.service(namespace, name));
+    if (what.kind !== "record") return false;
+    const shard = topologyKeys.shardOf(what.spread, topologyKeys.defaultShards);
+    return this.#attached.topology.isSettled({ scope: "", shard });
+  }
+
+  /** Knowledge may have grown: rows that were left alone for want of it are compared again. */
+  #sweep(): void {
+    if (this.#refused.size === 0 || this.#ports === undefined) return;
+    const refused = [...this.#refused];
+    this.#refused.clear();
+    if (refused.filter((key) => this.knows(key)).length > 0) this.#ports.holder.recheck();
+  }
+
+  #set(key: string, row: FleetValue, trace?: Trace): void {
+    this.#desired.add(key);
+    this.#gone.delete(key);
+    if (key.split(".")[1] === "peers") {
+      const id = key.split(".")[2] as string;
+      const keys = this.#peerKeysOf.get(id);
+      if (keys === undefined) this.#peerKeysOf.set(id, new Set([key]));
+      else keys.add(key);
+    }
+    this.#attached.holder.set(key, row, trace);
+  }
+
+  #remove(key: string, trace?: Trace): void {
+    this.#desired.delete(key);
+    this.#gone.add(key);
+    const id = key.split(".")[2] as string;
+    const keys = this.#peerKeysOf.get(id);
+    if (keys?.delete(key) && keys.size === 0) this.#peerKeysOf.delete(id);
+    this.#attached.holder.remove(key, trace);
+  }
+
+  // --- loops ---------------------------------------------------------------------------------------------------------
+
+  /** Brings routes up to date, one settling after the other, until the signal aborts. */
+  async publish(signal: AbortSignal): Promise<void> {
+    const { hub } = this.#attached;
+    while (!signal.aborted) {
+      await this.#wake.until(() => hub.listed && (this.#dirty || !this.#published), signal).catch(() => {});
+      if (signal.aborted) return;
+      this.#publishing = true;
+      // One turn of the loop, so that objects which come together are settled together.
+      await new Promise<void>((resolve) => setImmediate(resolve));
+      this.#dirty = false;
+      const trace = markStage(this.#routeTrace, "fleet", this.#kit.clock.now());
+      this.#routeTrace = undefined;
+      await this.#write(this.#model.settle(), trace, signal);
+      const first = !this.#published;
+      this.#published = true;
+      this.#publishing = false;
+      if (first) {
+        this.#adopted.forget();
+        for (const key of this.#adoptedKeys) if (!this.#desired.has(key)) this.#attached.holder.remove(key);
+        this.#adoptedKeys.clear();
+        this.#reportStatuses();
+      }
+      this.#sweep();
+      this.#wake.notify();
+    }
+  }
+
+  /** Make before break: what routes need, then routes; what nothing needs any more goes later, by the ticker. */
+  async #write(changes: FleetChanges, trace: Trace | undefined, signal: AbortSignal): Promise<void> {
+    const routes: [string, FleetValue | null][] = [];
+    let needed = 0;
+    for (const [key, row] of changes.rows) {
+      if (rowOrder(key) === 3) routes.push([key, row]);
+      else if (row !== null) {
+        this.#set(key, row, trace);
+        needed += 1;
+      }
+    }
+    for (const service of changes.services) this.#renderService(service);
+    if (needed > 0 && routes.length > 0) await this.#written(signal);
+    for (const [key, row] of routes) {
+      if (row === null) this.#remove(key, trace);
+      else this.#set(key, row, trace);
+    }
+    const now = this.#kit.clock.monotonic();
+    for (const upstream of changes.removedUpstreams) this.#doomed.set(upstream.id, now + REMOVAL_GRACE_MS);
+    this.#attached.reporter.verdicts(changes.verdicts);
+  }
+
+  async #written(signal: AbortSignal): Promise<void> {
+    const over = new AbortController();
+    const limit = slept(this.#kit.clock, STAGE_MS, AbortSignal.any([signal, over.signal]));
+    await Promise.race([this.#attached.holder.idle(), limit]);
+    over.abort();
+    await limit;
+  }
+
+  /** What time alone changes: clusters that fall silent, upstreams whose grace is over. */
+  async tick(signal: AbortSignal): Promise<void> {
+    const { clock, health } = this.#kit;
+    const { holder, clusters } = this.#attached;
+    while (await slept(clock, holder.synced ? TICK_MS : STARTING_TICK_MS, signal)) {
+      health.set("fleet", holder.synced ? null : "the fleet's rows are not in order yet");
+      this.#judgeClusters(clusters.connected);
+      for (const [id, dueAt] of this.#doomed) {
+        const back = this.#model.hasUpstream(id);
+        if (!back && clock.monotonic() < dueAt) continue;
+        this.#doomed.delete(id);
+        if (back) continue;
+        for (const key of [...(this.#peerKeysOf.get(id) ?? [])]) this.#remove(key);
+        this.#remove(fleetKeys.upstream(this.#options.fleet, id));
+      }
+      for (const key of this.#gone) if (this.#judge(key)) this.#gone.delete(key);
+    }
+  }
+
+  /** While the bus is away no heartbeat can come, which says nothing of the clusters. */
+  #judgeClusters(connected: boolean): void {
+    const now = this.#kit.clock.now();
+    if (connected && !this.#wasConnected) {
+      for (const [cluster, seen] of this.#seen) this.#seen.set(cluster, { ...seen, heardAt: now });
+    }
+    this.#wasConnected = connected;
+    if (connected) for (const cluster of this.#seen.keys()) this.#renderCluster(cluster);
+  }
+}
