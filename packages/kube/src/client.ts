@@ -1,6 +1,7 @@
 import { KubeStatusError, KubeUnreachableError } from "@sluice/contracts";
-import { type Logger, silentLogger } from "@sluice/service-kit";
+import { silentLogger } from "@sluice/service-kit";
 import { type Credentials, readKubeconfig } from "./kubeconfig.ts";
+import type { KubeLogger } from "./logger.ts";
 import type { KubeObject } from "./objects.ts";
 import { apiVersionOf, knownResource, type ObjectRef, type ResourceType, resourcePath } from "./resources.ts";
 import { type Answer, LIST_LIMIT_BYTES, type RequestInit, statusError, Transport } from "./transport.ts";
@@ -9,11 +10,11 @@ import { LineSplitter, parseWatchEvent, type WatchEvent } from "./watch-stream.t
 export interface ConnectOptions {
   /** The cluster's name with us, e.g. `hub` or `member1`; it stands in every message. */
   readonly name: string;
-  /** Path of the kubeconfig. */
-  readonly kubeconfig: string;
+  /** Path of the kubeconfig, or what such a file holds. */
+  readonly kubeconfig: string | object;
   /** Default: the kubeconfig's current-context. */
   readonly context?: string;
-  readonly log?: Logger;
+  readonly log?: KubeLogger;
 }
 
 export interface ListOptions {
@@ -124,14 +125,12 @@ class HttpKubeClient implements KubeClient {
   readonly name: string;
   readonly server: string;
   readonly #transport: Transport;
-  readonly #log: Logger;
   readonly #discovered = new Map<string, readonly ResourceType[]>();
 
-  constructor(name: string, credentials: Credentials, log: Logger) {
+  constructor(name: string, credentials: Credentials, log: KubeLogger) {
     this.name = name;
     this.server = credentials.server;
-    this.#transport = new Transport(name, credentials);
-    this.#log = log.child({ cluster: name });
+    this.#transport = new Transport(name, credentials, log.child({ cluster: name }));
   }
 
   async version(signal: AbortSignal): Promise<string> {
@@ -311,9 +310,7 @@ class HttpKubeClient implements KubeClient {
   }
 
   async request(init: RequestInit, signal: AbortSignal): Promise<Answer> {
-    const answer = await this.#transport.send(init, signal);
-    this.#log.trace({ method: init.method, path: init.path, status: answer.status }, "request");
-    return answer;
+    return await this.#transport.send(init, signal);
   }
 
   close(): void {

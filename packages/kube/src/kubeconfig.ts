@@ -29,11 +29,13 @@ const TOKEN_FILE_MS = 10_000;
  * takes a second to import. Exec plugins and auth providers are left to it.
  * @throws KubeconfigError
  */
-export function readKubeconfig(path: string, contextName?: string): Credentials {
+export function readKubeconfig(source: string | object, contextName?: string): Credentials {
+  const path = typeof source === "string" ? source : "kubeconfig";
   let root: Fields;
   try {
-    root = fields(parse(readFileSync(path, "utf8")), path);
+    root = fields(typeof source === "string" ? parse(readFileSync(source, "utf8")) : source, path);
   } catch (error) {
+    if (error instanceof KubeconfigError) throw error;
     throw new KubeconfigError(`${path}: ${(error as Error).message}`, { cause: error });
   }
   const wanted = contextName ?? string(root["current-context"]);
@@ -54,7 +56,7 @@ export function readKubeconfig(path: string, contextName?: string): Credentials 
     );
   }
   if (user["exec"] !== undefined || user["auth-provider"] !== undefined) {
-    return pluginCredentials(path, wanted, server);
+    return pluginCredentials(path, JSON.stringify(root), wanted, server);
   }
   return plainCredentials(path, server, cluster, user);
 }
@@ -112,12 +114,12 @@ function plainCredentials(path: string, server: string, cluster: Fields, user: F
 }
 
 /** Through client-node, which knows exec plugins and the cloud providers; it caches a token until it expires. */
-function pluginCredentials(path: string, context: string, server: string): Credentials {
+function pluginCredentials(path: string, text: string, context: string, server: string): Credentials {
   let config: Promise<{ applyToHTTPSOptions(options: RequestOptions): Promise<void> }> | null = null;
   const load = async () => {
     const { KubeConfig } = await import("@kubernetes/client-node");
     const made = new KubeConfig();
-    made.loadFromFile(path);
+    made.loadFromString(text);
     made.setCurrentContext(context);
     return made;
   };

@@ -9,11 +9,14 @@ export {
   type WriteOptions,
 } from "./client.ts";
 export { type EventNote, recordEvent } from "./event-recorder.ts";
+export type { KubeLogger } from "./logger.ts";
 export type * from "./objects.ts";
+export { Reconciler, type ReconcilerOptions } from "./reconciler.ts";
 export {
   type Change,
   type ReflectOptions,
   type Reflector,
+  type ReflectorKit,
   type ReflectorState,
   type ReflectorTiming,
   reflect,

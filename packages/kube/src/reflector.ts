@@ -1,6 +1,7 @@
 import { KubeStatusError, SluiceError } from "@sluice/contracts";
-import { Backoff, type Clock, type Kit, type Logger, slept } from "@sluice/service-kit";
+import { Backoff, type Clock, type Kit, slept } from "@sluice/service-kit";
 import type { KubeClient } from "./client.ts";
+import type { KubeLogger } from "./logger.ts";
 import type { KubeObject } from "./objects.ts";
 import { objectKey, type ResourceType } from "./resources.ts";
 
@@ -34,13 +35,21 @@ export interface ReflectorState {
   readonly since: number;
 }
 
+/** What of a service's kit a reflector uses; any Kit will do. */
+export interface ReflectorKit {
+  readonly log: KubeLogger;
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+  readonly metrics?: Pick<Kit["metrics"], "errors">;
+}
+
 export interface ReflectOptions<T extends KubeObject> {
   readonly client: KubeClient;
   readonly type: ResourceType<T>;
   readonly namespace?: string;
   readonly labelSelector?: string;
   readonly fieldSelector?: string;
-  readonly kit: Pick<Kit, "log" | "clock" | "signal" | "metrics">;
+  readonly kit: ReflectorKit;
   /** Called in order, one at a time, `objects` being changed already. Must not throw: that would end the reflector. */
   onChange(change: Change<T>): void;
   /** After each complete list has been applied. */
@@ -101,7 +110,7 @@ class ListWatch<T extends KubeObject> implements Reflector<T> {
   readonly done: Promise<void>;
   readonly #options: ReflectOptions<T>;
   readonly #timing: ReflectorTiming;
-  readonly #log: Logger;
+  readonly #log: KubeLogger;
   readonly #signal: AbortSignal;
   readonly #failures: Backoff;
   readonly #startup: Backoff;
@@ -293,7 +302,7 @@ class ListWatch<T extends KubeObject> implements Reflector<T> {
   async #failed(error: unknown, what: string): Promise<void> {
     const { metrics } = this.#options.kit;
     const code = error instanceof SluiceError ? error.code : "unexpected";
-    metrics.errors.inc({ error_type: code });
+    metrics?.errors.inc({ error_type: code });
     const first = this.#state.kind !== "failing";
     const retryInMs = this.#applied === 0 ? this.#startup.next() : this.#nextFailureMs();
     this.#become({ kind: "failing", error: error instanceof Error ? error.message : String(error) });

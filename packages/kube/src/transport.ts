@@ -3,6 +3,7 @@ import https from "node:https";
 import type { Socket } from "node:net";
 import { KubeStatusError, KubeUnreachableError } from "@sluice/contracts";
 import type { Credentials } from "./kubeconfig.ts";
+import type { KubeLogger } from "./logger.ts";
 
 /** One object, or one watch event: etcd holds 1.5 MiB an object, JSON of binary data takes a third more. */
 export const OBJECT_LIMIT_BYTES = 8 * 1024 * 1024;
@@ -33,13 +34,15 @@ export interface Answer {
 export class Transport {
   readonly #name: string;
   readonly #credentials: Credentials;
+  readonly #log: KubeLogger;
   readonly #base: URL;
   readonly #secure: boolean;
   readonly #agent: http.Agent;
   readonly #watches = new Set<http.ClientRequest>();
   #closed = false;
 
-  constructor(name: string, credentials: Credentials) {
+  constructor(name: string, credentials: Credentials, log: KubeLogger) {
+    this.#log = log;
     this.#name = name;
     this.#credentials = credentials;
     this.#base = new URL(credentials.server);
@@ -55,7 +58,7 @@ export class Transport {
   async send(init: RequestInit, signal: AbortSignal): Promise<Answer> {
     const answer = await this.#sendOnce(init, signal);
     if (answer.status !== 401) return answer;
-    this.#credentials.refresh();
+    this.#renew();
     return await this.#sendOnce(init, signal);
   }
 
@@ -68,7 +71,7 @@ export class Transport {
     let response = await this.#openOnce(init, signal);
     if (response.statusCode === 401) {
       response.resume();
-      this.#credentials.refresh();
+      this.#renew();
       response = await this.#openOnce(init, signal);
     }
     if (response.statusCode === 200) return response;
@@ -82,6 +85,11 @@ export class Transport {
     this.#closed = true;
     for (const request of this.#watches) request.destroy(new Error("the client was closed"));
     this.#agent.destroy();
+  }
+
+  #renew(): void {
+    this.#log.info({}, "the API answered 401, reading the credentials anew");
+    this.#credentials.refresh();
   }
 
   async #sendOnce(init: RequestInit, signal: AbortSignal): Promise<Answer> {

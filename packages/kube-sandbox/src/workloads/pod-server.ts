@@ -1,0 +1,96 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { PodFault } from "../http/faults.ts";
+import type { ImageHandler } from "./images.ts";
+
+/** Keep-alive of an idle connection, milliseconds: longer than proxies keep theirs, so that they close first. */
+const KEEP_ALIVE_MS = 75_000;
+
+/** The HTTP servers of one pod, on an address of its own. */
+export class PodServer {
+  readonly address: string;
+  readonly #ports: ReadonlyMap<number, ImageHandler>;
+  #servers: Server[] = [];
+  #fault: PodFault = "none";
+  #changes: Promise<void> = Promise.resolve();
+  /** Requests that a hanging pod took and does not answer. */
+  #held: { readonly port: number; readonly request: IncomingMessage; readonly response: ServerResponse }[] =
+    [];
+  #open = 0;
+  #quietSince = performance.now();
+
+  constructor(address: string, ports: ReadonlyMap<number, ImageHandler>) {
+    this.address = address;
+    this.#ports = ports;
+  }
+
+  /** @throws what listening throws, EADDRINUSE for instance; nothing listens then */
+  async listen(): Promise<void> {
+    try {
+      for (const [port, handler] of this.#ports) {
+        const server = createServer((request, response) => this.#take(port, handler, request, response));
+        server.keepAliveTimeout = KEEP_ALIVE_MS;
+        await new Promise<void>((resolve, reject) => {
+          server.once("error", reject);
+          server.listen({ port, host: this.address, backlog: 511 }, resolve);
+        });
+        this.#servers.push(server);
+      }
+    } catch (error) {
+      await this.close();
+      throw error;
+    }
+  }
+
+  /** Milliseconds since the last request ended; 0 while one is open. */
+  get quietMs(): number {
+    return this.#open > 0 ? 0 : performance.now() - this.#quietSince;
+  }
+
+  /** Faults take effect in the order in which they are set. */
+  setFault(fault: PodFault): Promise<void> {
+    const change = this.#changes.then(() => this.#change(fault));
+    // Whoever asked hears of a failure; the next change goes on from there.
+    this.#changes = change.catch(() => {});
+    return change;
+  }
+
+  /** Cuts what is still open. */
+  async close(): Promise<void> {
+    this.#held = [];
+    const servers = this.#servers;
+    this.#servers = [];
+    await Promise.all(
+      servers.map(
+        (server) =>
+          new Promise<void>((resolve) => {
+            server.close(() => resolve());
+            server.closeAllConnections();
+          }),
+      ),
+    );
+  }
+
+  async #change(fault: PodFault): Promise<void> {
+    const before = this.#fault;
+    if (before === fault) return;
+    this.#fault = fault;
+    if (fault === "refuse") await this.close();
+    else if (before === "refuse") await this.listen();
+    if (fault === "none") {
+      for (const { port, request, response } of this.#held.splice(0)) {
+        this.#ports.get(port)?.(request, response);
+      }
+    }
+  }
+
+  #take(port: number, handler: ImageHandler, request: IncomingMessage, response: ServerResponse): void {
+    this.#open += 1;
+    response.once("close", () => {
+      this.#open -= 1;
+      this.#quietSince = performance.now();
+      this.#held = this.#held.filter((held) => held.response !== response);
+    });
+    if (this.#fault === "hang") this.#held.push({ port, request, response });
+    else handler(request, response);
+  }
+}
