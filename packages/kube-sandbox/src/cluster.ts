@@ -1,5 +1,6 @@
 import { type Clock, kubeTime, systemClock } from "./clock.ts";
 import { watchDefinitions } from "./controllers/custom-resources.ts";
+import { expireEvents } from "./controllers/event-expiry.ts";
 import { watchOwners } from "./controllers/garbage-collector.ts";
 import { FIRST_NAMESPACES, watchNamespaces } from "./controllers/namespaces.ts";
 import { watchServices } from "./controllers/service-addresses.ts";
@@ -53,7 +54,13 @@ export async function startCluster(options: ClusterOptions): Promise<SandboxClus
     clock,
     log: log.child({ cluster: name }),
   };
-  const stops = [watchDefinitions(world), watchNamespaces(world), watchOwners(world), watchServices(world)];
+  const stops = [
+    watchDefinitions(world),
+    watchNamespaces(world),
+    watchOwners(world),
+    watchServices(world),
+    expireEvents(world),
+  ];
   const server = new ApiServer(world);
   const namespaces = world.catalog.find("", "v1", "namespaces");
   for (const namespace of FIRST_NAMESPACES) {

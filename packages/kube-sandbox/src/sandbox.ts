@@ -1,10 +1,9 @@
-import { mkdir, writeFile } from "node:fs/promises";
+import { chmod, mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { stringify } from "yaml";
 import { type SandboxCluster, startCluster } from "./cluster.ts";
 import { startControl } from "./control.ts";
 import { type Logger, silentLogger } from "./logger.ts";
-import { startWorkloads } from "./workloads/mod.ts";
 
 export interface SandboxOptions {
   members: number;
@@ -52,17 +51,28 @@ export async function startSandbox(options: SandboxOptions): Promise<Sandbox> {
     clusters.set(name, cluster);
     const file = join(folder, name);
     await writeFile(file, stringify(cluster.kubeconfig()), { mode: 0o600 });
+    // The mode above counts for a new file only.
+    await chmod(file, 0o600);
     kubeconfigs.set(name, file);
     if (number === 0) continue;
     const podRange = podRangeOf(number);
     podRanges.set(name, podRange);
-    if (workloads && startWorkloads !== undefined) {
+  }
+  if (workloads && members > 0) {
+    // Their Kubernetes client takes longer to load than the API servers to start: only for those who want pods.
+    const { startWorkloads } = await import("./workloads/mod.ts");
+    const starting = [...podRanges].map(async ([name, podRange]) => {
+      const cluster = clusters.get(name);
+      if (cluster === undefined) return;
       const running = await startWorkloads({ cluster, signal, log: log.child({ cluster: name }), podRange });
       started.defer(() => running.close());
-    }
+    });
+    await Promise.all(starting);
   }
   const control = await startControl({ clusters, kubeconfigs, podRanges });
   started.defer(() => control.close());
+  // Aborted meanwhile: what has started is closed on the way out.
+  signal.throwIfAborted();
   const owned = started.move();
   let closing: Promise<void> | undefined;
   const close = () => {

@@ -1,10 +1,13 @@
-import { Ajv, type ErrorObject, type ValidateFunction } from "ajv";
+import { createRequire } from "node:module";
+import type { Ajv, ErrorObject, ValidateFunction } from "ajv";
 import { isObject, type Json, type JsonObject } from "../json.ts";
 import { type FieldError, invalidValue, requiredValue, unsupportedValue } from "../status.ts";
 import type { Schema } from "./schema.ts";
 
 const compiled = new WeakMap<Schema, ValidateFunction>();
 let ajv: Ajv | undefined;
+// Loaded with the first custom resource: importing ajv takes longer than starting three clusters.
+const load = createRequire(import.meta.url);
 
 /** Checks types and value rules of a structural schema; compiled when the first object of that schema arrives. */
 export function validateValues(object: JsonObject, schema: Schema): FieldError[] {
@@ -26,7 +29,10 @@ export function validateValues(object: JsonObject, schema: Schema): FieldError[]
 }
 
 function compile(schema: Schema): ValidateFunction {
-  ajv ??= new Ajv({ allErrors: true, verbose: true, strict: false, validateFormats: true, formats: FORMATS });
+  if (ajv === undefined) {
+    const { Ajv: Compiler } = load("ajv") as { Ajv: typeof Ajv };
+    ajv = new Compiler(OPTIONS);
+  }
   return ajv.compile(toJsonSchema(schema));
 }
 
@@ -44,6 +50,8 @@ const FORMATS = {
   double: true,
   password: true,
 } as const;
+
+const OPTIONS = { allErrors: true, verbose: true, strict: false, validateFormats: true, formats: FORMATS };
 
 /** The draft-7 schema of a structural one: apiVersion, kind and metadata are checked elsewhere. */
 function toJsonSchema(schema: Schema): JsonObject {
