@@ -1,11 +1,13 @@
 import type { PartHolder, TableView } from "@sluice/bus";
 import {
   type ClusterRecord,
+  type ClusterSeen,
   type FleetValue,
   fleetKeys,
   markStage,
   newTrace,
   plainKeys,
+  sawCluster,
   type TopologyPeers,
   type TopologyService,
   type TopologyValue,
@@ -16,7 +18,7 @@ import { type FleetChanges, FleetModel } from "@sluice/ingress";
 import type { IngressClass, MultiClusterIngress, ServiceImport } from "@sluice/kube";
 import { type Kit, slept } from "@sluice/service-kit";
 import { AdoptedFleet } from "./adopted-fleet.ts";
-import { type ClusterSeen, clusterRow, sawCluster } from "./cluster-rows.ts";
+import { clusterRow } from "./cluster-rows.ts";
 import type { HubReporter } from "./hub-reporter.ts";
 import type { HubSink, HubSource } from "./hub-source.ts";
 import type { ConfigRendererOptions } from "./options.ts";

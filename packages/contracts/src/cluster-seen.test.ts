@@ -1,0 +1,38 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { isClusterStale, sawCluster } from "./cluster-seen.ts";
+import type { ClusterRecord } from "./records.ts";
+
+const at = (
+  heartbeatAt: number,
+  api: ClusterRecord["api"] = { reachable: true, since: 0 },
+): ClusterRecord => ({
+  cluster: "member1",
+  heartbeatAt,
+  api,
+  labels: {},
+  nodeCidrs: [],
+  waiting: [],
+  exports: 0,
+  watcher: "w",
+});
+
+test("a cluster whose clock is wrong is not stale while its heartbeats come in", () => {
+  let seen = sawCluster(undefined, at(5_000_000), 1_000_000);
+  seen = sawCluster(seen, at(5_010_000), 1_010_000);
+  assert.equal(isClusterStale(seen, 1_015_000), false);
+  assert.equal(isClusterStale(seen, 1_041_000), true);
+});
+
+test("a record that comes again unchanged is no heartbeat", () => {
+  let seen = sawCluster(undefined, at(1_000_000), 1_000_000);
+  seen = sawCluster(seen, at(1_000_000), 1_025_000);
+  assert.equal(isClusterStale(seen, 1_031_000), true);
+});
+
+test("a cluster is stale when its API has been unreachable for half a minute", () => {
+  const seen = sawCluster(undefined, at(1_020_000, { reachable: false, since: 1_000_000 }), 1_020_000);
+  assert.equal(isClusterStale(seen, 1_025_000), false);
+  assert.equal(isClusterStale(seen, 1_031_000), true);
+});

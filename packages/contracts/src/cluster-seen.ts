@@ -1,0 +1,28 @@
+import type { ClusterRecord } from "./records.ts";
+
+/** Without a heartbeat, or with its API unreachable, for longer than this a cluster counts as stale, ms. */
+export const CLUSTER_STALE_AFTER_MS = 30_000;
+
+/** What a reader knows of one cluster, told by the reader's own time: a member's clock need not agree with it. */
+export interface ClusterSeen {
+  readonly record: ClusterRecord;
+  /** When its last heartbeat came in, ms since 1970. */
+  readonly heardAt: number;
+}
+
+/** @param before what was known of the cluster; undefined: its own clock has to do for once */
+export function sawCluster(before: ClusterSeen | undefined, record: ClusterRecord, now: number): ClusterSeen {
+  if (before === undefined) return { record, heardAt: Math.min(now, record.heartbeatAt) };
+  return { record, heardAt: before.record.heartbeatAt === record.heartbeatAt ? before.heardAt : now };
+}
+
+/** For how long its API has been unreachable, ms; null: it is reachable, as far as is known. */
+export function unreachableFor({ record, heardAt }: ClusterSeen, now: number): number | null {
+  if (record.api.reachable) return null;
+  return Math.max(0, record.heartbeatAt - record.api.since + (now - heardAt));
+}
+
+export function isClusterStale(seen: ClusterSeen, now: number): boolean {
+  if (now - seen.heardAt > CLUSTER_STALE_AFTER_MS) return true;
+  return (unreachableFor(seen, now) ?? 0) > CLUSTER_STALE_AFTER_MS;
+}

@@ -1,0 +1,115 @@
+import Type from "typebox";
+
+// What `GET /api/v1/status` answers and `sluice status` shows: the whole of Sluice at one moment, worst first.
+
+const Count = Type.Integer({ minimum: 0 });
+/** Milliseconds since something was last heard. */
+const Age = Type.Number({ minimum: 0 });
+
+/** Roles of processes, in the order in which a change passes through them. */
+export const roles = [
+  "propagator",
+  "member-watcher",
+  "aggregator",
+  "config-renderer",
+  "proxy-agent",
+  "topology-gateway",
+] as const;
+
+export const StatusComponent = Type.Object({
+  role: Type.String(),
+  /** Live processes of that role. */
+  live: Count,
+  state: Type.Union([Type.Literal("ok"), Type.Literal("missing"), Type.Literal("unknown")]),
+});
+export type StatusComponent = Type.Static<typeof StatusComponent>;
+
+export const StatusCluster = Type.Object({
+  cluster: Type.String(),
+  /** stale: nothing has been heard from its watcher; unreachable: its watcher cannot reach its API. */
+  state: Type.Union([Type.Literal("ok"), Type.Literal("stale"), Type.Literal("unreachable")]),
+  reason: Type.Optional(Type.String()),
+  heardMsAgo: Age,
+  kubernetesVersion: Type.Optional(Type.String()),
+  /** What its watcher waits for, e.g. a CRD. */
+  waiting: Type.Array(Type.String()),
+  exports: Count,
+  /** Addresses over all services, draining ones included. */
+  peers: Count,
+  /** CIDRs that its peers must be in; null: the fleet has no row of it. */
+  allowed: Type.Union([Type.Array(Type.String()), Type.Null()]),
+});
+export type StatusCluster = Type.Static<typeof StatusCluster>;
+
+export const StatusService = Type.Object({
+  namespace: Type.String(),
+  service: Type.String(),
+  /** Name of the Service that stands for it in the hub. */
+  derived: Type.String(),
+  ports: Type.Array(Type.Object({ name: Type.String(), port: Count, protocol: Type.String() })),
+  clusters: Type.Array(Type.Object({ cluster: Type.String(), peers: Count, draining: Count })),
+  peers: Count,
+  conflicts: Type.Array(
+    Type.Object({ cluster: Type.String(), field: Type.String(), message: Type.String() }),
+  ),
+  /** `host path` of the routes that lead to it. */
+  routes: Type.Array(Type.String()),
+});
+export type StatusService = Type.Static<typeof StatusService>;
+
+export const StatusRouteProblem = Type.Object({
+  fleet: Type.String(),
+  host: Type.String(),
+  path: Type.String(),
+  problem: Type.String(),
+  source: Type.Object({ kind: Type.String(), namespace: Type.String(), name: Type.String() }),
+});
+export type StatusRouteProblem = Type.Static<typeof StatusRouteProblem>;
+
+export const StatusProxy = Type.Object({
+  fleet: Type.String(),
+  proxy: Type.String(),
+  /** silent: nothing heard; down: its nginx does not run; behind: it has not applied all rows yet. */
+  state: Type.Union([
+    Type.Literal("ok"),
+    Type.Literal("behind"),
+    Type.Literal("down"),
+    Type.Literal("silent"),
+  ]),
+  heardMsAgo: Age,
+  source: Type.String(),
+  revision: Count,
+  /** Highest revision of its fleet's rows. */
+  fleetRevision: Count,
+  /** Revisions between the two; 0: it has applied everything. */
+  lag: Count,
+  reloads: Count,
+  error: Type.Optional(Type.String()),
+  httpAddress: Type.Optional(Type.String()),
+  problems: Type.Array(Type.Object({ key: Type.String(), problem: Type.String() })),
+  ejected: Type.Array(Type.Object({ cluster: Type.String(), peer: Type.String(), until: Type.Number() })),
+});
+export type StatusProxy = Type.Static<typeof StatusProxy>;
+
+export const Finding = Type.Object({
+  severity: Type.Union([Type.Literal("error"), Type.Literal("warning")]),
+  /** e.g. `cluster member1`, `aggregator`, `route shop.example.test/cart`. */
+  about: Type.String(),
+  message: Type.String(),
+});
+export type Finding = Type.Static<typeof Finding>;
+
+export const Status = Type.Object({
+  at: Type.Number({ minimum: 0 }),
+  /** Everything that a person should look at, worst first; empty: all is well. */
+  findings: Type.Array(Finding),
+  /** Stages of the way of a change that are not there: roles, and `nats`, `nginx`. */
+  missing: Type.Array(Type.String()),
+  bus: Type.Object({ connected: Type.Boolean() }),
+  components: Type.Array(StatusComponent),
+  clusters: Type.Array(StatusCluster),
+  services: Type.Array(StatusService),
+  routes: Type.Object({ hosts: Count, paths: Count, problems: Type.Array(StatusRouteProblem) }),
+  proxies: Type.Array(StatusProxy),
+});
+export type Status = Type.Static<typeof Status>;
