@@ -62,7 +62,7 @@ export function alreadyExists(subject: ErrorSubject, name: string): ApiError {
   return new ApiError(409, "AlreadyExists", message, detailsOf(subject, name));
 }
 
-export const MODIFIED_MESSAGE =
+const MODIFIED_MESSAGE =
   "the object has been modified; please apply your changes to the latest version and try again";
 
 export function conflict(subject: ErrorSubject, name: string, why: string = MODIFIED_MESSAGE): ApiError {

@@ -19,7 +19,7 @@ function shapeOf(value: Json, schema: Schema | undefined): Shape {
 }
 
 /** The step that leads to a list's item: its key fields (defaults filled in), or its value. */
-export function itemStep(item: Json, schema: Schema | undefined): string {
+function itemStep(item: Json, schema: Schema | undefined): string {
   if (schema?.["x-kubernetes-list-type"] === "set") return `v:${JSON.stringify(item)}`;
   const key: JsonObject = {};
   for (const name of [...(schema?.["x-kubernetes-list-map-keys"] ?? [])].sort()) {

@@ -5,7 +5,7 @@ import { badRequest, tooLarge, unsupportedMediaType } from "../status.ts";
 import { decodeProtobuf, PROTOBUF } from "./protobuf-body.ts";
 
 /** kube-apiserver's limit on request bodies. */
-export const BODY_LIMIT = 3 * 1024 * 1024;
+const BODY_LIMIT = 3 * 1024 * 1024;
 
 export async function readBody(request: IncomingMessage): Promise<Buffer> {
   const chunks: Buffer[] = [];

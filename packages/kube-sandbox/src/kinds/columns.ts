@@ -60,7 +60,7 @@ function shown(value: Json): string {
 }
 
 /** duration.HumanDuration of Kubernetes: two figures at most. */
-export function age(timestamp: string | undefined, now: Date): string {
+function age(timestamp: string | undefined, now: Date): string {
   if (timestamp === undefined) return "<unknown>";
   const seconds = Math.floor((now.getTime() - Date.parse(timestamp)) / 1000);
   if (seconds < -1) return "<invalid>";

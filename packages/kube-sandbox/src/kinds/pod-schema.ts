@@ -26,7 +26,7 @@ export const labelSelector: Schema = described(
   "Which objects are meant, by their labels.",
 );
 
-export const condition: Schema = obj(
+const condition: Schema = obj(
   {
     type: str,
     status: str,
