@@ -1,1 +1,5 @@
-export {};
+export { endLeftovers } from "./leftovers.ts";
+export { findRunFile, type RunFile } from "./run-file.ts";
+export { LOCK_HOLDER, lockState } from "./state-lock.ts";
+export { fetchStatus } from "./status-command.ts";
+export { createSteps, type Steps } from "./steps.ts";

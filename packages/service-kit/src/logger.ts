@@ -8,6 +8,8 @@ export interface LoggerOptions {
   readonly level?: string;
   /** Where lines go; default stderr, because stdout is for a command's answer. */
   readonly destination?: DestinationStream;
+  /** A file that lines are appended to. */
+  readonly file?: string;
   readonly pretty?: boolean;
 }
 
@@ -20,6 +22,9 @@ export async function createLogger(options: LoggerOptions): Promise<Logger> {
     formatters: { level: (label) => ({ level: label }) },
   };
   if (options.destination !== undefined) return pino(settings, options.destination);
+  if (options.file !== undefined) {
+    return pino(settings, pino.destination({ dest: options.file, append: true, sync: false }));
+  }
   if (options.pretty ?? process.stderr.isTTY) {
     const { default: pretty } = await import("pino-pretty");
     return pino(settings, pretty({ destination: 2, sync: true, ignore: "pid,hostname" }));

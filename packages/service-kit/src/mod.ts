@@ -16,8 +16,16 @@ export {
 export { createGuard, type Guard, type GuardOptions } from "./guard.ts";
 export { Health } from "./health.ts";
 export { createKit, type Kit, type KitOptions } from "./kit.ts";
+export { watchLauncher } from "./launcher.ts";
 export { createLogger, type Logger, silentLogger } from "./logger.ts";
 export { Metrics } from "./metrics.ts";
 export { NewestByKey } from "./newest-by-key.ts";
 export { type ProbeServer, serveProbes } from "./probe-server.ts";
-export { commonConfig, runService, type ServiceContext } from "./run-service.ts";
+export {
+  type AnyService,
+  defineService,
+  type RunningService,
+  runService,
+  type ServiceContext,
+  type ServiceDefinition,
+} from "./run-service.ts";

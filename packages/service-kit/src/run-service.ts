@@ -1,8 +1,10 @@
 import { SluiceError } from "@sluice/contracts";
 import closeWithGrace from "close-with-grace";
 import { type ConfigOf, type ConfigSpec, duration, integer, readConfig, text } from "./config.ts";
+import type { Health } from "./health.ts";
 import { createKit, type Kit } from "./kit.ts";
-import { createLogger } from "./logger.ts";
+import { watchLauncher } from "./launcher.ts";
+import { createLogger, type Logger } from "./logger.ts";
 import { Metrics } from "./metrics.ts";
 import { serveProbes } from "./probe-server.ts";
 
@@ -47,64 +49,117 @@ export interface ServiceContext<S extends ConfigSpec> extends Kit {
   own<T extends Disposable | AsyncDisposable>(resource: T): T;
 }
 
-/**
- * The whole life of one service process: settings, logger, probes, signals, ordered shutdown. `body` resolves when
- * its signal has aborted and nothing of its own runs any more.
- */
-export async function runService<S extends ConfigSpec>(
-  service: string,
-  spec: S,
-  body: (context: ServiceContext<S>) => Promise<void>,
-): Promise<void> {
-  let config: ConfigOf<S & typeof commonConfig>;
-  try {
-    config = readConfig({ ...commonConfig, ...spec }, process.argv.slice(2), process.env);
-  } catch (error) {
-    process.stderr.write(`sluice-${service}: ${(error as Error).message}\n`);
-    process.exit(error instanceof SluiceError ? error.exit : 1);
-  }
-  const log = await createLogger({ service, level: config.logLevel as string });
-  const metrics = new Metrics(service, { processMetrics: true });
-  const controller = new AbortController();
+/** A service: its name, its settings, and its life from start to stop. */
+export interface ServiceDefinition<S extends ConfigSpec = ConfigSpec> {
+  readonly name: string;
+  readonly settings: S;
+  /** Resolves when the context's signal has aborted and nothing of the service runs any more. */
+  run(context: ServiceContext<S>): Promise<void>;
+}
+
+/** A definition whose settings only its own `run` needs to know. */
+export type AnyService = Pick<ServiceDefinition, "name"> & {
+  start(argv: readonly string[], options: StartOptions): Promise<RunningService>;
+};
+
+export interface StartOptions {
+  readonly signal: AbortSignal;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Default: JSON lines on stderr. */
+  readonly log?: Logger;
+  /** CPU, memory and event loop of the process; only where the process is the service. */
+  readonly processMetrics?: boolean;
+}
+
+export interface RunningService {
+  readonly health: Health;
+  readonly log: Logger;
+  /** Address of /livez, /readyz and /metrics. */
+  readonly probes: string;
+  /** Rejects on a fatal error; else resolves once the signal has aborted and all is closed. */
+  readonly done: Promise<void>;
+}
+
+/** Ties a definition's settings to its `run`, so that it can be started by whoever has its arguments. */
+export function defineService<S extends ConfigSpec>(definition: ServiceDefinition<S>): AnyService {
+  return { name: definition.name, start: (argv, options) => startService(definition, argv, options) };
+}
+
+/** @throws ConfigError before anything has begun */
+async function startService<S extends ConfigSpec>(
+  definition: ServiceDefinition<S>,
+  argv: readonly string[],
+  options: StartOptions,
+): Promise<RunningService> {
+  const { name } = definition;
+  // Two reads, because the compiler cannot see through the union of a generic specification and a fixed one.
+  const specs = { ...commonConfig, ...definition.settings };
+  const all = readConfig(specs, argv, options.env);
+  const common = all as unknown as ConfigOf<typeof commonConfig>;
+  const log = options.log ?? (await createLogger({ service: name, level: common.logLevel }));
+  const metrics = new Metrics(name, { processMetrics: options.processMetrics ?? false });
   const kit = createKit({
-    service,
-    signal: controller.signal,
+    service: name,
+    signal: options.signal,
     log,
     metrics,
-    injectDelayMs: config.injectDelay as number,
+    injectDelayMs: common.injectDelay,
   });
-  await using stack = new AsyncDisposableStack();
+  const stack = new AsyncDisposableStack();
   const probes = stack.use(
-    await serveProbes(
-      { host: config.probeHost as string, port: config.probePort as number },
-      kit.health,
-      metrics,
-    ),
+    await serveProbes({ host: common.probeHost, port: common.probePort }, kit.health, metrics),
   );
   log.info({ probes: probes.address, pid: process.pid }, "started");
-  const done = body({
-    ...kit,
-    config: config as ConfigOf<S>,
-    own: (resource) => stack.use(resource as AsyncDisposable) as typeof resource,
-  });
+  const run = async () => {
+    try {
+      await definition.run({
+        ...kit,
+        config: all as unknown as ConfigOf<S>,
+        own: (resource) => {
+          stack.use(resource as AsyncDisposable);
+          return resource;
+        },
+      });
+    } finally {
+      await stack.disposeAsync();
+      log.info("stopped");
+    }
+  };
+  return { health: kit.health, log, probes: probes.address, done: run() };
+}
+
+/** The whole life of one service process: settings, logger, probes, signals, ordered shutdown. */
+export async function runService(service: AnyService): Promise<void> {
+  const controller = new AbortController();
+  let running: RunningService;
+  try {
+    running = await service.start(process.argv.slice(2), {
+      signal: controller.signal,
+      env: process.env,
+      processMetrics: true,
+    });
+  } catch (error) {
+    process.stderr.write(`sluice-${service.name}: ${(error as Error).message}\n`);
+    process.exit(error instanceof SluiceError ? error.exit : 1);
+  }
+  const { log } = running;
   const grace = closeWithGrace({ delay: SHUTDOWN_MS, logger: undefined }, async ({ err, signal }) => {
     if (err !== undefined) log.error({ err }, "uncaught error, stopping");
     log.info({ cause: signal ?? "close" }, "stopping");
     controller.abort(new Error("stopping"));
-    await done;
-    await stack.disposeAsync();
-    log.info("stopped");
+    await running.done;
+  });
+  using _launcher = watchLauncher(process.env, (why) => {
+    log.warn(`stopping: ${why}`);
+    controller.abort(new Error(why));
   });
   try {
-    await done;
+    await running.done;
   } catch (error) {
     log.error({ err: error }, "failed");
-    grace.uninstall();
-    await stack.disposeAsync();
     process.exitCode = error instanceof SluiceError ? error.exit : 1;
+    grace.uninstall();
     return;
   }
-  if (!controller.signal.aborted) {
-    grace.uninstall();
-  }
+  grace.uninstall();
 }

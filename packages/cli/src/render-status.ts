@@ -1,0 +1,111 @@
+import { styleText } from "node:util";
+import type { Status } from "@sluice/contracts";
+import stringWidth from "string-width";
+
+type Style = "red" | "yellow" | "green" | "dim" | "bold";
+type Paint = (style: Style, text: string) => string;
+
+/** Columns as wide as their widest cell, two blanks between. */
+function table(rows: readonly (readonly string[])[]): string[] {
+  const widths: number[] = [];
+  for (const row of rows)
+    for (const [i, cell] of row.entries()) widths[i] = Math.max(widths[i] ?? 0, stringWidth(cell));
+  return rows.map((row) =>
+    row
+      .map((cell, i) => cell + " ".repeat((widths[i] ?? 0) - stringWidth(cell)))
+      .join("  ")
+      .trimEnd(),
+  );
+}
+
+function ago(ms: number): string {
+  return ms < 1000 ? "now" : `${Math.round(ms / 1000)} s ago`;
+}
+
+const paintState = (paint: Paint, state: string) =>
+  paint(
+    state === "ok"
+      ? "green"
+      : state === "behind" || state === "stale" || state === "unknown"
+        ? "yellow"
+        : "red",
+    state,
+  );
+
+/** What `sluice status` prints: findings first, then clusters, services, proxies, as the gateway orders them. */
+export function renderStatus(status: Status, options: { readonly color: boolean }): string {
+  const paint: Paint = (style, text) =>
+    options.color ? styleText(style, text, { validateStream: false }) : text;
+  const lines: string[] = [];
+  const section = (title: string, rows: readonly (readonly string[])[], empty: string) => {
+    lines.push(paint("bold", title));
+    if (rows.length <= 1) lines.push(`  ${empty}`);
+    else lines.push(...table(rows).map((row, i) => `  ${i === 0 ? paint("dim", row) : row}`));
+    lines.push("");
+  };
+  if (status.findings.length === 0) lines.push(paint("green", "All is well."), "");
+  else {
+    lines.push(paint("bold", `${status.findings.length} to look at`));
+    for (const { severity, about, message } of status.findings) {
+      lines.push(
+        `  ${paint(severity === "error" ? "red" : "yellow", severity.padEnd(7))}  ${about}: ${message}`,
+      );
+    }
+    lines.push("");
+  }
+  section(
+    "Clusters",
+    [
+      ["NAME", "STATE", "HEARD", "VERSION", "EXPORTS", "PEERS", "NOTE"],
+      ...status.clusters.map((c) => [
+        c.cluster,
+        paintState(paint, c.state),
+        ago(c.heardMsAgo),
+        c.kubernetesVersion ?? "",
+        String(c.exports),
+        String(c.peers),
+        [c.reason, ...c.waiting].filter((text) => text !== undefined).join("; "),
+      ]),
+    ],
+    "no member has been heard of",
+  );
+  section(
+    "Services",
+    [
+      ["NAMESPACE", "NAME", "DERIVED", "PEERS", "BY CLUSTER", "ROUTES"],
+      ...status.services.map((s) => [
+        s.namespace,
+        s.service,
+        s.derived,
+        s.peers === 0 ? paint("red", "0") : String(s.peers),
+        s.clusters
+          .map((c) => `${c.cluster}:${c.peers}${c.draining > 0 ? ` (${c.draining} draining)` : ""}`)
+          .join(" "),
+        s.routes.join(" "),
+      ]),
+    ],
+    "no service is exported",
+  );
+  section(
+    "Proxies",
+    [
+      ["FLEET", "NAME", "STATE", "HEARD", "APPLIED", "RELOADS", "ADDRESS", "EJECTED"],
+      ...status.proxies.map((p) => [
+        p.fleet,
+        p.proxy,
+        paintState(paint, p.state),
+        ago(p.heardMsAgo),
+        `${p.revision} of ${p.fleetRevision}${p.source === "bus" ? "" : ` (${p.source})`}`,
+        String(p.reloads),
+        p.httpAddress ?? "",
+        p.ejected.map((e) => `${e.peer} (${e.cluster})`).join(" "),
+      ]),
+    ],
+    "no proxy has been heard of",
+  );
+  const { hosts, paths, problems } = status.routes;
+  lines.push(
+    `${hosts} host${hosts === 1 ? "" : "s"}, ${paths} path${paths === 1 ? "" : "s"}, ${problems.length} with a problem`,
+  );
+  return `${lines.join("\n")}\n`;
+}

@@ -1,0 +1,128 @@
+import { ConfigError } from "@sluice/contracts";
+import { type ConfigOf, type ConfigSpec, integer, oneOf, readConfig, text } from "@sluice/service-kit";
+
+const flagged = (value: string) => value === "true";
+
+/** What can be left out, to see that its absence is found out and named. */
+export const STAGES = [
+  "member-watcher",
+  "aggregator",
+  "config-renderer",
+  "proxy-agent",
+  "propagator",
+  "topology-gateway",
+  "nats",
+  "nginx",
+] as const;
+export type Stage = (typeof STAGES)[number];
+
+const startSettings = {
+  members: {
+    env: "SLUICE_START_MEMBERS",
+    flag: "members",
+    help: "how many member clusters the sandbox has",
+    default: "2",
+    read: integer(1, 200),
+  },
+  stateDir: {
+    env: "SLUICE_START_STATE_DIR",
+    flag: "state-dir",
+    help: "folder for kubeconfigs, state and logs",
+    default: ".sluice",
+    read: text,
+  },
+  httpPort: {
+    env: "SLUICE_START_HTTP_PORT",
+    flag: "http-port",
+    help: "port of the proxy on 127.0.0.1",
+    default: "31590",
+    read: integer(1, 65535),
+  },
+  gatewayPort: {
+    env: "SLUICE_START_GATEWAY_PORT",
+    flag: "gateway-port",
+    help: "port of the topology-gateway on 127.0.0.1",
+    default: "31580",
+    read: integer(1, 65535),
+  },
+  empty: {
+    env: "SLUICE_START_EMPTY",
+    flag: "empty",
+    help: "without the example",
+    default: "false",
+    boolean: true,
+    read: flagged,
+  },
+  once: {
+    env: "SLUICE_START_ONCE",
+    flag: "once",
+    help: "run the failover story by itself and exit",
+    default: "false",
+    boolean: true,
+    read: flagged,
+  },
+  without: {
+    env: "SLUICE_START_WITHOUT",
+    flag: "without",
+    help: `leave a part out: ${STAGES.join(", ")}; may be repeated`,
+    many: true,
+    read: oneOf(...STAGES),
+  },
+  processes: {
+    env: "SLUICE_START_PROCESSES",
+    flag: "processes",
+    help: "one process a service",
+    default: "false",
+    boolean: true,
+    read: flagged,
+  },
+  inject: {
+    env: "SLUICE_START_INJECT",
+    flag: "inject",
+    help: "SERVICE=DURATION, given on to sluice up; for benchmarks",
+    many: true,
+    read: text,
+  },
+  firstByteTimeout: {
+    env: "SLUICE_START_FIRST_BYTE_TIMEOUT",
+    flag: "first-byte-timeout",
+    help: "given on to sluice up",
+    default: "2s",
+    read: text,
+  },
+  logLevel: {
+    env: "SLUICE_LOG_LEVEL",
+    flag: "log-level",
+    help: "level of the logs in STATE-DIR/logs",
+    default: "info",
+    read: text,
+  },
+  json: {
+    env: "SLUICE_START_JSON",
+    flag: "json",
+    help: "one line of JSON on stdout when ready, with every address",
+    default: "false",
+    boolean: true,
+    read: flagged,
+  },
+} satisfies ConfigSpec;
+
+export type StartOptions = ConfigOf<typeof startSettings>;
+
+/** @throws ConfigError */
+export function readStartOptions(argv: readonly string[], env: NodeJS.ProcessEnv): StartOptions {
+  const options = readConfig(startSettings, argv, env);
+  if (options.httpPort === options.gatewayPort) {
+    throw new ConfigError(`--http-port and --gateway-port are both ${options.httpPort}; give them two`);
+  }
+  if (options.once && options.empty) throw new ConfigError("--once needs the example; leave --empty out");
+  return options;
+}
+
+export function startUsage(): string {
+  const lines = Object.values(startSettings as ConfigSpec).map((setting) => {
+    const value = setting.boolean === true ? "" : " VALUE";
+    return `  --${`${setting.flag}${value}`.padEnd(28)} ${setting.help}; ${setting.env}`;
+  });
+  return `npm start -- [flags]\n\nA hub and member clusters in a sandbox, and Sluice on them.\n\n${lines.join("\n")}\n`;
+}
