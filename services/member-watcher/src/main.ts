@@ -1,29 +1,4 @@
-import { connectBus } from "@sluice/bus";
-import { connectCluster } from "@sluice/kube";
-import { assignment, type ConfigSpec, runService, text } from "@sluice/service-kit";
-import { runMemberWatcher } from "./member-watcher.ts";
+import { runService } from "@sluice/service-kit";
+import { memberWatcher } from "./service.ts";
 
-const config = {
-  natsUrl: {
-    env: "SLUICE_NATS_URL",
-    flag: "nats-url",
-    help: "address of the bus, e.g. nats://127.0.0.1:4222",
-    read: text,
-  },
-  members: {
-    env: "SLUICE_MEMBER_WATCHER_MEMBERS",
-    flag: "member",
-    help: "NAME=KUBECONFIG of a member to watch; may be given more than once",
-    many: true,
-    read: assignment,
-  },
-} satisfies ConfigSpec;
-
-await runService("member-watcher", config, async ({ config: settings, own, ...kit }) => {
-  const members = await Promise.all(
-    settings.members.map(([name, kubeconfig]) => connectCluster({ name, kubeconfig, log: kit.log })),
-  );
-  const bus = own(await connectBus({ url: settings.natsUrl, name: "member-watcher", kit }));
-  await runMemberWatcher({ bus, members }, kit);
-  for (const client of members) client.close();
-});
+await runService(memberWatcher);

@@ -1,1 +1,2 @@
 export { type MemberWatcherPorts, runMemberWatcher } from "./member-watcher.ts";
+export { memberWatcher } from "./service.ts";

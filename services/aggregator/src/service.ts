@@ -1,0 +1,55 @@
+import { connectBus } from "@sluice/bus";
+import { connectCluster } from "@sluice/kube";
+import { assignment, type ConfigSpec, defineService, groupAssignments, text } from "@sluice/service-kit";
+import { runAggregator } from "./aggregator.ts";
+
+const settings = {
+  natsUrl: {
+    env: "SLUICE_NATS_URL",
+    flag: "nats-url",
+    help: "address of the bus, e.g. nats://127.0.0.1:4222",
+    read: text,
+  },
+  hub: {
+    env: "SLUICE_AGGREGATOR_HUB",
+    flag: "hub",
+    help: "kubeconfig of the hub; off writes nothing into a hub",
+    read: text,
+  },
+  members: {
+    env: "SLUICE_AGGREGATOR_MEMBERS",
+    flag: "member",
+    help: "name of a member that exists, so that nothing of it counts as gone before its watcher says so",
+    many: true,
+    read: text,
+  },
+  peers: {
+    env: "SLUICE_PEERS",
+    flag: "peers",
+    help: "NAME=CIDR[,CIDR] that a member's peers may be in, besides what its Nodes say",
+    many: true,
+    read: assignment,
+  },
+  refused: {
+    env: "SLUICE_REFUSED_PEERS",
+    flag: "refuse-peer",
+    help: "address that is never a peer, e.g. the hub's own",
+    many: true,
+    read: text,
+  },
+} satisfies ConfigSpec;
+
+export const aggregator = defineService({
+  name: "aggregator",
+  settings,
+  run: async ({ config, own, ...kit }) => {
+    const hub =
+      config.hub === "off"
+        ? null
+        : await connectCluster({ name: "hub", kubeconfig: config.hub, log: kit.log });
+    const bus = own(await connectBus({ url: config.natsUrl, name: "aggregator", kit }));
+    const { members, refused } = config;
+    await runAggregator({ bus, hub }, { members, refused, peers: groupAssignments(config.peers) }, kit);
+    hub?.close();
+  },
+});
