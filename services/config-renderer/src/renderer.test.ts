@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { type TestContext, test } from "node:test";
 import { MemoryServer } from "@sluice/bus/testing";
 import type { FleetCluster, PeersRow, RouteRow } from "@sluice/contracts";
 import { resources } from "@sluice/kube";
@@ -13,7 +13,7 @@ const peers2 = "default.peers.shop-web.member2";
 const addresses = (row: unknown) => (row as PeersRow | undefined)?.peers.map((p) => p.address);
 
 /** A hub with one import and one MCI, an aggregator with one peer, a reader, and no renderer yet. */
-function world(t: { after(fn: () => Promise<void>): void }) {
+function world(t: TestContext) {
   const server = new MemoryServer();
   const hub = new FakeHub();
   const aggregator = new FakeAggregator(server);
@@ -30,11 +30,24 @@ function world(t: { after(fn: () => Promise<void>): void }) {
   return { server, hub, aggregator, fleet };
 }
 
-test("an import, an MCI and one peer become upstream, peers and route, in that order", async (t) => {
-  const { server, hub, fleet } = world(t);
-  const renderer = startRenderer(server, hub);
+/** The same with a renderer whose first rows are there. */
+async function served(t: TestContext) {
+  const given = world(t);
+  const renderer = startRenderer(given.server, given.hub);
   t.after(() => renderer.stop());
-  await t.waitFor(() => assert.ok(fleet.settled && fleet.rows.has(route)));
+  await t.waitFor(() => assert.ok(given.fleet.settled && given.fleet.rows.has(route)));
+  return { ...given, renderer };
+}
+
+/** The same, and the renderer has ended. */
+async function servedBefore(t: TestContext) {
+  const given = await served(t);
+  await given.renderer.stop();
+  return given;
+}
+
+test("an import, an MCI and one peer become upstream, peers and route, in that order", async (t) => {
+  const { fleet } = await served(t);
   assert.deepEqual(addresses(fleet.get(peers1)), ["10.1.0.1"]);
   assert.equal((fleet.get(route) as RouteRow).paths[0]?.upstream, "shop-web");
   assert.ok(fleet.order.indexOf(upstream) < fleet.order.indexOf(peers1), fleet.order.join(" "));
@@ -42,10 +55,7 @@ test("an import, an MCI and one peer become upstream, peers and route, in that o
 });
 
 test("an endpoint change becomes one row and nothing else", async (t) => {
-  const { server, hub, aggregator, fleet } = world(t);
-  const renderer = startRenderer(server, hub);
-  t.after(() => renderer.stop());
-  await t.waitFor(() => assert.ok(fleet.settled && fleet.rows.has(route)));
+  const { aggregator, fleet } = await served(t);
   const before = fleet.order.length;
   aggregator.peers("member1", ["10.1.0.2", "10.1.0.3"]);
   await t.waitFor(() => assert.deepEqual(addresses(fleet.get(peers1)), ["10.1.0.2", "10.1.0.3"]));
@@ -65,10 +75,7 @@ test("a cluster whose record goes loses its peers, and the other keeps its own",
 });
 
 test("a backend that changes is made before the old one is broken", async (t) => {
-  const { server, hub, aggregator, fleet } = world(t);
-  const renderer = startRenderer(server, hub);
-  t.after(() => renderer.stop());
-  await t.waitFor(() => assert.ok(fleet.settled && fleet.rows.has(route)));
+  const { hub, aggregator, fleet } = await served(t);
   const before = fleet.order.length;
   addImport(hub, "cart");
   aggregator.peers("member1", ["10.1.0.9"], "cart");
@@ -82,10 +89,7 @@ test("a backend that changes is made before the old one is broken", async (t) =>
 });
 
 test("a renderer that starts while the hub is away removes nothing and keeps peers current", async (t) => {
-  const { server, hub, aggregator, fleet } = world(t);
-  const first = startRenderer(server, hub);
-  await t.waitFor(() => assert.ok(fleet.settled && fleet.rows.has(route)));
-  await first.stop();
+  const { server, hub, aggregator, fleet } = await servedBefore(t);
   const before = fleet.order.length;
   hub.leave();
   const second = startRenderer(server, hub);
@@ -119,10 +123,7 @@ test("what went while no renderer ran is removed once the hub has been listed", 
 });
 
 test("a renderer that starts again and finds everything right writes no record", async (t) => {
-  const { server, hub, aggregator, fleet } = world(t);
-  const first = startRenderer(server, hub);
-  await t.waitFor(() => assert.ok(fleet.settled && fleet.rows.has(route)));
-  await first.stop();
+  const { server, hub, aggregator, fleet } = await servedBefore(t);
   const before = fleet.order.length;
   const second = startRenderer(server, hub);
   t.after(() => second.stop());
@@ -133,10 +134,7 @@ test("a renderer that starts again and finds everything right writes no record",
 });
 
 test("an MCI that comes before its import does not put a 503 where a route was", async (t) => {
-  const { server, hub, aggregator, fleet } = world(t);
-  const first = startRenderer(server, hub);
-  await t.waitFor(() => assert.ok(fleet.settled && fleet.rows.has(route)));
-  await first.stop();
+  const { server, hub, aggregator, fleet } = await servedBefore(t);
   const before = fleet.order.length;
   hub.missing.add(resources.serviceImport.plural); // an API has its CRDs one after the other at a start
   const second = startRenderer(server, hub);
@@ -170,10 +168,7 @@ test("a fleet is not settled while nobody can tell what the hub holds", async (t
 });
 
 test("a wiped bus gets every row again", async (t) => {
-  const { server, hub, fleet } = world(t);
-  const renderer = startRenderer(server, hub);
-  t.after(() => renderer.stop());
-  await t.waitFor(() => assert.ok(fleet.settled && fleet.rows.has(route)));
+  const { server, fleet } = await served(t);
   const rows = new Map(fleet.rows);
   server.restart({ wipe: true });
   await t.waitFor(() => assert.ok(fleet.settled), { timeout: 8000 });

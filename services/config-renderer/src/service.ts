@@ -88,7 +88,9 @@ export const configRenderer = defineService({
   settings,
   run: async ({ config, own, ...kit }) => {
     const hub = await connectCluster({ name: "hub", kubeconfig: config.hub, log: kit.log });
+    kit.health.set("bus", "not connected yet");
     const bus = own(await connectBus({ url: config.natsUrl, name: "config-renderer", kit }));
+    kit.health.set("bus", null);
     await runConfigRenderer({ bus, hub }, optionsFrom(config), kit);
     hub.close();
   },

@@ -1,0 +1,93 @@
+import { decodeToken, type Status, Status as StatusSchema } from "@sluice/contracts";
+import type { Health } from "@sluice/service-kit";
+import { type FastifyInstance, fastify } from "fastify";
+import Type from "typebox";
+import { buildStatus, type StatusOptions } from "./build-status.ts";
+import type { GatewayState } from "./gateway-state.ts";
+
+const Row = Type.Object({ key: Type.String(), value: Type.Unknown() });
+const Rows = Type.Object({ rows: Type.Array(Row) });
+const Fleets = Type.Object({
+  fleets: Type.Array(Type.Object({ fleet: Type.String(), revision: Type.Integer(), rows: Type.Array(Row) })),
+});
+const Problem = Type.Object({ statusCode: Type.Integer(), message: Type.String() });
+const ServiceQuery = Type.Object({
+  namespace: Type.Optional(Type.String({ maxLength: 253 })),
+  service: Type.Optional(Type.String({ maxLength: 253 })),
+});
+const FleetQuery = Type.Object({ fleet: Type.Optional(Type.String({ maxLength: 253 })) });
+
+export interface GatewayApp {
+  readonly state: GatewayState;
+  readonly options: StatusOptions;
+  readonly health: Health;
+  now(): number;
+}
+
+/** The gateway without a port: what it answers, and from what. */
+export function buildApp({ state, options, health, now }: GatewayApp): FastifyInstance {
+  const app = fastify({ logger: false, forceCloseConnections: true });
+  const json = (schema: Type.TSchema) => ({ response: { 200: schema, "4xx": Problem, "5xx": Problem } });
+
+  app.setNotFoundHandler((request, reply) =>
+    reply.code(404).send({
+      statusCode: 404,
+      message: `${request.method} ${request.url}: not here; see /api/v1/status, /api/v1/topology and /api/v1/fleet`,
+    }),
+  );
+
+  app.get("/api/v1/status", { schema: json(StatusSchema) }, (): Status => buildStatus(state, options, now()));
+
+  app.get<{ Querystring: Type.Static<typeof ServiceQuery> }>(
+    "/api/v1/topology",
+    { schema: { ...json(Rows), querystring: ServiceQuery } },
+    ({ query }) => {
+      const rows = [];
+      for (const [key, value] of [...state.services, ...state.peers]) {
+        if (query.namespace !== undefined && value.namespace !== query.namespace) continue;
+        if (query.service !== undefined && value.service !== query.service) continue;
+        rows.push({ key, value });
+      }
+      return { rows: rows.sort(byKey) };
+    },
+  );
+
+  app.get<{ Querystring: Type.Static<typeof FleetQuery> }>(
+    "/api/v1/fleet",
+    { schema: { ...json(Fleets), querystring: FleetQuery } },
+    ({ query }) => {
+      const fleets = new Map<string, { key: string; value: unknown }[]>();
+      for (const [key, value] of state.fleet) {
+        const token = key.split(".")[0] ?? "";
+        const fleet = decodeToken(token) ?? token;
+        if (query.fleet !== undefined && fleet !== query.fleet) continue;
+        const rows = fleets.get(fleet) ?? [];
+        rows.push({ key, value });
+        fleets.set(fleet, rows);
+      }
+      const named = [...fleets].sort(([a], [b]) => (a < b ? -1 : 1));
+      return {
+        fleets: named.map(([fleet, rows]) => {
+          return { fleet, revision: state.fleetRevisions.get(fleet) ?? 0, rows: rows.sort(byKey) };
+        }),
+      };
+    },
+  );
+
+  app.get("/livez", (_request, reply) =>
+    reply
+      .code(health.live === null ? 200 : 500)
+      .type("text/plain")
+      .send(`${health.live ?? "ok"}\n`),
+  );
+  app.get("/readyz", (_request, reply) => {
+    const waiting = [...health.waiting].map(([part, reason]) => `${part}: ${reason}`);
+    reply.code(health.ready ? 200 : 503).type("text/plain");
+    return `${waiting.join("\n") || (health.live ?? "ok")}\n`;
+  });
+  return app;
+}
+
+function byKey(a: { readonly key: string }, b: { readonly key: string }): number {
+  return a.key < b.key ? -1 : 1;
+}

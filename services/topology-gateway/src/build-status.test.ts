@@ -1,0 +1,252 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import {
+  type ClusterRecord,
+  type ClusterSeen,
+  decode,
+  type FleetValue,
+  type MemberRecord,
+  type ProxyRecord,
+  roles,
+  Status,
+  type TopologyPeers,
+  type TopologyService,
+} from "@sluice/contracts";
+import { buildStatus } from "./build-status.ts";
+import type { GatewayState, Heard } from "./gateway-state.ts";
+
+const now = 1_800_000_000_000;
+const options = { expectedRoles: roles };
+
+function seen(cluster: string, agoMs = 0, more: Partial<ClusterRecord> = {}): [string, ClusterSeen] {
+  const record: ClusterRecord = {
+    cluster,
+    heartbeatAt: now - agoMs,
+    api: { reachable: true, since: 0 },
+    labels: {},
+    nodeCidrs: [],
+    waiting: [],
+    exports: 1,
+    watcher: "w",
+    ...more,
+  };
+  return [cluster, { record, heardAt: now - agoMs }];
+}
+
+function member(role: string, agoMs = 0): [string, Heard<MemberRecord>] {
+  const record = { role, process: "p", pid: 1, startedAt: 0, at: now };
+  return [`${role}.p`, { record, heardAt: now - agoMs }];
+}
+
+function proxy(name: string, more: Partial<ProxyRecord> = {}, agoMs = 0): [string, Heard<ProxyRecord>] {
+  const record: ProxyRecord = {
+    fleet: "default",
+    proxy: name,
+    at: now,
+    revision: 10,
+    source: "bus",
+    nginx: { up: true, reloads: 1 },
+    rows: { routes: 1, upstreams: 1, peers: 1, profiles: 1 },
+    problems: [],
+    ejected: [],
+    ...more,
+  };
+  return [`default.${name}`, { record, heardAt: now - agoMs }];
+}
+
+function peers(cluster: string, addresses: readonly string[], service = "web"): [string, TopologyPeers] {
+  const ports = { http: addresses.map((address) => ({ address, port: 8080 })) };
+  return [`shop.${service}.${cluster}`, { namespace: "shop", service, cluster, ports }];
+}
+
+function service(
+  name: string,
+  clusters: string[],
+  more: Partial<TopologyService> = {},
+): [string, TopologyService] {
+  const ports = [{ name: "http", port: 80, protocol: "TCP" as const }];
+  const record = {
+    namespace: "shop",
+    service: name,
+    type: "ClusterSetIP" as const,
+    ports,
+    clusters,
+    conflicts: [],
+  };
+  return [`shop.${name}._service`, { ...record, ...more }];
+}
+
+const source = { kind: "MultiClusterIngress", namespace: "shop", name: "shop" };
+const fleet: [string, FleetValue][] = [
+  [
+    "default.upstreams.shop-web-http",
+    { id: "shop-web-http", namespace: "shop", service: "web", port: "http", balance: "round_robin" },
+  ],
+  [
+    "default.routes.shop_example_test",
+    {
+      host: "shop.example.test",
+      paths: [
+        { type: "Prefix", path: "/", upstream: "shop-web-http", profile: "p", source },
+        {
+          type: "Prefix",
+          path: "/cart",
+          upstream: null,
+          profile: "p",
+          problem: "no ServiceImport cart",
+          source,
+        },
+      ],
+    },
+  ],
+  ["default.clusters.member1", { cluster: "member1", state: "ok", allowed: ["10.1.0.0/16"] }],
+];
+
+const well: GatewayState = {
+  connected: true,
+  awaySince: null,
+  members: new Map(roles.map((role) => member(role))),
+  clusters: new Map([seen("member1")]),
+  services: new Map([service("web", ["member1"])]),
+  peers: new Map([peers("member1", ["10.1.0.1", "10.1.0.2"])]),
+  fleet: new Map(fleet),
+  fleetRevisions: new Map([["default", 10]]),
+  proxies: new Map([proxy("a")]),
+};
+const status = (change: Partial<GatewayState> = {}) => buildStatus({ ...well, ...change }, options, now);
+
+test("a status fits its schema", () => {
+  decode(Status, status(), "status");
+});
+
+test("nothing is missing when every role has a live process", () => {
+  assert.deepEqual(status().missing, []);
+});
+
+for (const role of roles) {
+  test(`a status names the ${role} when none lives`, () => {
+    const members = new Map([...well.members].filter(([key]) => !key.startsWith(role)));
+    members.set(`${role}.old`, member(role, 60_000)[1]);
+    const { missing, findings } = status({ members });
+    assert.deepEqual(missing, [role]);
+    assert.equal(findings[0]?.about, role);
+  });
+}
+
+test("with the bus away it names nats, and does not guess at who lives", () => {
+  const { missing, components, clusters } = status({
+    connected: false,
+    awaySince: now - 60_000,
+    members: new Map(),
+    clusters: new Map([seen("member1", 61_000)]),
+  });
+  assert.deepEqual(missing, ["nats"]);
+  assert.ok(components.every((c) => c.state === "unknown"));
+  assert.equal(clusters[0]?.state, "ok");
+});
+
+test("with a proxy whose nginx does not run it names nginx", () => {
+  const proxies = new Map([proxy("a", { nginx: { up: false, reloads: 0, error: "exit 1" } })]);
+  const { missing, findings } = status({ proxies });
+  assert.deepEqual(missing, ["nginx"]);
+  assert.match(findings[0]?.message ?? "", /nginx does not run: exit 1/);
+});
+
+test("clusters come worst first", () => {
+  const unreachable = { api: { reachable: false, since: now - 40_000, error: "refused" } };
+  const { clusters } = status({
+    clusters: new Map([
+      seen("a"),
+      seen("b", 0, { waiting: ["ServiceExport CRD"] }),
+      seen("c", 45_000),
+      seen("d", 0, unreachable),
+    ]),
+  });
+  assert.deepEqual(
+    clusters.map((c) => `${c.cluster} ${c.state}`),
+    ["d unreachable", "c stale", "b ok", "a ok"],
+  );
+  assert.match(clusters[0]?.reason ?? "", /does not answer for 40 s: refused/);
+});
+
+test("a service shows its peers by cluster, clusters without any, conflicts, and the routes that lead to it", () => {
+  const conflicts = [{ cluster: "member2", field: "ports", message: "port 80 differs" }];
+  const { services } = status({
+    services: new Map([service("web", ["member1", "member2"], { conflicts })]),
+    peers: new Map([peers("member1", ["10.1.0.1", "10.1.0.2"])]),
+  });
+  assert.deepEqual(services, [
+    {
+      namespace: "shop",
+      service: "web",
+      derived: "derived-web",
+      ports: [{ name: "http", port: 80, protocol: "TCP" }],
+      clusters: [
+        { cluster: "member1", peers: 2, draining: 0 },
+        { cluster: "member2", peers: 0, draining: 0 },
+      ],
+      peers: 2,
+      conflicts,
+      routes: ["shop.example.test /"],
+    },
+  ]);
+});
+
+test("a pod that drains on all its ports is counted as draining, and once", () => {
+  const record: TopologyPeers = {
+    namespace: "shop",
+    service: "web",
+    cluster: "member1",
+    ports: {
+      http: [{ address: "10.1.0.1", port: 8080, draining: true }],
+      admin: [{ address: "10.1.0.1", port: 9090, draining: true }],
+    },
+  };
+  const { services } = status({ peers: new Map([["shop.web.member1", record]]) });
+  assert.deepEqual(services[0]?.clusters, [{ cluster: "member1", peers: 1, draining: 1 }]);
+});
+
+test("services without a peer come first, and one that is routed to is a finding", () => {
+  const { services, findings } = status({
+    services: new Map([service("web", ["member1"]), service("zoo", ["member1"])]),
+    peers: new Map([peers("member1", ["10.1.0.1"], "zoo")]),
+  });
+  assert.deepEqual(
+    services.map((s) => s.service),
+    ["web", "zoo"],
+  );
+  assert.ok(findings.some((f) => f.about === "service shop/web" && /no peer in any cluster/.test(f.message)));
+});
+
+test("a route with a problem says which object asked for it", () => {
+  const { routes, findings } = status();
+  assert.equal(routes.paths, 2);
+  assert.equal(routes.problems[0]?.problem, "no ServiceImport cart");
+  const finding = findings.find((f) => f.about === "route shop.example.test/cart");
+  assert.match(
+    finding?.message ?? "",
+    /answers 503 \(MultiClusterIngress shop\/shop\): no ServiceImport cart/,
+  );
+});
+
+test("proxies come worst first, with how far they are behind", () => {
+  const { proxies } = status({
+    proxies: new Map([
+      proxy("a"),
+      proxy("b", { revision: 7 }),
+      proxy("c", {}, 60_000),
+      proxy("d", { nginx: { up: false, reloads: 0 } }),
+    ]),
+  });
+  assert.deepEqual(
+    proxies.map((p) => `${p.proxy} ${p.state} ${p.lag}`),
+    ["d down 0", "c silent 0", "b behind 3", "a ok 0"],
+  );
+});
+
+test("a cluster with peers and no allowed range is told with the flag that gives one", () => {
+  const bare = new Map(fleet);
+  bare.set("default.clusters.member1", { cluster: "member1", state: "ok", allowed: [] });
+  const finding = status({ fleet: bare }).findings.find((f) => f.about === "cluster member1");
+  assert.match(finding?.message ?? "", /--peers NAME=CIDR/);
+});

@@ -1,0 +1,278 @@
+import {
+  CLUSTER_STALE_AFTER_MS,
+  type ClusterSeen,
+  decodeToken,
+  type Finding,
+  type FleetCluster,
+  fleetKeys,
+  type RouteRow,
+  roles,
+  type Status,
+  type StatusCluster,
+  type StatusComponent,
+  type StatusProxy,
+  type StatusRouteProblem,
+  type StatusService,
+  type TopologyPeers,
+  type UpstreamRow,
+  unreachableFor,
+} from "@sluice/contracts";
+import type { GatewayState } from "./gateway-state.ts";
+
+/** A process renews its record each second and loses it after three; two more for a slow bus. */
+const MEMBER_LIVE_MS = 5000;
+/** A proxy writes its record at most once a second, and at least every few. */
+const PROXY_SILENT_MS = 15_000;
+
+export interface StatusOptions {
+  /** Roles that should have a live process. */
+  readonly expectedRoles: readonly string[];
+}
+
+/** Same state and time in, same status out: what is wrong, and everything sorted worst first. */
+export function buildStatus(state: GatewayState, options: StatusOptions, now: number): Status {
+  const components = componentsOf(state, options, now);
+  const clusters = clustersOf(state, now);
+  const { routes, routesOf } = routesIn(state);
+  const services = servicesOf(state, routesOf);
+  const proxies = proxiesOf(state, now);
+  const missing = components.filter((c) => c.state === "missing").map((c) => c.role);
+  if (!state.connected) missing.unshift("nats");
+  if (proxies.some((p) => p.state === "down")) missing.push("nginx");
+  const status = {
+    at: now,
+    missing,
+    bus: { connected: state.connected },
+    components,
+    clusters,
+    services,
+    routes,
+    proxies,
+  };
+  return { ...status, findings: findingsOf(status) };
+}
+
+function componentsOf(state: GatewayState, options: StatusOptions, now: number): StatusComponent[] {
+  const live = new Map<string, number>();
+  for (const { record, heardAt } of state.members.values()) {
+    if (now - heardAt <= MEMBER_LIVE_MS) live.set(record.role, (live.get(record.role) ?? 0) + 1);
+  }
+  const known = new Set([...options.expectedRoles, ...live.keys()]);
+  const order = (role: string) => (roles as readonly string[]).indexOf(role);
+  return [...known]
+    .sort((a, b) => order(a) - order(b) || compare(a, b))
+    .map((role) => {
+      const count = live.get(role) ?? 0;
+      // With the bus away nobody can say that he lives.
+      const silent = state.connected ? "missing" : "unknown";
+      return { role, live: count, state: count > 0 ? "ok" : silent };
+    });
+}
+
+function clustersOf(state: GatewayState, now: number): StatusCluster[] {
+  const addresses = new Map<string, number>();
+  for (const record of state.peers.values()) {
+    addresses.set(record.cluster, (addresses.get(record.cluster) ?? 0) + countPeers(record).peers);
+  }
+  const allowed = new Map<string, readonly string[]>();
+  for (const [key, row] of state.fleet) {
+    if (key.split(".")[1] !== "clusters") continue;
+    const { cluster, allowed: cidrs } = row as FleetCluster;
+    allowed.set(cluster, cidrs);
+  }
+  const clusters = [...state.clusters.values()].map((seen): StatusCluster => {
+    const { record } = seen;
+    const judged = judgeCluster(seen, state.awaySince, now);
+    return {
+      cluster: record.cluster,
+      ...judged,
+      heardMsAgo: Math.max(0, Math.round(now - seen.heardAt)),
+      ...(record.kubernetesVersion === undefined ? {} : { kubernetesVersion: record.kubernetesVersion }),
+      waiting: [...record.waiting],
+      exports: record.exports,
+      peers: addresses.get(record.cluster) ?? 0,
+      allowed: allowed.has(record.cluster) ? [...(allowed.get(record.cluster) ?? [])] : null,
+    };
+  });
+  const worst = { unreachable: 0, stale: 1, ok: 2 };
+  return clusters.sort(
+    (a, b) =>
+      worst[a.state] - worst[b.state] ||
+      Number(b.waiting.length > 0) - Number(a.waiting.length > 0) ||
+      compare(a.cluster, b.cluster),
+  );
+}
+
+function judgeCluster(
+  seen: ClusterSeen,
+  awaySince: number | null,
+  now: number,
+): Pick<StatusCluster, "state" | "reason"> {
+  // While the bus is away silence says nothing: judged as of the moment when it went.
+  const silentMs = (awaySince ?? now) - seen.heardAt;
+  if (silentMs > CLUSTER_STALE_AFTER_MS) {
+    return { state: "stale", reason: `nothing heard from its member-watcher for ${seconds(silentMs)}` };
+  }
+  const unreachableMs = unreachableFor(seen, now);
+  if (unreachableMs === null) return { state: "ok" };
+  const why = seen.record.api.error === undefined ? "" : `: ${seen.record.api.error}`;
+  return { state: "unreachable", reason: `its API does not answer for ${seconds(unreachableMs)}${why}` };
+}
+
+function countPeers(record: TopologyPeers): { peers: number; draining: number } {
+  const draining = new Map<string, boolean>();
+  for (const peers of Object.values(record.ports)) {
+    for (const peer of peers) {
+      draining.set(peer.address, (draining.get(peer.address) ?? true) && peer.draining === true);
+    }
+  }
+  return { peers: draining.size, draining: [...draining.values()].filter(Boolean).length };
+}
+
+function servicesOf(state: GatewayState, routesOf: ReadonlyMap<string, string[]>): StatusService[] {
+  const clusters = new Map<string, StatusService["clusters"]>();
+  for (const record of state.peers.values()) {
+    const service = `${record.namespace}/${record.service}`;
+    const listed = clusters.get(service) ?? [];
+    listed.push({ cluster: record.cluster, ...countPeers(record) });
+    clusters.set(service, listed);
+  }
+  const services = [...state.services.values()].map((service): StatusService => {
+    const { namespace, service: name, ports, conflicts } = service;
+    const listed = clusters.get(`${namespace}/${name}`) ?? [];
+    // A cluster that exports and has no peer is what a person looks for first.
+    for (const cluster of service.clusters) {
+      if (!listed.some((c) => c.cluster === cluster)) listed.push({ cluster, peers: 0, draining: 0 });
+    }
+    return {
+      namespace,
+      service: name,
+      derived: `derived-${name}`,
+      ports: ports.map((port) => ({ name: port.name, port: port.port, protocol: port.protocol })),
+      clusters: listed.sort((a, b) => compare(a.cluster, b.cluster)),
+      peers: listed.reduce((sum, c) => sum + c.peers, 0),
+      conflicts: [...conflicts],
+      routes: (routesOf.get(`${namespace}/${name}`) ?? []).sort(),
+    };
+  });
+  const badness = (s: StatusService) => (s.peers === 0 ? 0 : s.conflicts.length > 0 ? 1 : 2);
+  return services.sort(
+    (a, b) => badness(a) - badness(b) || compare(a.namespace, b.namespace) || compare(a.service, b.service),
+  );
+}
+
+function routesIn(state: GatewayState): {
+  routes: Status["routes"];
+  routesOf: ReadonlyMap<string, string[]>;
+} {
+  const problems: StatusRouteProblem[] = [];
+  const routesOf = new Map<string, string[]>();
+  let hosts = 0;
+  let paths = 0;
+  for (const [key, row] of state.fleet) {
+    const [fleet = "", kind] = key.split(".");
+    if (kind !== "routes") continue;
+    hosts += 1;
+    const { host, paths: listed } = row as RouteRow;
+    for (const path of listed) {
+      paths += 1;
+      if (path.problem !== undefined) {
+        const { namespace, name, kind: source } = path.source;
+        problems.push({
+          fleet: decodeToken(fleet) ?? fleet,
+          host,
+          path: path.path,
+          problem: path.problem,
+          source: { kind: source, namespace, name },
+        });
+      }
+      if (path.upstream === null) continue;
+      const upstream = state.fleet.get(fleetKeys.upstream(decodeToken(fleet) ?? fleet, path.upstream));
+      if (upstream === undefined) continue;
+      const { namespace, service } = upstream as UpstreamRow;
+      const found = routesOf.get(`${namespace}/${service}`) ?? [];
+      found.push(`${host === "" ? "*" : host} ${path.path}`);
+      routesOf.set(`${namespace}/${service}`, found);
+    }
+  }
+  problems.sort((a, b) => compare(a.fleet, b.fleet) || compare(a.host, b.host) || compare(a.path, b.path));
+  return { routes: { hosts, paths, problems }, routesOf };
+}
+
+function proxiesOf(state: GatewayState, now: number): StatusProxy[] {
+  const proxies = [...state.proxies.values()].map(({ record, heardAt }): StatusProxy => {
+    const fleetRevision = state.fleetRevisions.get(record.fleet) ?? 0;
+    const lag = Math.max(0, fleetRevision - record.revision);
+    const silent = (state.awaySince ?? now) - heardAt > PROXY_SILENT_MS;
+    return {
+      fleet: record.fleet,
+      proxy: record.proxy,
+      state: silent ? "silent" : !record.nginx.up ? "down" : lag > 0 ? "behind" : "ok",
+      heardMsAgo: Math.max(0, Math.round(now - heardAt)),
+      source: record.source,
+      revision: record.revision,
+      fleetRevision,
+      lag,
+      reloads: record.nginx.reloads,
+      ...(record.nginx.error === undefined ? {} : { error: record.nginx.error }),
+      ...(record.httpAddress === undefined ? {} : { httpAddress: record.httpAddress }),
+      problems: [...record.problems],
+      ejected: [...record.ejected],
+    };
+  });
+  const worst = { down: 0, silent: 1, behind: 2, ok: 3 };
+  return proxies.sort(
+    (a, b) =>
+      worst[a.state] - worst[b.state] ||
+      b.problems.length - a.problems.length ||
+      compare(a.fleet, b.fleet) ||
+      compare(a.proxy, b.proxy),
+  );
+}
+
+function findingsOf(status: Omit<Status, "findings">): Finding[] {
+  const found: Finding[] = [];
+  const error = (about: string, message: string) => found.push({ severity: "error", about, message });
+  const warning = (about: string, message: string) => found.push({ severity: "warning", about, message });
+  if (!status.bus.connected) error("nats", "the bus does not answer; proxies serve their last state");
+  for (const { role, state } of status.components) {
+    if (state === "missing") error(role, "no live process of this role; what it has written stays in force");
+  }
+  for (const cluster of status.clusters) {
+    if (cluster.state !== "ok") error(`cluster ${cluster.cluster}`, cluster.reason ?? cluster.state);
+    for (const what of cluster.waiting) warning(`cluster ${cluster.cluster}`, `waits for ${what}`);
+    if (cluster.peers > 0 && cluster.allowed?.length === 0) {
+      error(
+        `cluster ${cluster.cluster}`,
+        "no peer of it is accepted: give its ranges with --peers NAME=CIDR",
+      );
+    }
+  }
+  if (status.bus.connected && status.proxies.length === 0) error("proxies", "no proxy has said anything yet");
+  for (const proxy of status.proxies) {
+    const about = `proxy ${proxy.proxy}`;
+    if (proxy.state === "down") error(about, `nginx does not run${proxy.error ? `: ${proxy.error}` : ""}`);
+    if (proxy.state === "silent") error(about, `nothing heard for ${seconds(proxy.heardMsAgo)}`);
+    for (const { key, problem } of proxy.problems) warning(about, `${key}: ${problem}`);
+    for (const { cluster, peer } of proxy.ejected) warning(about, `peer ${peer} of ${cluster} is ejected`);
+  }
+  for (const { host, path, problem, source } of status.routes.problems) {
+    const about = `route ${host === "" ? "*" : host}${path}`;
+    warning(about, `answers 503 (${source.kind} ${source.namespace}/${source.name}): ${problem}`);
+  }
+  for (const service of status.services) {
+    const about = `service ${service.namespace}/${service.service}`;
+    if (service.peers === 0 && service.routes.length > 0)
+      warning(about, "routed to, and no peer in any cluster");
+    for (const { cluster, message } of service.conflicts) warning(about, `${cluster}: ${message}`);
+  }
+  return found.sort((a, b) => Number(b.severity === "error") - Number(a.severity === "error"));
+}
+
+function seconds(ms: number): string {
+  return `${Math.max(0, Math.round(ms / 1000))} s`;
+}
+
+function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}

@@ -1,0 +1,4 @@
+import { runService } from "@sluice/service-kit";
+import { topologyGateway } from "./service.ts";
+
+await runService(topologyGateway);
