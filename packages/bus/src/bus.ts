@@ -44,7 +44,7 @@ export interface Bus extends AsyncDisposable {
   close(): Promise<void>;
 }
 
-export type BusKit = Pick<Kit, "log" | "metrics" | "clock" | "signal" | "health">;
+export type BusKit = Pick<Kit, "log" | "metrics" | "clock" | "signal" | "health" | "injectDelay">;
 
 export function createBus(store: Store, role: string, kit: BusKit): Bus {
   return new StoreBus(store, role, kit);

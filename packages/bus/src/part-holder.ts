@@ -9,6 +9,7 @@ import {
   encodeEnvelope,
   type FencedTableSpec,
   Layout,
+  markStage,
   type Part,
   parseJson,
   RecordTooLargeError,
@@ -21,7 +22,7 @@ import { Signal } from "./signal.ts";
 import type { FollowSink, Store, StoredEntry } from "./store.ts";
 
 export interface HoldOptions {
-  readonly kit: Pick<Kit, "log" | "metrics" | "clock" | "signal" | "health">;
+  readonly kit: Pick<Kit, "log" | "metrics" | "clock" | "signal" | "health" | "injectDelay">;
   /** `<role>.<process>`, written into the claim for people, and to find out whether its holder still lives. */
   readonly holder: string;
   /**
@@ -442,7 +443,8 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
     signal: AbortSignal,
   ): Promise<"written" | "conflict"> {
     const { kit } = this.#options;
-    const trace = wanted === undefined ? this.#removeTraces.get(key) : wanted.trace;
+    await kit.injectDelay();
+    const trace = this.#published(wanted === undefined ? this.#removeTraces.get(key) : wanted.trace);
     const envelope: Envelope<T> = {
       v: 1,
       epoch: own.epoch,
@@ -471,6 +473,18 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
       });
     }
     return "written";
+  }
+
+  /** The trace of a change with this stage's mark; a relist has none. */
+  #published(trace: Trace | undefined): Trace | undefined {
+    if (trace === undefined) return undefined;
+    const { clock, metrics } = this.#options.kit;
+    const now = clock.now();
+    const began = trace.at["watch"];
+    if (began !== undefined) {
+      metrics.stage.observe({ stage: this.#spec.name }, Math.max(0, now - began) / 1000);
+    }
+    return markStage(trace, this.#spec.name, now);
   }
 
   async #reread(key: string, signal: AbortSignal): Promise<void> {

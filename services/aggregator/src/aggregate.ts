@@ -3,7 +3,6 @@ import {
   clustersTable,
   decodeToken,
   type ExportRecord,
-  markStage,
   type Part,
   plainKeys,
   type SliceValue,
@@ -15,7 +14,6 @@ import {
   topologyTable,
   verdictsTable,
 } from "@sluice/contracts";
-import type { Kit } from "@sluice/service-kit";
 import { AllowedPeers } from "./allowed-peers.ts";
 import { type IndexedService, ServiceIndex } from "./service-index.ts";
 import { clusterPeers, derivedName, exportVerdict, mergeExports, type RefusedPeer } from "./topology.ts";
@@ -46,7 +44,7 @@ export interface Aggregation {
  * Keeps `topology` and `verdicts` what `slices` says. The way of one change, top to bottom: slices view → index →
  * `peersOf` → holder.set. It costs that service in that cluster, never the service everywhere.
  */
-export function aggregate(bus: Bus, options: AggregateOptions, kit: Kit): Aggregation {
+export function aggregate(bus: Bus, options: AggregateOptions): Aggregation {
   const index = new ServiceIndex();
   const allowed = new AllowedPeers(options.peers, options.refused);
   const refusedOf = new Map<string, readonly RefusedPeer[]>();
@@ -88,15 +86,6 @@ export function aggregate(bus: Bus, options: AggregateOptions, kit: Kit): Aggreg
     return holders[Number(shard)]!;
   }
 
-  function published(trace: Trace | undefined): Trace | undefined {
-    if (trace === undefined) return undefined;
-    const now = kit.clock.now();
-    const since = trace.at["watch"];
-    if (since !== undefined)
-      kit.metrics.stage.observe({ stage: "topology" }, Math.max(0, now - since) / 1000);
-    return markStage(trace, "topology", now);
-  }
-
   /** The hot path. */
   function peersOf(indexed: IndexedService, cluster: string, trace: Trace | undefined): void {
     const { namespace, service } = indexed;
@@ -106,12 +95,12 @@ export function aggregate(bus: Bus, options: AggregateOptions, kit: Kit): Aggreg
     const id = `${namespace}/${service}/${cluster}`;
     const refusedBefore = refusedOf.get(id);
     if (copy?.export === undefined || derivedName(service) === null) {
-      holder.remove(key, published(trace));
+      holder.remove(key, trace);
       refusedOf.delete(id);
     } else {
       const identity = { namespace, service, cluster };
       const { peers, refused } = clusterPeers(identity, copy.slices.values(), allowed.filter(cluster));
-      holder.set(key, peers, published(trace));
+      holder.set(key, peers, trace);
       if (refused.length > 0) refusedOf.set(id, refused);
       else refusedOf.delete(id);
     }
@@ -122,9 +111,8 @@ export function aggregate(bus: Bus, options: AggregateOptions, kit: Kit): Aggreg
     const { namespace, service } = indexed;
     const key = topologyKeys.service(namespace, service);
     const merged = merge(indexed);
-    if (merged === null || derivedName(service) === null)
-      holderOf(namespace, service).remove(key, published(trace));
-    else holderOf(namespace, service).set(key, merged, published(trace));
+    if (merged === null || derivedName(service) === null) holderOf(namespace, service).remove(key, trace);
+    else holderOf(namespace, service).set(key, merged, trace);
     for (const cluster of new Set([...indexed.copies.keys(), changed])) judge(indexed, cluster);
   }
 

@@ -3,7 +3,6 @@ import {
   type ClusterRecord,
   type Condition,
   clustersTable,
-  markStage,
   newTrace,
   plainKeys,
   type SliceValue,
@@ -104,10 +103,7 @@ export async function watchMember({ bus, client }: MemberPorts, kit: Kit): Promi
   const published = new Map<string, Set<string>>();
 
   function traceOf(change: Pick<Change<never>, "seenAt" | "fromList"> | null): Trace | undefined {
-    if (change === null || change.fromList) return undefined;
-    const now = kit.clock.now();
-    kit.metrics.stage.observe({ stage: "slices" }, Math.max(0, now - change.seenAt) / 1000);
-    return markStage(newTrace(change.seenAt), "slices", now);
+    return change === null || change.fromList ? undefined : newTrace(change.seenAt);
   }
 
   /** The export, or its Service, changed: everything of that service is compared. */

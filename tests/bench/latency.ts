@@ -1,0 +1,227 @@
+import { readFileSync } from "node:fs";
+import { Agent, createServer, request, type Server } from "node:http";
+import { connectBus } from "@sluice/bus";
+import { fleetTable, type Trace } from "@sluice/contracts";
+import {
+  type CustomResourceDefinition,
+  type EndpointSlice,
+  type KubeClient,
+  type KubeObject,
+  resources,
+} from "@sluice/kube";
+import { createKit } from "@sluice/service-kit";
+import { parse } from "yaml";
+import { startedWorld } from "../world/started-world.ts";
+import { type BenchResult, thisMachine, writeRaw } from "./bench-result.ts";
+
+export interface LatencyOptions {
+  readonly signal: AbortSignal;
+  readonly inject: readonly string[];
+  readonly changes?: number;
+  log(line: string): void;
+}
+
+interface Sample {
+  /** From the request that changes the EndpointSlice to the first answer of the new peer, ms. */
+  readonly total: number;
+  readonly stages: Readonly<Record<string, number>>;
+}
+
+const CHANGES = 1200;
+const WARM_UP = 100;
+const HOST = "latency.example.test";
+const NAMESPACE = "shop";
+const SERVICE = "cart";
+/** Addresses in member1's pod range that the sandbox's node does not give out first. */
+const PEERS = ["127.11.240.1", "127.11.240.2"] as const;
+const PORT = 8080;
+const CHANGE_MS = 5000;
+
+/** One change at a time: a slice's only endpoint moves to the other peer, and requests go on until that one answers. */
+export async function latency(options: LatencyOptions): Promise<BenchResult> {
+  const { signal, log } = options;
+  const inject = options.inject.flatMap((delayed) => ["--inject", delayed]);
+  await using world = await startedWorld(["--empty", "--members", "1", ...inject], signal);
+  await using stack = new AsyncDisposableStack();
+  for (const address of PEERS) {
+    const server = await servePeer(address);
+    stack.defer(() => new Promise<void>((resolve) => server.close(() => resolve())));
+    stack.defer(() => server.closeAllConnections());
+  }
+  await install(world.cluster("hub"), world.cluster("member1"), signal);
+  const traces = await followTraces(world.addresses.nats, stack);
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  stack.defer(async () => agent.destroy());
+  const url = `${world.addresses.proxy.http}/`;
+  const deadline = performance.now() + 20_000;
+  while ((await ask(url, agent)) !== PEERS[0]) {
+    if (performance.now() > deadline) throw new Error("the first peer never answered");
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  const member = world.cluster("member1");
+  const samples: Sample[] = [];
+  const wanted = options.changes ?? CHANGES;
+  for (let i = 1; i <= WARM_UP + wanted && !signal.aborted; i++) {
+    const sample = await change(member, PEERS[i % 2] ?? PEERS[0], url, agent, traces, signal);
+    if (i > WARM_UP) samples.push(sample);
+    if (i % 300 === 0) log(`${i} of ${WARM_UP + wanted} changes`);
+  }
+  signal.throwIfAborted();
+  return report(samples);
+}
+
+async function change(
+  member: KubeClient,
+  peer: string,
+  url: string,
+  agent: Agent,
+  traces: Map<string, Trace>,
+  signal: AbortSignal,
+): Promise<Sample> {
+  traces.clear();
+  const sentAt = performance.timeOrigin + performance.now();
+  const ref = { namespace: NAMESPACE, name: `${SERVICE}-bench` };
+  const changed = member.mergePatch(resources.endpointSlice, ref, { endpoints: endpoints(peer) }, {}, signal);
+  const gaveUp = performance.now() + CHANGE_MS;
+  while ((await ask(url, agent)) !== peer) {
+    if (performance.now() > gaveUp)
+      throw new Error(`${peer} did not answer within ${CHANGE_MS} ms of the change`);
+  }
+  const answeredAt = performance.timeOrigin + performance.now();
+  await changed;
+  // The record's own copy may reach this process a moment after nginx had it.
+  while (!traces.has(peer)) {
+    if (performance.now() > gaveUp + CHANGE_MS) throw new Error("no trace of the change in the fleet table");
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  const at = traces.get(peer)?.at ?? {};
+  const time = (stage: string) => at[stage] ?? Number.NaN;
+  return {
+    total: answeredAt - sentAt,
+    stages: {
+      api: time("watch") - sentAt,
+      "member-watcher": time("slices") - time("watch"),
+      aggregator: time("topology") - time("slices"),
+      "config-renderer": time("fleet") - time("topology"),
+      "proxy-agent and nginx": answeredAt - time("fleet"),
+    },
+  };
+}
+
+function percentile(values: readonly number[], share: number): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.ceil(share * sorted.length) - 1)] ?? Number.NaN;
+}
+
+async function report(samples: readonly Sample[]): Promise<BenchResult> {
+  const totals = samples.map(({ total }) => total);
+  const figures: Record<string, number> = {
+    p50_ms: percentile(totals, 0.5),
+    p90_ms: percentile(totals, 0.9),
+    p99_ms: percentile(totals, 0.99),
+    max_ms: Math.max(...totals),
+  };
+  const sum = totals.reduce((a, b) => a + b, 0);
+  for (const stage of Object.keys(samples[0]?.stages ?? {})) {
+    const times = samples.map(({ stages }) => stages[stage] ?? Number.NaN);
+    const name = stage.replaceAll(/[ -]/g, "_");
+    figures[`${name}_p50_ms`] = percentile(times, 0.5);
+    figures[`${name}_share`] = times.reduce((a, b) => a + b, 0) / sum;
+  }
+  return {
+    bench: "latency",
+    figures,
+    goals: { p50_ms: 5, p99_ms: 20 },
+    samples: samples.length,
+    raw: await writeRaw("latency", samples),
+    machine: thisMachine(),
+  };
+}
+
+/** The newest trace of the peers row, by the peer that it names. */
+async function followTraces(url: string, stack: AsyncDisposableStack): Promise<Map<string, Trace>> {
+  const traces = new Map<string, Trace>();
+  const controller = new AbortController();
+  const kit = createKit({ service: "bench", signal: controller.signal });
+  const bus = await connectBus({ url, name: "bench", kit });
+  const view = bus.view(fleetTable, {
+    filter: "default.peers.>",
+    onChange: (_key, row, { trace }) => {
+      if (row === undefined || !("peers" in row) || trace === undefined) return;
+      for (const { address } of row.peers) traces.set(address, trace);
+    },
+  });
+  stack.defer(async () => {
+    controller.abort(new Error("done"));
+    await view.done;
+    await bus.close();
+  });
+  return traces;
+}
+
+function servePeer(address: string): Promise<Server> {
+  const server = createServer((_request, response) => response.end(address));
+  server.keepAliveTimeout = 60_000;
+  return new Promise((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(PORT, address, () => resolve(server));
+  });
+}
+
+function ask(url: string, agent: Agent): Promise<string> {
+  return new Promise((resolve) => {
+    const sent = request(url, { agent, headers: { host: HOST } }, (response) => {
+      let body = "";
+      response.setEncoding("utf8");
+      response.on("data", (chunk: string) => {
+        body += chunk;
+      });
+      response.on("end", () => resolve(body));
+      response.on("error", () => resolve(""));
+    });
+    sent.on("error", () => resolve(""));
+    sent.end();
+  });
+}
+
+function endpoints(address: string): EndpointSlice["endpoints"] {
+  return [{ addresses: [address], conditions: { ready: true, serving: true, terminating: false } }];
+}
+
+async function install(hub: KubeClient, member: KubeClient, signal: AbortSignal): Promise<void> {
+  const apply = (client: KubeClient, object: KubeObject) =>
+    client.apply(object, { fieldManager: "bench", force: true }, signal);
+  const namespace = { apiVersion: "v1", kind: "Namespace", metadata: { name: NAMESPACE } };
+  const crd = new URL("../../deploy/crds/multicluster.x-k8s.io_serviceexports.yaml", import.meta.url);
+  await apply(member, parse(readFileSync(crd, "utf8")) as CustomResourceDefinition);
+  await apply(hub, namespace);
+  await apply(member, namespace);
+  const metadata = { name: SERVICE, namespace: NAMESPACE };
+  const ports = [{ port: 80, protocol: "TCP", targetPort: PORT }];
+  const slice: EndpointSlice = {
+    apiVersion: "discovery.k8s.io/v1",
+    kind: "EndpointSlice",
+    metadata: {
+      name: `${SERVICE}-bench`,
+      namespace: NAMESPACE,
+      labels: { "kubernetes.io/service-name": SERVICE },
+    },
+    addressType: "IPv4",
+    ports: [{ name: "", port: PORT, protocol: "TCP" }],
+    endpoints: endpoints(PEERS[0]) ?? [],
+  };
+  await apply(member, { apiVersion: "v1", kind: "Service", metadata, spec: { ports } } as KubeObject);
+  await apply(member, slice);
+  await apply(member, { apiVersion: "multicluster.x-k8s.io/v1alpha1", kind: "ServiceExport", metadata });
+  const spec = { type: "ClusterSetIP", ports: [{ port: 80, protocol: "TCP" }] };
+  const mcs = "multicluster.x-k8s.io/v1alpha1";
+  await apply(hub, { apiVersion: mcs, kind: "ServiceImport", metadata, spec } as KubeObject);
+  const backend = { service: { name: SERVICE, port: { number: 80 } } };
+  const rules = [{ host: HOST, http: { paths: [{ path: "/", pathType: "Prefix", backend }] } }];
+  await apply(hub, {
+    apiVersion: "networking.karmada.io/v1alpha1",
+    kind: "MultiClusterIngress",
+    metadata,
+    spec: { ingressClassName: "nginx", rules },
+  } as KubeObject);
+}
