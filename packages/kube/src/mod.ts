@@ -9,6 +9,7 @@ export {
   type WriteOptions,
 } from "./client.ts";
 export { type EventNote, recordEvent } from "./event-recorder.ts";
+export { matchesLabels, matchesSelector } from "./label-selector.ts";
 export type { KubeLogger } from "./logger.ts";
 export type * from "./objects.ts";
 export { Reconciler, type ReconcilerOptions } from "./reconciler.ts";

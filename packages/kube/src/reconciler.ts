@@ -66,6 +66,7 @@ export class Reconciler {
     } catch (error) {
       if (kit.signal.aborted) return;
       let failures = this.#failures.get(key);
+      const first = failures === undefined;
       if (failures === undefined) {
         failures = new Backoff(...backoff);
         this.#failures.set(key, failures);
@@ -73,7 +74,7 @@ export class Reconciler {
       const retryInMs = failures.next();
       // A conflict means that our view was a moment old.
       const conflict = error instanceof KubeStatusError && error.status === 409;
-      if (conflict) kit.log.debug({ key, retryInMs }, `${name}: conflict, trying again`);
+      if (conflict || !first) kit.log.debug({ err: error, key, retryInMs }, `${name}: failed, trying again`);
       else kit.log.warn({ err: error, key, retryInMs }, `${name}: failed, trying again`);
       this.#options.onFailure?.(key, error);
       this.addAfter(key, retryInMs);

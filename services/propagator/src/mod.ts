@@ -1,1 +1,2 @@
-export {};
+export { type PropagatorPorts, runPropagator } from "./propagator.ts";
+export { propagator } from "./service.ts";

@@ -1,6 +1,7 @@
 import {
   type EndpointSlice,
   type KubeClient,
+  matchesLabels,
   objectKey,
   type Pod,
   Reconciler,
@@ -11,7 +12,6 @@ import { CONTROLLER, MANAGED_BY, planSlices, SERVICE_NAME } from "./endpoint-pla
 import type { WorkloadsKit } from "./kit.ts";
 import type { Mirror } from "./mirror.ts";
 import { canonical } from "./names.ts";
-import { matchesLabels } from "./pods.ts";
 
 /** Services with a selector × Pods → EndpointSlices. Slices of other managers are not touched. */
 export async function runEndpointSlices(

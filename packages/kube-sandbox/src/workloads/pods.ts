@@ -1,6 +1,4 @@
-import type { Condition, KubeObject, LabelSelector, Pod } from "@sluice/kube";
-
-type Labels = Readonly<Record<string, string>>;
+import type { Condition, KubeObject, Pod } from "@sluice/kube";
 
 /** Wants to run: neither ended nor on its way out. */
 export function isActive(pod: Pod): boolean {
@@ -13,29 +11,6 @@ export function hasEnded(pod: Pod): boolean {
 
 export function isReady(pod: Pod): boolean {
   return pod.status?.conditions?.some((c) => c.type === "Ready" && c.status === "True") ?? false;
-}
-
-export function matchesLabels(wanted: Labels, labels: Labels | undefined): boolean {
-  return Object.entries(wanted).every(([key, value]) => labels?.[key] === value);
-}
-
-export function matchesSelector(selector: LabelSelector, labels: Labels = {}): boolean {
-  if (!matchesLabels(selector.matchLabels ?? {}, labels)) return false;
-  return (selector.matchExpressions ?? []).every(({ key, operator, values = [] }) => {
-    const value = labels[key];
-    switch (operator) {
-      case "In":
-        return value !== undefined && values.includes(value);
-      case "NotIn":
-        return value === undefined || !values.includes(value);
-      case "Exists":
-        return value !== undefined;
-      case "DoesNotExist":
-        return value === undefined;
-      default:
-        return false;
-    }
-  });
 }
 
 /** The uid of the object that controls this one. */

@@ -1,8 +1,16 @@
-import { type KubeClient, objectKey, type Pod, Reconciler, type ReplicaSet, resources } from "@sluice/kube";
+import {
+  type KubeClient,
+  matchesLabels,
+  objectKey,
+  type Pod,
+  Reconciler,
+  type ReplicaSet,
+  resources,
+} from "@sluice/kube";
 import type { WorkloadsKit } from "./kit.ts";
 import type { Mirror } from "./mirror.ts";
 import { generatedName } from "./names.ts";
-import { controllerUid, isActive, isReady, matchesLabels, ownedBy } from "./pods.ts";
+import { controllerUid, isActive, isReady, ownedBy } from "./pods.ts";
 
 /** Pods made or deleted in one go; the rest follow in the next round. */
 const BURST = 100;

@@ -1,0 +1,4 @@
+import { runService } from "@sluice/service-kit";
+import { propagator } from "./service.ts";
+
+await runService(propagator);

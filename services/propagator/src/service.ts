@@ -1,0 +1,32 @@
+import { connectCluster } from "@sluice/kube";
+import { assignment, type ConfigSpec, defineService, text } from "@sluice/service-kit";
+import { runPropagator } from "./propagator.ts";
+
+const settings = {
+  hub: {
+    env: "SLUICE_PROPAGATOR_HUB",
+    flag: "hub",
+    help: "kubeconfig of the hub",
+    read: text,
+  },
+  members: {
+    env: "SLUICE_PROPAGATOR_MEMBERS",
+    flag: "member",
+    help: "NAME=KUBECONFIG of a member to propagate to; may be given more than once",
+    many: true,
+    read: assignment,
+  },
+} satisfies ConfigSpec;
+
+export const propagator = defineService({
+  name: "propagator",
+  settings,
+  run: async ({ config, own: _own, ...kit }) => {
+    const hub = await connectCluster({ name: "hub", kubeconfig: config.hub, log: kit.log });
+    const members = await Promise.all(
+      config.members.map(([name, kubeconfig]) => connectCluster({ name, kubeconfig, log: kit.log })),
+    );
+    await runPropagator({ hub, members }, kit);
+    for (const client of [hub, ...members]) client.close();
+  },
+});
