@@ -4,7 +4,6 @@ import {
   type ClusterSeen,
   type FleetValue,
   fleetKeys,
-  markStage,
   newTrace,
   plainKeys,
   sawCluster,
@@ -81,8 +80,8 @@ export class Renderer implements HubSink {
   /** Routes have been made of a whole list of the hub at least once. */
   #published = false;
   #routeTrace: Trace | undefined;
-  /** Records that a benchmark's delay holds back. */
-  #delayed = 0;
+  /** Sources that were read after the claim are in the desired state: the holder writes. */
+  #current = false;
 
   constructor(options: ConfigRendererOptions, kit: Kit) {
     this.#options = options;
@@ -126,42 +125,27 @@ export class Renderer implements HubSink {
     }
     const shape = record ?? before;
     if (shape === undefined) return;
-    // Resolved at once unless a benchmark asks for a delay; the record is read again then, so the newest counts.
-    this.#delayed += 1;
-    this.#kit.injectDelay().then(
-      () => {
-        this.#delayed -= 1;
-        this.#renderPeers(key, shape, trace);
-        if (this.#delayed === 0) this.#wake.notify();
-      },
-      (err: unknown) => this.#kit.log.error({ err }, "delay failed"),
-    );
+    this.#renderPeers(key, shape, trace);
   }
 
   /** O(upstreams of that service): its rows in that one cluster. */
   #renderPeers(key: string, shape: TopologyPeers, trace?: Trace): void {
     const record = this.#peers.get(key);
     const { holder } = this.#attached;
-    const now = this.#kit.clock.now();
-    const marked = markStage(trace, "fleet", now);
     if (!this.#published) {
       for (const [rowKey, row] of this.#adopted.peerRows(record ?? shape)) {
         if (record === undefined) {
           this.#adoptedKeys.delete(rowKey);
-          this.#remove(rowKey, marked);
+          this.#remove(rowKey, trace);
         } else {
           this.#adoptedKeys.add(rowKey);
-          holder.set(rowKey, row, marked);
+          holder.set(rowKey, row, trace);
         }
       }
     }
     for (const [rowKey, row] of this.#model.peerRows(record ?? shape)) {
-      if (record !== undefined && row !== null) this.#set(rowKey, row, marked);
-      else this.#remove(rowKey, marked);
-    }
-    // What a snapshot tells at a start happened long ago.
-    if (trace?.at["watch"] !== undefined && holder.synced) {
-      this.#kit.metrics.stage.observe({ stage: "fleet" }, Math.max(0, now - trace.at["watch"]) / 1000);
+      if (record !== undefined && row !== null) this.#set(rowKey, row, trace);
+      else this.#remove(rowKey, trace);
     }
   }
 
@@ -266,23 +250,31 @@ export class Renderer implements HubSink {
   async fresh(signal: AbortSignal): Promise<void> {
     const { topology, clusters, hub } = this.#attached;
     this.#gone.clear();
+    this.#current = false;
     await Promise.all([topology.upToDate(signal), clusters.caughtUp(signal), hub.refresh(signal)]);
     const routesDone = () => !hub.listed || (this.#published && !this.#dirty && !this.#publishing);
-    await this.#wake.until(() => this.#delayed === 0 && routesDone(), signal);
+    await this.#wake.until(routesDone, signal);
+    this.#current = true;
   }
 
   /** For the holder: resolves when `knows` is true of every key that there may be. */
   async complete(signal: AbortSignal): Promise<void> {
+    const unknown = this.#unknown();
+    if (unknown !== null) {
+      this.#kit.log.info({ unknown }, "rows that nothing asks for stay, until this is known");
+    }
+    await this.#wake.until(() => this.#unknown() === null, signal);
+  }
+
+  /** Why some of the table's rows cannot be judged yet; null: all can. */
+  #unknown(): string | null {
+    if (!this.#hubKnown) return "what the hub holds";
     const { topology } = this.#attached;
-    const parts = Array.from({ length: topologyKeys.defaultShards }, (_, n) => ({
-      scope: "",
-      shard: String(n),
-    }));
-    const clustersKnown = () => [...this.#peers.values()].every(({ cluster }) => this.#knowsCluster(cluster));
-    await this.#wake.until(
-      () => this.#hubKnown && parts.every((part) => topology.isSettled(part)) && clustersKnown(),
-      signal,
-    );
+    for (let n = 0; n < topologyKeys.defaultShards; n += 1) {
+      if (!topology.isSettled({ scope: "", shard: String(n) })) return "the whole of topology";
+    }
+    const cluster = [...this.#peers.values()].find((record) => !this.#knowsCluster(record.cluster))?.cluster;
+    return cluster === undefined ? null : `cluster ${cluster}`;
   }
 
   #knowsCluster(cluster: string): boolean {
@@ -366,7 +358,7 @@ export class Renderer implements HubSink {
       // One turn of the loop, so that objects which come together are settled together.
       await new Promise<void>((resolve) => setImmediate(resolve));
       this.#dirty = false;
-      const trace = markStage(this.#routeTrace, "fleet", this.#kit.clock.now());
+      const trace = this.#routeTrace;
       this.#routeTrace = undefined;
       await this.#write(this.#model.settle(), trace, signal);
       const first = !this.#published;
@@ -417,8 +409,9 @@ export class Renderer implements HubSink {
   async tick(signal: AbortSignal): Promise<void> {
     const { clock, health } = this.#kit;
     const { holder, clusters } = this.#attached;
-    while (await slept(clock, holder.synced ? TICK_MS : STARTING_TICK_MS, signal)) {
-      health.set("fleet", holder.synced ? null : "the fleet's rows are not in order yet");
+    for (let ready = false; await slept(clock, ready ? TICK_MS : STARTING_TICK_MS, signal); ) {
+      ready = holder.holding && this.#current;
+      health.set("fleet", ready ? null : "it does not hold the fleet's rows yet");
       this.#judgeClusters(clusters.connected);
       for (const [id, dueAt] of this.#doomed) {
         const back = this.#model.hasUpstream(id);
