@@ -8,7 +8,7 @@ import {
   resources,
   type ServiceImport,
 } from "@sluice/kube";
-import type { Kit } from "@sluice/service-kit";
+import { type Kit, slept } from "@sluice/service-kit";
 import { Wake } from "./wake.ts";
 
 export interface HubSink {
@@ -19,6 +19,9 @@ export interface HubSink {
   /** What `listed` and `fresh` answer may have changed. */
   changed(): void;
 }
+
+/** How long a holder waits for the hub's lists before it goes on without, ms: a frozen API never fails, nor answers. */
+const REFRESH_MS = 5000;
 
 interface Watched {
   readonly what: string;
@@ -93,7 +96,7 @@ export class HubSource {
     return missing.map((w) => `${w.what}: ${w.reflector.state.error ?? w.reflector.state.kind}`).join("; ");
   }
 
-  /** Lists all anew; resolves when that is done, or when the hub has shown that it cannot be for now. */
+  /** Lists all anew; resolves when that is done, or when it is clear that it cannot be for now. */
   async refresh(signal: AbortSignal): Promise<void> {
     const refresh = ++this.#refreshes;
     for (const w of this.#watched) {
@@ -111,7 +114,18 @@ export class HubSource {
       );
     }
     const answered = (w: Watched) => w.fresh || w.reflector.state.kind === "failing" || notServed(w);
-    await this.#wake.until(() => this.#watched.every(answered), signal);
+    let late = false;
+    const over = new AbortController();
+    const limit = slept(this.#kit.clock, REFRESH_MS, AbortSignal.any([signal, over.signal])).then(() => {
+      late = true;
+      this.#wake.notify();
+    });
+    try {
+      await this.#wake.until(() => late || this.#watched.every(answered), signal);
+    } finally {
+      over.abort();
+      await limit;
+    }
   }
 
   get done(): Promise<void> {

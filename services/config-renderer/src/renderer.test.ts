@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { MemoryServer } from "@sluice/bus/testing";
 import type { FleetCluster, PeersRow, RouteRow } from "@sluice/contracts";
-import { resources } from "@sluice/kube";
+import { type MultiClusterIngress, resources } from "@sluice/kube";
 import { FakeHub } from "./testing/fake-hub.ts";
 import { addImport, addIngress, FakeAggregator, startRenderer, watchFleet } from "./testing/world.ts";
 
@@ -104,6 +104,16 @@ test("a renderer that starts while the hub is away removes nothing and keeps pee
   assert.ok(fleet.rows.has(route));
 });
 
+test("a hub that accepts and never answers holds endpoints up for a bounded time only", async (t) => {
+  const { server, hub, aggregator, fleet } = await servedBefore(t);
+  hub.frozen = true;
+  const second = startRenderer(server, hub);
+  t.after(() => second.stop());
+  aggregator.peers("member1", ["10.1.0.7"]);
+  await t.waitFor(() => assert.deepEqual(addresses(fleet.get(peers1)), ["10.1.0.7"]), { timeout: 9000 });
+  assert.ok(fleet.rows.has(route) && fleet.rows.has(upstream));
+});
+
 test("what went while no renderer ran is removed once the hub has been listed", async (t) => {
   const { server, hub, aggregator, fleet } = world(t);
   addIngress(hub, "other");
@@ -202,6 +212,22 @@ test("an MCI's status gets the fleet's address, under our field manager alone", 
     },
     options: { fieldManager: "sluice-config-renderer", force: true, subresource: "status" },
   });
+});
+
+test("an MCI that leaves our classes loses the address that we gave it, and nobody else's", async (t) => {
+  const { hub } = await served(t);
+  const put = (name: string, manager: string) =>
+    hub.put<MultiClusterIngress>(resources.multiClusterIngress, {
+      metadata: { name, namespace: "shop", managedFields: [{ manager, subresource: "status" }] },
+      spec: { ingressClassName: "nginx-of-others", rules: [] },
+      status: { loadBalancer: { ingress: [{ ip: "192.0.2.10" }] } },
+    });
+  hub.applied.length = 0;
+  put("theirs", "somebody");
+  put("shop", "sluice-config-renderer");
+  await t.waitFor(() => assert.equal(hub.applied.length, 1));
+  assert.equal(hub.applied[0]?.object.metadata.name, "shop");
+  assert.ok(!("status" in (hub.applied[0]?.object ?? {})));
 });
 
 test("an MCI that names a missing service answers 503, and one Event on it says why", async (t) => {

@@ -5,6 +5,7 @@ import {
   type KubeClient,
   type KubeEvent,
   type KubeObject,
+  type ListOptions,
   type ObjectRef,
   objectKey,
   type ResourceType,
@@ -25,6 +26,8 @@ export class FakeHub implements KubeClient {
   readonly server = "http://hub.example.test";
   /** Answers nothing: every call fails, open watches end. */
   away = false;
+  /** Accepts every call and never answers, until the call's signal aborts. */
+  frozen = false;
   /** Kinds that are not served, by plural. */
   readonly missing = new Set<string>();
   readonly events: KubeEvent[] = [];
@@ -76,7 +79,9 @@ export class FakeHub implements KubeClient {
     }
   }
 
-  async list<T extends KubeObject>(type: ResourceType<T>) {
+  async list<T extends KubeObject>(type: ResourceType<T>, _options: ListOptions, signal: AbortSignal) {
+    if (this.frozen)
+      await new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
     this.#answer(type);
     const items = [...this.#objects]
       .filter(([id]) => id.startsWith(`${type.plural} `))
