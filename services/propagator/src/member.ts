@@ -153,14 +153,36 @@ export class Member {
       }
       return this.#queue.addAfter(id, LOOK_AGAIN_MS);
     }
-    const answer = await this.#guard.run(
-      (bound) =>
-        // Force: what is restored is owned by whoever changed it. Only fields of the template are in the body.
-        this.#client.apply(keepReplicas(body, present), { fieldManager: FIELD_MANAGER, force: true }, bound),
-      signal,
-    );
+    const answer = await this.#apply(type, keepReplicas(body, present), present, signal);
     this.#applied.set(id, { fields: ownedFields(answer), at: this.#kit.clock.monotonic() });
     this.#kit.log.debug({ id }, "applied");
+  }
+
+  async #apply(
+    type: ResourceType,
+    body: KubeObject,
+    present: KubeObject | null,
+    signal: AbortSignal,
+  ): Promise<KubeObject> {
+    // Force: what is restored is owned by whoever changed it. Only fields of the template are in the body.
+    const options = { fieldManager: FIELD_MANAGER, force: true };
+    const apply = () => this.#guard.run((bound) => this.#client.apply(body, options, bound), signal);
+    try {
+      return await apply();
+    } catch (error) {
+      const mixed = error instanceof KubeStatusError && error.status === 422 && present !== null;
+      if (!mixed) throw error;
+      // An item that somebody put in place of ours (another port, say) is theirs: apply keeps it beside ours, and the
+      // two together may be invalid. A merge patch sets our lists whole.
+      const { apiVersion: _v, kind: _k, metadata, ...content } = body as KubeObject & Record<string, unknown>;
+      const { namespace, name } = metadata;
+      const manager = { fieldManager: FIELD_MANAGER };
+      await this.#guard.run(
+        (bound) => this.#client.mergePatch(type, { namespace, name }, content, manager, bound),
+        signal,
+      );
+      return await apply();
+    }
   }
 
   async #withdraw(id: ObjectId, type: ResourceType, live: KubeObject, signal: AbortSignal): Promise<void> {
