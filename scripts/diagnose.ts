@@ -18,33 +18,35 @@ async function listens(url: string): Promise<boolean> {
   }
 }
 
-/** Which stages of the way from manifest to answer are not there, each with how that was seen. */
-export async function diagnose(world: World): Promise<string[]> {
+/** Which stages of the way from manifest to answer are not there, each with how that was seen; empty: all are. */
+export async function missingStages(world: World): Promise<string[]> {
   const { run } = world;
-  const missing: string[] = [];
-  if (!(await listens(run.nats))) missing.push(`nats is missing: nothing listens on ${run.nats}`);
-  if (!(await listens(run.proxy.http)))
-    missing.push(`nginx is missing: nothing listens on ${run.proxy.http}`);
-  const timed = AbortSignal.timeout(5000);
+  const missing = new Map<string, string>();
+  if (!(await listens(run.nats))) missing.set("nats", `nothing listens on ${run.nats}`);
+  if (!(await listens(run.proxy.http))) missing.set("nginx", `nothing listens on ${run.proxy.http}`);
   const ref = { namespace: EXAMPLE.namespace, name: EXAMPLE.service };
-  const copy = await world
-    .member("member1")
-    .get(resources.deployment, ref, timed)
-    .catch(() => undefined);
-  if (copy === null) {
-    missing.push(`propagator is missing: member1 has no Deployment ${EXAMPLE.namespace}/${EXAMPLE.service}`);
+  const looked = world.member("member1").get(resources.deployment, ref, AbortSignal.timeout(5000));
+  if ((await looked.catch(() => undefined)) === null) {
+    missing.set("propagator", `member1 has no Deployment ${EXAMPLE.namespace}/${EXAMPLE.service}`);
   }
-  const status = await fetchStatus(run.gateway).catch((error: Error) => {
-    missing.push(`topology-gateway is missing: ${error.message}`);
-    return null;
-  });
-  const named = (stage: string) => missing.some((line) => line.startsWith(`${stage} `));
-  for (const stage of status?.missing ?? []) {
-    if (!named(stage)) missing.push(`${stage} is missing: sluice status sees none`);
+  try {
+    for (const stage of (await fetchStatus(run.gateway)).missing) {
+      if (!missing.has(stage)) missing.set(stage, "sluice status sees none");
+    }
+  } catch (error) {
+    missing.set("topology-gateway", (error as Error).message);
   }
-  if (missing.length === 0) {
-    missing.push("every stage is there; sluice status says:");
-    for (const { about, message } of status?.findings ?? []) missing.push(`  ${about}: ${message}`);
-  }
-  return missing;
+  return [...missing].map(([stage, seen]) => `${stage} is missing: ${seen}`);
+}
+
+/** What to tell a person whose story did not hold. */
+export async function diagnose(world: World): Promise<string[]> {
+  const missing = await missingStages(world);
+  if (missing.length > 0) return missing;
+  const status = await fetchStatus(world.run.gateway);
+  const findings = status.findings.map(({ about, message }) => `  ${about}: ${message}`);
+  return [
+    "every stage is there; sluice status says:",
+    ...(findings.length > 0 ? findings : ["  all is well"]),
+  ];
 }

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { fetchStatus } from "@sluice/cli";
 import { type KubeClient, type PropagationPolicy, resources } from "@sluice/kube";
-import { RequestLoop } from "./requests.ts";
+import { RequestLoop } from "@sluice/tests/requests";
 import type { World } from "./world.ts";
 
 /** The example's one route, as its manifests say. */

@@ -75,7 +75,7 @@ async function once(signal: AbortSignal): Promise<number> {
 
 async function statusOf(url: string): Promise<number> {
   try {
-    const { get } = await import("../../scripts/requests.ts");
+    const { get } = await import("../world/requests.ts");
     return (await get(url, "demo.localdev.jack", { timeoutMs: 2000 })).status;
   } catch {
     return 0;

@@ -5,7 +5,7 @@ import { availableParallelism } from "node:os";
 import { join, resolve } from "node:path";
 import { aggregator } from "@sluice/aggregator";
 import { configRenderer } from "@sluice/config-renderer";
-import { SluiceError, StartTimeoutError } from "@sluice/contracts";
+import { roles, SluiceError, StartTimeoutError } from "@sluice/contracts";
 import { connectCluster } from "@sluice/kube";
 import { memberWatcher } from "@sluice/member-watcher";
 import { ensureTool, freePort, type Tool } from "@sluice/native-tools";
@@ -216,14 +216,19 @@ async function serviceParts(options: UpOptions, wiring: Wiring): Promise<Part[]>
     "--member",
     members.map(([name]) => name),
   );
+  const propagates = await runsPropagator(options, wiring.signal);
+  const expected = roles.filter((role) => propagates || role !== "propagator");
   const plans: [AnyService, string[]][] = [
-    [topologyGateway, [...bus, "--gateway-port", String(options.gatewayPort)]],
+    [
+      topologyGateway,
+      [...bus, "--gateway-port", String(options.gatewayPort), "--expect", expected.join(",")],
+    ],
     [memberWatcher, [...bus, ...memberFlags]],
     [aggregator, [...bus, ...hubFlag, ...names, ...peers, ...refused]],
     [configRenderer, [...bus, ...hubFlag, ...peers, ...classes, ...published]],
     [proxyAgent, [...bus, "--nginx-dir", wiring.nginxDir, ...peers, ...refused]],
   ];
-  if (await runsPropagator(options, wiring.signal)) plans.push([propagator, [...hubFlag, ...memberFlags]]);
+  if (propagates) plans.push([propagator, [...bus, ...hubFlag, ...memberFlags]]);
   const injected = new Map(options.inject);
   return Promise.all(
     plans.map(async ([service, args]) => {

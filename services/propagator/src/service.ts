@@ -1,8 +1,16 @@
+import { connectBus } from "@sluice/bus";
 import { connectCluster } from "@sluice/kube";
 import { assignment, type ConfigSpec, defineService, text } from "@sluice/service-kit";
 import { runPropagator } from "./propagator.ts";
 
 const settings = {
+  natsUrl: {
+    env: "SLUICE_NATS_URL",
+    flag: "nats-url",
+    help: "address of the bus, where this process says that it lives; off says it nowhere",
+    default: "off",
+    read: text,
+  },
   hub: {
     env: "SLUICE_PROPAGATOR_HUB",
     flag: "hub",
@@ -21,12 +29,17 @@ const settings = {
 export const propagator = defineService({
   name: "propagator",
   settings,
-  run: async ({ config, own: _own, ...kit }) => {
+  run: async ({ config, own, ...kit }) => {
     const hub = await connectCluster({ name: "hub", kubeconfig: config.hub, log: kit.log });
     const members = await Promise.all(
       config.members.map(([name, kubeconfig]) => connectCluster({ name, kubeconfig, log: kit.log })),
     );
-    await runPropagator({ hub, members }, kit);
+    // Policies are propagated with or without a bus; only `sluice status` misses the propagator then.
+    const bus =
+      config.natsUrl === "off"
+        ? null
+        : own(await connectBus({ url: config.natsUrl, name: "propagator", kit, waitOnFirstConnect: false }));
+    await Promise.all([bus?.join(), runPropagator({ hub, members }, kit)]);
     for (const client of [hub, ...members]) client.close();
   },
 });
