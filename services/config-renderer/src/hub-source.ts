@@ -21,7 +21,7 @@ export interface HubSink {
 }
 
 /** How long a holder waits for the hub's lists before it goes on without, ms: a frozen API never fails, nor answers. */
-const REFRESH_MS = 5000;
+const REFRESH_MS = 3000;
 
 interface Watched {
   readonly what: string;
