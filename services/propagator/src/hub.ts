@@ -39,7 +39,7 @@ export interface HubListener {
 
 const namespaceKind = kindId("v1", "Namespace");
 /** The aggregator's own objects in the hub are answers, not templates. */
-const AGGREGATOR = "sluice.dev/aggregator";
+const AGGREGATOR = "aggregator.sluice.dev";
 
 /** Policies, namespaces and templates of the hub, and what follows from them for each member. */
 export class Hub {
