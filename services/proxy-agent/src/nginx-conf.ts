@@ -4,6 +4,7 @@ import {
   listenAddress,
   locationName,
   lua,
+  luaSet,
   megabytes,
   milliseconds,
   number,
@@ -38,6 +39,9 @@ export interface NginxConf {
 
 export const socketPathOf = (dir: string): string => `${dir}/api.sock`;
 export const pidFileOf = (dir: string): string => `${dir}/nginx.pid`;
+
+/** Never seen outside: a jump to the location that answers, or that enters another profile. */
+const ELSEWHERE = 418;
 
 const w = word;
 const d = directive;
@@ -176,17 +180,19 @@ function httpServer(conf: NginxConf): Directive {
       d(
         "location",
         [w`/`],
-        [lua("rewrite_by_lua_block")`sluice.route()`, d("proxy_pass", [w`http://sluice_peers`])],
+        [
+          luaSet(w`$sluice_answer`)`return sluice.route()`,
+          d("if", [w`($sluice_answer)`], [d("return", [number(ELSEWHERE)])]),
+          d("error_page", [number(ELSEWHERE), w`=`, w`@answer`]),
+          d("proxy_pass", [w`http://sluice_peers`]),
+        ],
       ),
+      d("location", [w`@answer`], [lua("content_by_lua_block")`sluice.answer()`]),
       ...others.map(([name, settings]) =>
         d(
           "location",
           [locationName("@profile_", name)],
-          [
-            lua("rewrite_by_lua_block")`sluice.profile()`,
-            ...policy(settings, base),
-            d("proxy_pass", [w`http://sluice_peers`]),
-          ],
+          [...policy(settings, base), d("proxy_pass", [w`http://sluice_peers`])],
         ),
       ),
     ],

@@ -76,6 +76,11 @@ export function lua(name: string): (code: TemplateStringsArray, ...texts: readon
   });
 }
 
+/** `set_by_lua_block $variable { … }` of a literal. */
+export function luaSet(variable: Value): (code: TemplateStringsArray) => Directive {
+  return (code) => ({ name: `set_by_lua_block ${variable.text}`, lua: code[0] ?? "" });
+}
+
 function luaString(text: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: refusing them is the point
   if (/[\x00-\x1f\x7f"\\{}]/.test(text))

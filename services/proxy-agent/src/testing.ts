@@ -56,16 +56,13 @@ export function staticConf(conf: NginxConf, peers: readonly string[]): string {
 export function unroutedConf(conf: NginxConf): string {
   const [hook] = luaDirectives(conf).filter((each) => "name" in each && each.name === "init_by_lua_block");
   if (hook === undefined || !("lua" in hook)) throw new TypeError("the configuration has no init hook");
+  // The router is what is left out: every request has the same target.
   const fixed = lua("init_by_lua_block")`
-    local of = require "sluice.upstreams".of
-    local target = { id = "echo", key = "g:echo" }
-    sluice.fixed = function()
-      local ctx = ngx.ctx
-      ctx.upstream = ctx.upstream or of(target)
-      return sluice.balance()
-    end
+    local target = { id = "echo", profile = "default" }
+    package.loaded["sluice.router"] = { find = function() return target end }
+    sluice = require "sluice.start"
   `;
-  const both = { name: hook.name, lua: `${hook.lua}${"lua" in fixed ? fixed.lua : ""}` };
+  const both = { name: hook.name, lua: `${"lua" in fixed ? fixed.lua : ""}${hook.lua}` };
   const upstream = peersUpstream();
   return render([
     ...processDirectives(conf),
@@ -81,7 +78,7 @@ export function unroutedConf(conf: NginxConf): string {
           "upstream",
           [w`sluice_peers`],
           ("block" in upstream ? (upstream.block ?? []) : []).map((each) =>
-            "lua" in each ? lua("balancer_by_lua_block")`sluice.fixed()` : each,
+            "lua" in each ? lua("balancer_by_lua_block")`sluice.balance()` : each,
           ),
         ),
         server(conf.httpAddress, [

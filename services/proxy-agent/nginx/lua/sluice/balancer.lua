@@ -77,6 +77,16 @@ function M.other(u, tried)
   return found
 end
 
+-- The peer at an address as nginx writes it, e.g. 10.0.0.1:8080.
+function M.named(u, address)
+  for _, list in ipairs(u.lists) do
+    for _, peer in ipairs(list.peers) do
+      if peer.address .. ":" .. peer.port == address then return peer end
+    end
+  end
+  return nil
+end
+
 -- Whether a peer outside these clusters would be a good choice: only then is it worth cutting a request short.
 function M.elsewhere(u, cluster, tried)
   if not u.healthy then return false end

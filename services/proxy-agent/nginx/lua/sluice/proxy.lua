@@ -1,7 +1,10 @@
--- The phases of a request.
+-- The phases of a request. The way of an ordinary request allocates nothing: what only a retry, a trial or a limit
+-- needs is made for those alone (`live`), and ngx.ctx, which costs every request a table and a cleanup, is not used.
 local bal = require "ngx.balancer"
+local base = require "resty.core.base"
 local balancer = require "sluice.balancer"
 local counters = require "sluice.counters"
+local ffi = require "ffi"
 local holds = require "sluice.holds"
 local router = require "sluice.router"
 local settings = require "sluice.settings"
@@ -9,56 +12,85 @@ local upstreams = require "sluice.upstreams"
 
 local ngx, now, get_method = ngx, ngx.now, ngx.req.get_method
 local var = ngx.var
-local floor = math.floor
+local tonumber, cast = tonumber, ffi.cast
+local uintptr = ffi.typeof "uintptr_t"
+local get_request = base.get_request
 local find_route, first_peer = router.find, balancer.first
-local upstream_of = upstreams.of
+local upstream_of, again = upstreams.of, upstreams.again
 local set_current_peer, set_more_tries, set_timeouts = bal.set_current_peer, bal.set_more_tries, bal.set_timeouts
+local get_last_failure = bal.get_last_failure
+local count_status, count = counters.status, counters.add
 
 local M = {}
 local MAX_TRIES = 3
-local classes = {}
-for i = 1, 9 do classes[i] = "requests_" .. i .. "xx" end
 
--- Says what is wrong and nothing of what lies behind.
-local function refuse(status, reason, text)
-  ngx.status = status
-  ngx.header["content-type"] = "text/plain; charset=utf-8"
-  ngx.header["content-length"] = #text
-  ngx.header["x-sluice-reason"] = reason
-  ngx.print(text)
-  return ngx.exit(status)
-end
+-- What is answered where nothing can be asked: it says what is wrong and nothing of what lies behind.
+local answers = {
+  ["no-route"] = { 404, "no route\n" },
+  ["no-backend"] = { 503, "service unavailable\n" },
+  ["no-peers"] = { 503, "service unavailable\n" },
+}
 
+-- The upstream and the profile of this request, or nil and the reason why there is none.
 local function enter()
   local target = find_route(var.host, var.uri)
-  if not target then return refuse(404, "no-route", "no route\n") end
-  if target.id == "" then return refuse(503, "no-backend", "service unavailable\n") end
+  if not target then return nil, "no-route" end
+  if target.id == "" then return nil, "no-backend" end
   local u = upstream_of(target)
-  if not u or u.size == 0 then return refuse(503, "no-peers", "service unavailable\n") end
-  ngx.ctx.upstream = u
-  return target
+  if not u or u.size == 0 then return nil, "no-peers" end
+  return u, target.profile
 end
 
--- Rewrite phase of the location that every request meets: the default profile is served from there.
-function M.route()
-  local target = enter()
-  if target.profile ~= "default" then
-    if not settings.profiles[target.profile] then return refuse(503, "no-backend", "service unavailable\n") end
-    return ngx.exec("@profile_" .. target.profile)
+-- From the rewrite phase to the balancer: mostly the same request comes next. When another came between (a body had
+-- to be read), the balancer looks the route up again.
+local last_request, last_upstream = 0, nil
+
+-- State of requests that need more than one look, by the address of nginx's request; the log phase ends it.
+local live, live_count = {}, 0
+
+local function this_request()
+  return tonumber(cast(uintptr, get_request()))
+end
+
+local function state_of(request)
+  local state = live[request]
+  if not state then
+    state = {}
+    live[request], live_count = state, live_count + 1
   end
+  return state
 end
 
--- Rewrite phase of another profile's location. ngx.exec empties ngx.ctx, so the route is looked up once more.
-function M.profile()
-  ngx.ctx.profile = enter().profile
+-- set_by_lua of the location that every request meets, where the default profile is served: "" for going on, else
+-- what `answer` shall do. Not rewrite_by_lua, which makes a coroutine per request.
+function M.route()
+  local u, more = enter()
+  if not u then return more end
+  last_request, last_upstream = this_request(), u
+  if more == "default" then return "" end
+  return settings.profiles[more] and "@profile_" .. more or "no-backend"
 end
 
--- GET and HEAD may be sent twice. An upgraded or an event stream is silent for as long as it likes: never limited.
+-- Content of the location that is entered when `route` had something to say.
+function M.answer()
+  local what = var.sluice_answer
+  local answer = answers[what]
+  if not answer then return ngx.exec(what) end
+  ngx.status = answer[1]
+  ngx.header["content-type"] = "text/plain; charset=utf-8"
+  ngx.header["content-length"] = #answer[2]
+  ngx.header["x-sluice-reason"] = what
+  ngx.print(answer[2])
+  return ngx.exit(answer[1])
+end
+
+-- GET and HEAD may be sent twice.
 local function is_read()
   local method = get_method()
   return method == "GET" or method == "HEAD"
 end
 
+-- An upgraded connection or an event stream is silent for as long as it likes: never limited.
 local function may_limit(u)
   if u.streams or not is_read() or var.http_upgrade then return false end
   local accept = var.http_accept
@@ -72,53 +104,93 @@ local function failed(u, peer, status)
   if status == 504 and #u.lists > 1 then
     u.struck = u.struck or {}
     u.struck[list.cluster] = true
+    u.watched = true
     holds.strike(u.id, list.name, list.held, "cluster")
   end
   holds.strike(u.id, peer.name, peer.held, "peer")
 end
 
-local function retry(ctx, u, last)
-  local state, status = bal.get_last_failure()
-  local tried = ctx.tried or {}
-  ctx.tried = tried
-  tried[last.name], tried[last.cluster] = true, true
-  if state == "failed" then failed(u, last, status) end
-  counters.add("retries")
-  u = upstreams.again(u)
-  ctx.upstream = u
+local function last_of(list)
+  return list and list:match("([^ ,:]+)%s*$")
+end
+
+local function read_seconds(u)
+  local target = find_route(var.host, var.uri)
+  local profile = target and target.id == u.id and settings.profiles[target.profile] or settings.profiles.default
+  return profile.readSeconds
+end
+
+-- The peer that nginx tried last.
+local function last_peer(u)
+  local last
+  -- While a next try is being made its place in the list is still empty: "10.0.0.1:80 : ".
+  for address in (var.upstream_addr or ""):gmatch("[^ ,]+") do
+    if address ~= ":" then last = address end
+  end
+  return last and balancer.named(u, last)
+end
+
+local function retry(u, request, failure, status)
+  local state = state_of(request)
+  local last = state.peer or last_peer(u)
+  local tried = state.tried or {}
+  state.tried = tried
+  if last then
+    tried[last.name], tried[last.cluster] = true, true
+    if failure == "failed" then failed(u, last, status) end
+    u = again(u)
+  end
+  count("retries")
   -- All tried: nginx asks once more when a kept connection was closed under it, which says nothing of the peer.
-  local peer = balancer.other(u, tried) or last
-  local limit = ctx.limit
-  if limit then
+  local peer = balancer.other(u, tried) or last or first_peer(u, true)
+  local limit = state.limit
+  if limit and peer then
     -- The first try has spent the limit; the next ones share half of it, and whoever comes last may take its time.
-    local left = limit * 1.5 - (now() - ctx.since)
+    local left = limit * 1.5 - (now() - state.since)
     if left > 0 and balancer.elsewhere(u, peer.cluster, tried) then
       set_timeouts(nil, nil, left)
     else
-      set_timeouts(nil, nil, settings.profiles[ctx.profile or "default"].readSeconds)
+      set_timeouts(nil, nil, read_seconds(u))
     end
   end
+  state.peer = peer
   return peer
 end
 
+-- First tries that somebody has to look back at: of a peer on hold, and with a first-byte limit.
+local function note(u, peer, request)
+  local limit = settings.firstByteSeconds
+  if limit and balancer.elsewhere(u, peer.cluster) and may_limit(u) then
+    local state = state_of(request)
+    state.peer, state.limit, state.since = peer, limit, now()
+    set_timeouts(nil, nil, limit)
+  elseif u.watched then
+    state_of(request).peer = peer
+  end
+end
+
 function M.balance()
-  local ctx = ngx.ctx
-  local u, last = ctx.upstream, ctx.peer
+  local request = this_request()
+  local u
+  if request == last_request then
+    u, last_request = again(last_upstream), 0
+  else
+    u = enter()
+    if not u then return ngx.exit(503) end
+  end
   local peer
-  if last then
-    peer = retry(ctx, u, last)
+  local failure, status = get_last_failure()
+  if failure then
+    peer = retry(u, request, failure, status)
   else
     peer = first_peer(u, u.trials and is_read())
-    if not peer then return ngx.exit(503) end
-    local size = u.size
-    if size > 1 then set_more_tries((size < MAX_TRIES and size or MAX_TRIES) - 1) end
-    local limit = settings.firstByteSeconds
-    if limit and balancer.elsewhere(u, peer.cluster) and may_limit(u) then
-      ctx.limit, ctx.since = limit, now()
-      set_timeouts(nil, nil, limit)
+    if peer then
+      local size = u.size
+      if size > 1 then set_more_tries((size < MAX_TRIES and size or MAX_TRIES) - 1) end
+      if u.watched or settings.firstByteSeconds then note(u, peer, request) end
     end
   end
-  ctx.peer = peer
+  if not peer then return ngx.exit(503) end
   local ok, err = set_current_peer(peer.address, peer.port)
   if not ok then
     ngx.log(ngx.ERR, "sluice: peer ", peer.name, ": ", err)
@@ -126,33 +198,46 @@ function M.balance()
   end
 end
 
-local function last_time(list)
-  return list and tonumber(list:match("([%d.]+)%s*$"))
+-- The last try's failure never comes back to the balancer. A peer that answered 502 itself has sent a header.
+local function last_failed(state, status)
+  local address = var.upstream_addr
+  if not address or tonumber(last_of(var.upstream_header_time)) then return end
+  local u = enter()
+  local peer = u and (state and state.peer or last_peer(u))
+  if peer then failed(u, peer, status) end
+end
+
+local function answered(state)
+  local peer = state.peer
+  if not peer then return end
+  local list = peer.list
+  local id, struck = list.id, upstreams.struck(list.id)
+  if peer.held then holds.release(id, peer.name) end
+  if list.held then holds.release(id, list.name) end
+  if struck and struck[list.cluster] then
+    struck[list.cluster] = nil
+    if not next(struck) then upstreams.calm(id) end
+    holds.forgive(list.name)
+  end
+  local limit = state.limit
+  if limit and now() - state.since >= limit then
+    local header, whole = tonumber(last_of(var.upstream_header_time)), tonumber(last_of(var.upstream_response_time))
+    if header and whole and header < limit and whole - header >= limit then holds.mark_streams(id) end
+  end
 end
 
 function M.log()
-  local ctx, status = ngx.ctx, ngx.status
-  counters.add(classes[floor(status / 100)] or "requests_5xx")
-  local peer = ctx.peer
-  if not peer then return end
-  local u, list = ctx.upstream, peer.list
+  local status = ngx.status
+  count_status(status)
+  if live_count == 0 and status < 502 then return end
+  local request = this_request()
+  local state = live[request]
   if status == 502 or status == 504 then
-    -- The last try's failure never comes back to the balancer. A peer that answered 502 itself has sent a header.
-    if not last_time(var.upstream_header_time) then failed(u, peer, status) end
-  elseif status ~= 499 then
-    if peer.held then holds.release(u.id, peer.name) end
-    if list.held then holds.release(u.id, list.name) end
-    local struck = u.struck
-    if struck and struck[list.cluster] then
-      struck[list.cluster] = nil
-      holds.forgive(list.name)
-    end
+    last_failed(state, status)
+  elseif state and status ~= 499 then
+    answered(state)
   end
-  local limit = ctx.limit
-  if limit and now() - ctx.since >= limit then
-    local header, whole = last_time(var.upstream_header_time), last_time(var.upstream_response_time)
-    if header and whole and header < limit and whole - header >= limit then holds.mark_streams(u.id) end
-  end
+  if state then live[request], live_count = nil, live_count - 1 end
 end
 
 return M

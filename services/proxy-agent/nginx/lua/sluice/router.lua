@@ -2,7 +2,10 @@
 -- host's generation tells whether what it keeps still holds.
 local cjson = require "cjson.safe"
 
+local generations = require "sluice.generations"
+
 local D = ngx.shared.sluice_rows
+local slots = generations.hosts
 local find, sub, byte = string.find, string.sub, string.byte
 local SLASH = byte("/")
 
@@ -14,14 +17,14 @@ local hosts, count = {}, 0
 
 local function target_of(path)
   local id = path[3]
-  return { id = id, key = "g:" .. id, profile = path[4], path = path[2] }
+  return { id = id, profile = path[4], path = path[2] }
 end
 
-local function compile(host, gen)
+local function compile(host, slot, seen, gen)
   local raw = D:get("r:" .. host)
   local paths = raw and cjson.decode(raw)
   if not paths then return nil end
-  local row = { key = "h:" .. host, gen = gen, exact = {}, prefix = {} }
+  local row = { slot = slot, seen = seen, gen = gen, exact = {}, prefix = {} }
   for _, path in ipairs(paths) do
     local text = path[2]
     if path[1] == "E" then
@@ -43,28 +46,59 @@ local function compile(host, gen)
   return row
 end
 
--- The row of exactly this host, or nil.
-local function row_of(host)
-  local row = hosts[host]
-  local gen = D:get(row and row.key or "h:" .. host)
-  if row and row.gen == gen then return row end
-  if gen then return compile(host, gen) end
+-- Something in the row's slot changed, or the host was not asked for before.
+local function look(host, row)
+  local slot = row and row.slot or generations.slot(host)
+  local seen = slots[slot] -- before the rows
+  local gen = D:get("h:" .. host)
+  if row and row.gen == gen then
+    row.seen = seen
+    return row
+  end
+  if gen then return compile(host, slot, seen, gen) end
   if row then hosts[host], count = nil, count - 1 end
   return nil
 end
 
-local function match(row, uri)
-  local target = row.exact[uri]
-  if target then return target end
+-- The row of exactly this host, or nil.
+local function row_of(host)
+  local row = hosts[host]
+  if row and slots[row.slot] == row.seen then return row end
+  return look(host, row)
+end
+
+-- The loop over path elements is what LuaJIT cannot make part of a request's trace, so its answers are kept: all rows
+-- of a worker share MEMO answers, and when that many are kept, all begin anew.
+local MEMO, MEMO_URI = 20000, 256
+local epoch, kept = 0, 0
+
+local function longest(row, uri)
   local prefix = row.prefix
   local last = #uri
   if byte(uri, last) == SLASH then last = last - 1 end
   while last > 0 do
-    target = prefix[sub(uri, 1, last)]
+    local target = prefix[sub(uri, 1, last)]
     if target then return target end
     repeat last = last - 1 until last <= 0 or byte(uri, last + 1) == SLASH
   end
   return row.root
+end
+
+local function match(row, uri)
+  local memo = row.memo
+  if row.epoch ~= epoch then
+    memo = {}
+    row.memo, row.epoch = memo, epoch
+  end
+  local target = memo[uri]
+  if target ~= nil then return target or nil end
+  target = row.exact[uri] or longest(row, uri)
+  if #uri <= MEMO_URI then
+    kept = kept + 1
+    if kept > MEMO then epoch, kept = epoch + 1, 0 end
+    memo[uri] = target or false
+  end
+  return target
 end
 
 -- The most specific row decides alone, as a server block of nginx does: a path it lacks is not looked for elsewhere.

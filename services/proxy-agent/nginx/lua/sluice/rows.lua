@@ -5,24 +5,17 @@
 --   p:<id>|<cluster>    that cluster's peers, as JSON            c:<cluster>       state of a cluster
 --   rev                 counts rows; generations are taken from it and so never repeat
 --   instance            made once per start of nginx; survives a reload
---
--- The generation of an upstream is two numbers in one, so that a request reads one key: rev * SOFT + soft. A new rev
--- means other peers; a new soft part means the same peers, but a hold (ejection) or the state of a cluster changed.
 local cjson = require "cjson.safe"
+local generations = require "sluice.generations"
 
 local D = ngx.shared.sluice_rows
 local floor, match, tonumber, type = math.floor, string.match, tonumber, type
 
-local M = { SOFT = 2 ^ 20 }
-local SOFT = M.SOFT
+local M = {}
 
 -- Bytes of shared memory that rows never take: what is there must stay changeable.
 local RESERVE = 64 * 1024
 local STATES = { ok = true, stale = true, down = true, drained = true }
-
-local function rev()
-  return D:incr("rev", 1, 0)
-end
 
 local function put(key, value)
   -- safe_set, never set: a full dictionary must refuse the new row, not forget an old one.
@@ -62,13 +55,26 @@ local function name(value)
   return type(value) == "string" and #value > 0 and #value <= 253 and not match(value, "[%s%c|]")
 end
 
-local function bump(id)
-  return put("g:" .. id, rev() * SOFT)
+-- A row that was written counts from here on. The number in the dictionary decides, the one in the slot says "look".
+local function bump(kind, name, slots)
+  local gen = generations.next()
+  local problem = put(kind .. name, gen)
+  if not problem then slots[generations.slot(name)] = gen end
+  return problem
 end
 
--- Tells all workers that a hold or a cluster of this upstream changed. An upstream that is gone stays gone.
+local function forget(kind, name, slots)
+  D:delete(kind .. name)
+  slots[generations.slot(name)] = generations.next()
+end
+
+local function bump_upstream(id)
+  return bump("g:", id, generations.peers)
+end
+
+-- Tells all workers that a hold of this upstream changed.
 function M.touch(id)
-  D:incr("g:" .. id, 1)
+  generations.holds[generations.slot(id)] = generations.next()
 end
 
 local function clusters_of(id)
@@ -83,11 +89,11 @@ function kinds.upstream(row)
   if row.del then
     for _, cluster in ipairs(clusters_of(row.id)) do D:delete("p:" .. row.id .. "|" .. cluster) end
     D:delete("l:" .. row.id)
-    D:delete("g:" .. row.id)
+    forget("g:", row.id, generations.peers)
     return nil
   end
   if D:get("g:" .. row.id) then return nil end
-  return put("l:" .. row.id, "[]") or bump(row.id)
+  return put("l:" .. row.id, "[]") or bump_upstream(row.id)
 end
 
 local function without(list, item)
@@ -112,7 +118,7 @@ function kinds.peers(row)
     local problem = put_list(id, rest)
     if problem then return problem end
     D:delete(key)
-    return bump(id)
+    return bump_upstream(id)
   end
   if type(row.peers) ~= "table" then return "peers is no list" end
   local out = {}
@@ -134,16 +140,15 @@ function kinds.peers(row)
     problem = put_list(id, rest)
     if problem then return problem end
   end
-  return bump(id)
+  return bump_upstream(id)
 end
 
 function kinds.route(row)
   local host = row.host
   if type(host) ~= "string" or #host > 255 or match(host, "[%s%c/]") then return "host is no host name" end
   if row.del then
-    -- Generation first: a worker that still has the paths must not find them confirmed.
-    D:delete("h:" .. host)
     D:delete("r:" .. host)
+    forget("h:", host, generations.hosts)
     return nil
   end
   if type(row.paths) ~= "table" then return "paths is no list" end
@@ -158,7 +163,7 @@ function kinds.route(row)
   end
   local raw = #row.paths == 0 and "[]" or cjson.encode(row.paths)
   if not room(#raw) then return "shared memory: no room for " .. #raw .. " bytes" end
-  return put("r:" .. host, raw) or put("h:" .. host, rev())
+  return put("r:" .. host, raw) or bump("h:", host, generations.hosts)
 end
 
 function kinds.cluster(row)
@@ -170,10 +175,7 @@ function kinds.cluster(row)
     local problem = put("c:" .. row.cluster, row.state)
     if problem then return problem end
   end
-  -- The agent names the upstreams that have peers there: they look the cluster up again, nobody else does.
-  for _, id in ipairs(type(row.touch) == "table" and row.touch or {}) do
-    if type(id) == "string" then M.touch(id) end
-  end
+  generations.clusters[0] = generations.next()
   return nil
 end
 

@@ -1,11 +1,10 @@
 -- Upstreams as a worker keeps them: peers from shared memory, sorted into those that a first try may take and the rest.
 local cjson = require "cjson.safe"
+local generations = require "sluice.generations"
 local holds = require "sluice.holds"
-local rows = require "sluice.rows"
-
 local D = ngx.shared.sluice_rows
-local now, random, floor = ngx.now, math.random, math.floor
-local SOFT = rows.SOFT
+local now, random = ngx.now, math.random
+local peers_slots, holds_slots, clusters_slot = generations.peers, generations.holds, generations.clusters
 
 local M = { ALIAS_ABOVE = 64 }
 local LIMIT = 100000
@@ -19,7 +18,7 @@ M.AGAIN = 1 -- added on a retry, for a peer of a cluster that has just failed th
 local function parse(id, cluster, raw, old)
   local known = {}
   if old then for _, peer in ipairs(old.peers) do known[peer.name] = peer end end
-  local list = { cluster = cluster, raw = raw, name = id .. "|" .. cluster .. "|", peers = {} }
+  local list = { id = id, cluster = cluster, raw = raw, name = id .. "|" .. cluster .. "|", peers = {} }
   for i, entry in ipairs(cjson.decode(raw) or {}) do
     local name = list.name .. entry[1] .. ":" .. entry[2]
     local before = known[name]
@@ -53,6 +52,7 @@ end
 
 -- Sorts the peers anew: after a change of peers, of a hold or of a cluster's state, or when a hold ends.
 local function sort(u)
+  u.holds_seen, u.clusters_seen = holds_slots[u.slot], clusters_slot[0] -- before what they announce
   local time, any = now(), holds.any(u.id)
   local best, wake
   local trials = {}
@@ -97,15 +97,16 @@ local function sort(u)
   u.turn = random(#active > 0 and #active or 1)
   u.trials, u.wake = #trials > 0 and trials or nil, wake
   u.streams = holds.streams(u.id)
+  -- Somebody wants to know how requests end here: a hold may be over, or strikes may be forgiven.
+  u.watched = any or u.struck ~= nil
   u.prob, u.alias = nil, nil
   if u.count > M.ALIAS_ABOVE then u.prob, u.alias = alias_table(active, total) end
 end
 
-local function build(id, gen)
-  local old = cache[id]
+local function build(id, slot, seen, gen, old)
   local before = {}
   if old then for _, list in ipairs(old.lists) do before[list.cluster] = list end end
-  local u = { id = id, gen = gen, key = "g:" .. id, lists = {}, size = 0, struck = old and old.struck or nil }
+  local u = { id = id, slot = slot, seen = seen, gen = gen, lists = {}, size = 0, struck = old and old.struck or nil }
   for _, cluster in ipairs(cjson.decode(D:get("l:" .. id) or "[]") or {}) do
     local raw = D:get("p:" .. id .. "|" .. cluster)
     if raw then
@@ -125,35 +126,54 @@ local function build(id, gen)
   return u
 end
 
-local function current(u, id, gen)
+-- The upstream's peers may have changed, or this worker was not asked for it before.
+local function look(id)
+  local u = cache[id]
+  local slot = u and u.slot or generations.slot(id)
+  local seen = peers_slots[slot] -- before the rows
+  local gen = D:get("g:" .. id)
   if u and u.gen == gen then
-    if u.wake and now() >= u.wake then sort(u) end
+    u.seen = seen
     return u
   end
-  if not gen then
-    if cache[id] then cache[id], count = nil, count - 1 end
-    return nil
-  end
-  u = cache[id]
-  if u and u.gen == gen then return current(u, id, gen) end
-  if u and floor(u.gen / SOFT) == floor(gen / SOFT) then
-    u.gen = gen
-    sort(u)
-    return u
-  end
-  return build(id, gen)
+  if gen then return build(id, slot, seen, gen, u) end
+  if u then cache[id], count = nil, count - 1 end
+  return nil
 end
 
--- The upstream of a route, or nil. Reads one key; `target` remembers what it found last.
-function M.of(target)
-  local u = current(target.upstream, target.id, D:get(target.key))
-  target.upstream = u
+local function fresh(u)
+  local slot = u.slot
+  if holds_slots[slot] ~= u.holds_seen or clusters_slot[0] ~= u.clusters_seen or u.wake and now() >= u.wake then
+    sort(u)
+  end
   return u
+end
+
+-- The upstream of a route, or nil; `target` remembers what it found last.
+function M.of(target)
+  local u = target.upstream
+  if not u or peers_slots[u.slot] ~= u.seen then
+    u = look(target.id)
+    target.upstream = u
+    if not u then return nil end
+  end
+  return fresh(u)
+end
+
+-- Clusters of an upstream that this worker has seen fail of late.
+function M.struck(id)
+  local u = cache[id]
+  return u and u.struck
+end
+
+function M.calm(id)
+  cache[id].struck = nil
 end
 
 -- The same upstream now, some time after `of`.
 function M.again(u)
-  return current(u, u.id, D:get(u.key)) or u
+  if peers_slots[u.slot] ~= u.seen then u = look(u.id) or u end
+  return fresh(u)
 end
 
 return M
