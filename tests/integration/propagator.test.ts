@@ -354,4 +354,28 @@ describe("the propagator", () => {
     stop = await startPropagator();
     await gone(member1, configMap, "shop");
   });
+
+  test("leaves alone, after a restart too, what a controller derived from its objects with their labels", async () => {
+    await apply(hub, service());
+    await apply(hub, select(["member1"]));
+    const copy = await there(member1, resources.service, "shop");
+    const slice = {
+      apiVersion: "discovery.k8s.io/v1",
+      kind: "EndpointSlice",
+      metadata: { name: "shop-x7k2p", namespace, labels: { ...copy.metadata.labels } },
+      addressType: "IPv4",
+      endpoints: [],
+    } as KubeObject;
+    await apply(member1, slice);
+    await stop();
+    stop = await startPropagator();
+    // By then it has seen every kind of the member, and has gone on.
+    await apply(hub, service("later"));
+    await apply(hub, {
+      ...select(["member1"]),
+      spec: { resourceSelectors: [{ apiVersion: "v1", kind: "Service" }] },
+    } as KubeObject);
+    await there(member1, resources.service, "later");
+    assert.notEqual(await found(member1, resources.endpointSlice, "shop-x7k2p"), null);
+  });
 });

@@ -72,9 +72,9 @@ export class Reconciler {
         this.#failures.set(key, failures);
       }
       const retryInMs = failures.next();
-      // A conflict means that our view was a moment old.
-      const conflict = error instanceof KubeStatusError && error.status === 409;
-      if (conflict || !first) kit.log.debug({ err: error, key, retryInMs }, `${name}: failed, trying again`);
+      // A conflict, or nothing there to change: our view was a moment old.
+      const stale = error instanceof KubeStatusError && (error.status === 409 || error.status === 404);
+      if (stale || !first) kit.log.debug({ err: error, key, retryInMs }, `${name}: failed, trying again`);
       else kit.log.warn({ err: error, key, retryInMs }, `${name}: failed, trying again`);
       this.#options.onFailure?.(key, error);
       this.addAfter(key, retryInMs);

@@ -114,7 +114,8 @@ export class Member {
     const wanted = this.#hub.wanted(id, this.name);
     const { kind, key } = splitId(id);
     const mirror = this.#mirrors.get(kind);
-    const live = mirror?.reflector.objects.get(key) ?? null;
+    const labelled = mirror?.reflector.objects.get(key);
+    const live = labelled !== undefined && isManaged(labelled) ? labelled : null;
     switch (wanted.kind) {
       case "unknown":
         return;
@@ -188,7 +189,7 @@ export class Member {
   async #withdraw(id: ObjectId, type: ResourceType, live: KubeObject, signal: AbortSignal): Promise<void> {
     this.#applied.delete(id);
     const { namespace, name, uid, deletionTimestamp, annotations } = live.metadata;
-    if (deletionTimestamp !== undefined || !isManaged(live)) return;
+    if (deletionTimestamp !== undefined) return;
     const ref = { namespace, name };
     if (annotations?.[PRESERVE_ANNOTATION] === "true") {
       const patch = { metadata: { uid, labels: { [MANAGED_LABEL]: null } } };

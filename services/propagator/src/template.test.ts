@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import type { KubeObject } from "@sluice/kube";
-import { keepReplicas, memberObject, ownedFields, templateHash } from "./template.ts";
+import { isManaged, keepReplicas, memberObject, ownedFields, templateHash } from "./template.ts";
 
 const policy = { key: "shop/web", preserve: false };
 
@@ -59,6 +59,13 @@ describe("a template as members get it", () => {
     assert.equal(hash(one), hash(service({ selector: { a: "b" } }, { resourceVersion: "8" })));
     assert.notEqual(hash(one), hash(service({ selector: { a: "c" } })));
   });
+});
+
+test("what a controller derives from an object of ours, with its labels and annotations, is not ours", () => {
+  const body = memberObject(service({ selector: { a: "b" } }), policy);
+  assert.equal(isManaged(body), true);
+  assert.equal(isManaged({ ...body, kind: "EndpointSlice" }), false);
+  assert.equal(isManaged({ ...body, metadata: { ...body.metadata, name: "web-x7k2p" } }), false);
 });
 
 describe("replicas", () => {

@@ -4,6 +4,11 @@ import type { KubeObject } from "@sluice/kube";
 export const FIELD_MANAGER = "sluice-propagator";
 /** On every object that the propagator made in a member; without it, it touches nothing. */
 export const MANAGED_LABEL = "propagator.sluice.dev/managed";
+/**
+ * `Kind/name` of the object itself. Controllers copy labels and annotations on to what they derive from an object (a
+ * Service's labels to its EndpointSlices, a Deployment's annotations to its ReplicaSets): those are not ours.
+ */
+export const MADE_ANNOTATION = "propagator.sluice.dev/made";
 /** The policy that an object follows: `namespace/name`, or `name` of a ClusterPropagationPolicy. */
 export const POLICY_ANNOTATION = "propagator.sluice.dev/policy";
 /** Which state of the template was applied last: until it changes, a member's own replicas are kept. */
@@ -38,6 +43,7 @@ export function memberObject(
       labels: { ...labels, [MANAGED_LABEL]: "true" },
       annotations: {
         ...Object.fromEntries(kept),
+        [MADE_ANNOTATION]: `${template.kind}/${name}`,
         [POLICY_ANNOTATION]: policy.key,
         ...(policy.preserve ? { [PRESERVE_ANNOTATION]: "true" } : {}),
       },
@@ -95,8 +101,11 @@ export function templateHash(object: KubeObject | null): string | undefined {
   return object?.metadata.annotations?.[HASH_ANNOTATION];
 }
 
-export function isManaged(object: KubeObject): boolean {
-  return object.metadata.labels?.[MANAGED_LABEL] === "true";
+export function isManaged({ kind, metadata }: KubeObject): boolean {
+  return (
+    metadata.labels?.[MANAGED_LABEL] === "true" &&
+    metadata.annotations?.[MADE_ANNOTATION] === `${kind}/${metadata.name}`
+  );
 }
 
 /**
