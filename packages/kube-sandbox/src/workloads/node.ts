@@ -195,6 +195,7 @@ export async function runNode(options: NodeOptions): Promise<void> {
     if (known !== undefined) {
       const graceMs = Date.parse(deletionTimestamp) - Date.now();
       known.endingSince ??= kit.clock.monotonic();
+      known.server.drain();
       const quietMs = Math.min(known.server.quietMs, kit.clock.monotonic() - known.endingSince);
       const leftMs = QUIET_MS - quietMs;
       if (graceMs > 0 && leftMs > 0) {

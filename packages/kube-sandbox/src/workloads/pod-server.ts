@@ -11,6 +11,7 @@ export class PodServer {
   readonly #ports: ReadonlyMap<number, ImageHandler>;
   #servers: Server[] = [];
   #fault: PodFault = "none";
+  #draining = false;
   #changes: Promise<void> = Promise.resolve();
   /** Requests that a hanging pod took and does not answer. */
   #held: { readonly port: number; readonly request: IncomingMessage; readonly response: ServerResponse }[] =
@@ -54,6 +55,11 @@ export class PodServer {
     return change;
   }
 
+  /** From now on every answer ends its connection, as good servers do it on SIGTERM: proxies go elsewhere unhurt. */
+  drain(): void {
+    this.#draining = true;
+  }
+
   /** Cuts what is still open. */
   async close(): Promise<void> {
     this.#held = [];
@@ -90,6 +96,7 @@ export class PodServer {
       this.#quietSince = performance.now();
       this.#held = this.#held.filter((held) => held.response !== response);
     });
+    if (this.#draining) response.shouldKeepAlive = false;
     if (this.#fault === "hang") this.#held.push({ port, request, response });
     else handler(request, response);
   }

@@ -114,7 +114,7 @@ async function ask(address: string, path = "/"): Promise<{ status: number; body:
 }
 
 describe("a Deployment with a Service", () => {
-  test("answers from a pod whose address is in an EndpointSlice, soon", async () => {
+  test("answers from a pod whose address is in an EndpointSlice, soon", async (t) => {
     await apply(service("shop"));
     const start = performance.now();
     await apply(deployment("shop", 1));
@@ -137,7 +137,7 @@ describe("a Deployment with a Service", () => {
     assert.equal(slice?.endpoints?.[0]?.targetRef?.name, pod?.metadata.name);
     // 150 ms on a quiet machine; ten times that here, where other tests share the cores.
     assert.ok(tookMs < 1500, `took ${tookMs} ms`);
-    process.stderr.write(`Deployment applied to endpoint ready: ${tookMs.toFixed(0)} ms\n`);
+    t.diagnostic(`Deployment applied to endpoint ready: ${tookMs.toFixed(0)} ms`);
   });
 
   test("says Available when all is well, and follows its template step by step without a gap", async () => {
