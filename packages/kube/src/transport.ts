@@ -197,7 +197,7 @@ export class Transport {
     ) {
       return error as Error;
     }
-    const why = error instanceof Error ? error.message || String(error) : String(error);
+    const why = (error instanceof Error && error.message !== "" ? error.message : String(error)).trim();
     return new KubeUnreachableError(
       `${this.#name} (${this.#base.origin}): ${init.method} ${init.path.split("?")[0]}: ${why}`,
       { cause: error },

@@ -112,7 +112,7 @@ export function kindId(apiVersion: string, kind: string): string {
 }
 
 /** How closely a policy names an object: 3 by name, 2 by labels, 1 by kind; 0: not at all. */
-export function closeness(policy: Policy, object: KubeObject): number {
+function closeness(policy: Policy, object: KubeObject): number {
   const { namespace = "", name, labels } = object.metadata;
   if (policy.namespace !== null && policy.namespace !== namespace) return 0;
   let closest = 0;

@@ -8,14 +8,14 @@ export const MANAGED_LABEL = "propagator.sluice.dev/managed";
  * `Kind/name` of the object itself. Controllers copy labels and annotations on to what they derive from an object (a
  * Service's labels to its EndpointSlices, a Deployment's annotations to its ReplicaSets): those are not ours.
  */
-export const MADE_ANNOTATION = "propagator.sluice.dev/made";
+const MADE_ANNOTATION = "propagator.sluice.dev/made";
 /** The policy that an object follows: `namespace/name`, or `name` of a ClusterPropagationPolicy. */
-export const POLICY_ANNOTATION = "propagator.sluice.dev/policy";
+const POLICY_ANNOTATION = "propagator.sluice.dev/policy";
 /** Which state of the template was applied last: until it changes, a member's own replicas are kept. */
-export const HASH_ANNOTATION = "propagator.sluice.dev/template-hash";
+const HASH_ANNOTATION = "propagator.sluice.dev/template-hash";
 export const PRESERVE_ANNOTATION = "propagator.sluice.dev/preserve-on-withdrawal";
 /** Karmada's: the members' own replica counts are kept for good. */
-export const RETAIN_REPLICAS_LABEL = "resourcetemplate.karmada.io/retain-replicas";
+const RETAIN_REPLICAS_LABEL = "resourcetemplate.karmada.io/retain-replicas";
 
 type Fields = Record<string, unknown>;
 

@@ -6,7 +6,7 @@ const ALPHABET = "bcdfghjklmnpqrstvwxz2456789";
 const MAX_PREFIX = 57;
 
 /** The five characters that Kubernetes adds to a generateName. */
-export function nameSuffix(): string {
+function nameSuffix(): string {
   let suffix = "";
   for (let i = 0; i < 5; i += 1) suffix += ALPHABET[randomInt(ALPHABET.length)];
   return suffix;

@@ -9,7 +9,7 @@ export type PodState =
   | { readonly kind: "running"; readonly podIp: string }
   | { readonly kind: "waiting"; readonly reason: string; readonly message: string };
 
-export function wantsReady(pod: Pod): boolean {
+function wantsReady(pod: Pod): boolean {
   return pod.metadata.annotations?.[READY_ANNOTATION] !== "false";
 }
 
