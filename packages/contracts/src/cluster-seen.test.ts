@@ -36,3 +36,10 @@ test("a cluster is stale when its API has been unreachable for half a minute", (
   assert.equal(isClusterStale(seen, 1_025_000), false);
   assert.equal(isClusterStale(seen, 1_031_000), true);
 });
+
+test("a watcher that has not listed its Nodes yet takes away nothing that was known of them", () => {
+  const known = sawCluster(undefined, { ...at(1), nodeCidrs: ["10.1.0.0/16"] }, 1);
+  const { nodeCidrs: _none, ...started } = at(2);
+  assert.deepEqual(sawCluster(known, started, 2).record.nodeCidrs, ["10.1.0.0/16"]);
+  assert.deepEqual(sawCluster(known, at(2), 2).record.nodeCidrs, [], "listed, and there is no Node");
+});

@@ -11,7 +11,10 @@ export interface ClusterSeen {
 }
 
 /** @param before what was known of the cluster; undefined: its own clock has to do for once */
-export function sawCluster(before: ClusterSeen | undefined, record: ClusterRecord, now: number): ClusterSeen {
+export function sawCluster(before: ClusterSeen | undefined, heard: ClusterRecord, now: number): ClusterSeen {
+  // A watcher that has not listed its Nodes yet does not take away what was known of them.
+  const { nodeCidrs = before?.record.nodeCidrs } = heard;
+  const record = nodeCidrs === undefined ? heard : { ...heard, nodeCidrs };
   if (before === undefined) return { record, heardAt: Math.min(now, record.heartbeatAt) };
   return { record, heardAt: before.record.heartbeatAt === record.heartbeatAt ? before.heardAt : now };
 }

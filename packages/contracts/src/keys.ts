@@ -74,6 +74,8 @@ export interface KeySpace {
   /** Number of shards of a scope when no layout says otherwise. */
   readonly defaultShards: number;
   shardOf(spread: string, shards: number): string;
+  /** Name of the shard with this number, counted from 0. */
+  shardAt(number: number): string;
   /** NATS filter over everything of a scope, e.g. `member1.>`. */
   filterOf(scope: string): string;
 }
@@ -112,6 +114,7 @@ export const sliceKeys: KeySpace & {
   syncedKey: ({ scope, shard }) => `${encodeToken(scope)}._meta.synced.${shard}`,
   layoutKey: (scope, n) => `${encodeToken(scope)}._meta.layout.${n}`,
   shardOf: (spread, shards) => String(hash32(spread) % shards),
+  shardAt: (number) => String(number),
   filterOf: (scope) => `${encodeToken(scope)}.>`,
   slice: (cluster, namespace, service, slice) =>
     [cluster, namespace, service, slice].map(encodeToken).join("."),
@@ -146,6 +149,7 @@ export const topologyKeys: KeySpace & {
   syncedKey: ({ shard }) => `_meta.synced.${shard}`,
   layoutKey: () => null,
   shardOf: (spread, shards) => String(hash32(spread) % shards),
+  shardAt: (number) => String(number),
   filterOf: () => ">",
   service: (namespace, service) => `${encodeToken(namespace)}.${encodeToken(service)}._service`,
   peers: (namespace, service, cluster) => [namespace, service, cluster].map(encodeToken).join("."),
@@ -177,6 +181,7 @@ export const fleetKeys: KeySpace & {
   syncedKey: ({ scope }) => `${encodeToken(scope)}._meta.synced`,
   layoutKey: () => null,
   shardOf: () => "",
+  shardAt: () => "",
   filterOf: (scope) => `${encodeToken(scope)}.>`,
   profile: (fleet, hash) => `${encodeToken(fleet)}.profiles.${hash}`,
   route: (fleet, host) => `${encodeToken(fleet)}.routes.${encodeHost(host)}`,

@@ -127,8 +127,11 @@ export const ClusterRecord = Type.Object({
   }),
   kubernetesVersion: Type.Optional(Type.String()),
   labels: Type.Record(Type.String(), Type.String()),
-  /** podCIDRs and addresses of the member's Nodes: what its peers may be, besides `--peers`. */
-  nodeCidrs: Cidrs,
+  /**
+   * podCIDRs and addresses of the member's Nodes: what its peers may be, besides `--peers`. Absent: its watcher has not
+   * listed them, and nobody has before it; readers keep what they knew.
+   */
+  nodeCidrs: Type.Optional(Cidrs),
   /** What the watcher waits for, e.g. a CRD that is not served yet. */
   waiting: Type.Array(Type.String()),
   exports: Type.Integer({ minimum: 0 }),

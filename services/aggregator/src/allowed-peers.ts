@@ -23,17 +23,18 @@ export class AllowedPeers {
     return filter;
   }
 
-  /** Whether a cluster's rules are known: a person gave them, or its watcher has told of its Nodes. */
+  /** Whether a cluster's rules are known: a person gave them, or its watcher has told of its Nodes, be there none. */
   knows(cluster: string): boolean {
     return this.#fromFlags.has(cluster) || this.#fromNodes.has(cluster);
   }
 
-  /** @returns true when the cluster's rules are other than before */
-  learn(record: ClusterRecord): boolean {
-    const nodes = record.nodeCidrs.join();
-    if (this.#fromNodes.get(record.cluster) === nodes) return false;
-    this.#fromNodes.set(record.cluster, nodes);
-    this.#filters.set(record.cluster, this.#compile(record.cluster, record.nodeCidrs));
+  /** @returns true when the cluster's rules are other than before; a watcher that does not know yet changes nothing */
+  learn({ cluster, nodeCidrs }: Pick<ClusterRecord, "cluster" | "nodeCidrs">): boolean {
+    if (nodeCidrs === undefined) return false;
+    const nodes = nodeCidrs.join();
+    if (this.#fromNodes.get(cluster) === nodes) return false;
+    this.#fromNodes.set(cluster, nodes);
+    this.#filters.set(cluster, this.#compile(cluster, nodeCidrs));
     return true;
   }
 
