@@ -40,6 +40,15 @@ interface Held<T> {
   readonly text: string;
 }
 
+/** A key to be asked for, and what its asker knew: an answer to what is no longer the question is no answer. */
+export interface Question {
+  readonly key: string;
+  /** Of the claim under which its part is settled. */
+  readonly claimId: string;
+  /** Revision of the record that was delivered last; 0: none since the snapshot began. */
+  readonly delivered: number;
+}
+
 /**
  * What readers of a table believe: pure, no I/O. A record is judged once, when it is delivered: it is current if its
  * epoch is that of the highest claim of its part delivered so far, that claim was made under the newest layout and in
@@ -59,6 +68,8 @@ export class Believer<T> {
   #synced = new Map<string, string>();
   /** Keys whose held value, or whose delivered record, still has to be confirmed. */
   readonly #doubtful = new Set<string>();
+  /** The same by part, so that doubts of parts that are not settled cost nothing; null: not sorted since a layout. */
+  #doubtfulByPart: Map<string, Set<string>> | null = null;
 
   constructor(keys: KeySpace, initial: Iterable<readonly [string, T]> = []) {
     this.#keys = keys;
@@ -84,6 +95,7 @@ export class Believer<T> {
     this.#layouts = new Map();
     this.#synced = new Map();
     this.#doubtful.clear();
+    this.#doubtfulByPart = null;
     for (const key of this.#held.keys()) this.#doubtful.add(key);
   }
 
@@ -93,7 +105,10 @@ export class Believer<T> {
   }
 
   layout(scope: string, n: number, shards: number): void {
-    if ((this.#layouts.get(scope)?.n ?? 0) < n) this.#layouts.set(scope, { n, shards });
+    if ((this.#layouts.get(scope)?.n ?? 0) >= n) return;
+    this.#layouts.set(scope, { n, shards });
+    // Every key of the scope may be another part's now.
+    this.#doubtfulByPart = null;
   }
 
   synced(part: Part, id: string): void {
@@ -120,12 +135,18 @@ export class Believer<T> {
     return claim !== null && this.#synced.get(partId(part)) === claim.id;
   }
 
+  /** Every part into which a scope is cut is settled. */
+  isScopeSettled(scope: string): boolean {
+    const shards = this.#layouts.get(scope)?.shards ?? this.#keys.defaultShards;
+    for (let shard = 0; shard < shards; shard++) {
+      if (!this.isSettled({ scope, shard: this.#keys.shardAt(shard) })) return false;
+    }
+    return true;
+  }
+
   /** Parts that have been claimed, whether or not they are settled. */
   *parts(): Generator<Part> {
-    for (const id of this.#claims.keys()) {
-      const at = id.lastIndexOf("/");
-      yield { scope: id.slice(0, at), shard: id.slice(at + 1) };
-    }
+    for (const id of this.#claims.keys()) yield partOfId(id);
   }
 
   /** @returns the change that the record makes, or null with the reason why it makes none */
@@ -140,7 +161,7 @@ export class Believer<T> {
       held === undefined &&
       record.value !== undefined &&
       (newest === undefined || newest.id === record.epoch.id);
-    if (current || fillsGap) return this.#accept(record);
+    if (current || fillsGap) return this.#accept(record, part);
     const same = sameValue(held, record.value);
     this.#raw.set(record.key, {
       revision: record.revision,
@@ -148,16 +169,28 @@ export class Believer<T> {
       same,
       ...(same ? {} : { value: record.value }),
     });
-    if (same) this.#doubtful.delete(record.key);
-    else this.#doubtful.add(record.key);
-    // A record from before the newest claim is the predecessor's and waits to be asked for; one after it is stale.
-    return newest !== undefined && record.revision > newest.revision ? { dropped: "stale_epoch" } : null;
+    if (same) this.#trust(record.key, part);
+    else this.#doubt(record.key, part);
+    // A record from before the newest claim is the predecessor's and waits to be asked for; one after it with another
+    // epoch is stale. With the claim's own epoch it is no ex-holder's: the claim does not count since the servers began
+    // another life.
+    const stale = newest !== undefined && newest.id !== record.epoch.id && record.revision > newest.revision;
+    return stale ? { dropped: "stale_epoch" } : null;
   }
 
-  #accept(record: Delivered<T>): Change<T> | null {
+  #doubt(key: string, part: Part): void {
+    this.#doubtful.add(key);
+    if (this.#doubtfulByPart !== null) addTo(this.#doubtfulByPart, partId(part), key);
+  }
+
+  #trust(key: string, part: Part): void {
+    if (this.#doubtful.delete(key)) this.#doubtfulByPart?.get(partId(part))?.delete(key);
+  }
+
+  #accept(record: Delivered<T>, part: Part): Change<T> | null {
     const { key, revision, value, trace } = record;
     this.#raw.set(key, { revision, epochId: record.epoch.id, same: true });
-    this.#doubtful.delete(key);
+    this.#trust(key, part);
     return this.#hold(key, value, revision, trace);
   }
 
@@ -173,30 +206,48 @@ export class Believer<T> {
     return { key, value, revision, ...traced };
   }
 
-  /** Keys that have to be asked for now: doubtful ones of settled parts. */
-  *questions(): Generator<string> {
-    for (const key of this.#doubtful) {
-      const part = this.partOf(key);
-      if (part === null || !this.isSettled(part)) continue;
-      const raw = this.#raw.get(key);
-      if (raw === undefined ? this.#held.has(key) : !raw.same) yield key;
+  /** What has to be asked for now: doubtful keys of settled parts. */
+  *questions(): Generator<Question> {
+    if (this.#doubtful.size === 0) return;
+    this.#doubtfulByPart ??= this.#sortDoubts();
+    for (const [id, keys] of this.#doubtfulByPart) {
+      if (keys.size === 0) continue;
+      const claim = this.#claims.get(id);
+      if (claim === undefined || !this.isSettled(partOfId(id))) continue;
+      for (const key of keys) {
+        const raw = this.#raw.get(key);
+        if (raw === undefined ? !this.#held.has(key) : raw.same) continue;
+        yield { key, claimId: claim.id, delivered: raw?.revision ?? 0 };
+      }
     }
   }
 
+  #sortDoubts(): Map<string, Set<string>> {
+    const sorted = new Map<string, Set<string>>();
+    for (const key of this.#doubtful) {
+      const part = this.partOf(key);
+      if (part !== null) addTo(sorted, partId(part), key);
+    }
+    return sorted;
+  }
+
   /** What the server says of a key that was asked for: its newest revision, or null when nothing is there. */
-  answer(key: string, revision: number | null): Change<T> | null {
+  answer(question: Question, revision: number | null): Change<T> | null {
+    const { key } = question;
     const part = this.partOf(key);
     if (part === null || !this.#doubtful.has(key)) return null;
     const claim = this.#validClaim(part);
-    if (claim === null || !this.isSettled(part)) return null;
+    if (claim === null || claim.id !== question.claimId || !this.isSettled(part)) return null;
     const raw = this.#raw.get(key);
+    // Something was delivered since: that is newer than the answer, and is judged by itself.
+    if ((raw?.revision ?? 0) !== question.delivered) return null;
     if (revision === null) {
-      this.#doubtful.delete(key);
+      this.#trust(key, part);
       return this.#hold(key, undefined, claim.revision);
     }
     if (raw !== undefined && raw.revision === revision && revision < claim.revision) {
       this.#raw.set(key, { revision, epochId: raw.epochId, same: true });
-      this.#doubtful.delete(key);
+      this.#trust(key, part);
       return this.#hold(key, raw.value, revision);
     }
     return null;
@@ -209,6 +260,17 @@ export class Believer<T> {
 
 function partId(part: Part): string {
   return `${part.scope}/${part.shard}`;
+}
+
+function partOfId(id: string): Part {
+  const at = id.lastIndexOf("/");
+  return { scope: id.slice(0, at), shard: id.slice(at + 1) };
+}
+
+function addTo(groups: Map<string, Set<string>>, id: string, key: string): void {
+  const group = groups.get(id);
+  if (group === undefined) groups.set(id, new Set([key]));
+  else group.add(key);
 }
 
 function sameValue<T>(held: Held<T> | undefined, value: T | undefined): boolean {

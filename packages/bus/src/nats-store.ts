@@ -181,7 +181,13 @@ export class NatsStore implements Store {
 
   async get(spec: TableSpec, key: string, signal: AbortSignal): Promise<StoredEntry | null> {
     signal.throwIfAborted();
-    return lastMessage(this.#now().jsm, spec, key);
+    const life = this.#now();
+    const found = await lastMessage(life.jsm, spec, key);
+    // A request that was on its way when the connection broke goes out again after it: to servers that may have lost
+    // everything. What they say is not what was asked.
+    if (this.#life !== life)
+      throw new BusUnreachableError("the connection to NATS ended before an answer came");
+    return found;
   }
 
   async lastRevision(spec: TableSpec, signal: AbortSignal): Promise<number> {

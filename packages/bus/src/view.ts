@@ -13,7 +13,7 @@ import {
   type Trace,
 } from "@sluice/contracts";
 import { type Kit, slept } from "@sluice/service-kit";
-import { Believer, type Change } from "./believer.ts";
+import { Believer, type Change, type Question } from "./believer.ts";
 import { Signal } from "./signal.ts";
 import type { FollowSink, Store, StoredEntry } from "./store.ts";
 
@@ -39,6 +39,8 @@ export interface TableView<T> {
   readonly size: number;
   /** Always true for a plain table once it has caught up. */
   isSettled(part: Part): boolean;
+  /** Every part into which a scope (a cluster, a fleet) is cut is settled. */
+  isScopeSettled(scope: string): boolean;
   /** Parts of a fenced table that somebody has claimed. */
   parts(): Part[];
   /** Highest revision delivered. */
@@ -56,6 +58,8 @@ export interface TableView<T> {
 
 /** How often a reader asks again for a key whose newest record has not been delivered yet. */
 const ASK_AGAIN_MS = 500;
+/** How long a doubt may end by itself before it is asked about. */
+const ASK_AFTER_MS = 5;
 /** Keys asked for at a time. */
 const ASK_WORKERS = 32;
 
@@ -84,6 +88,7 @@ abstract class BaseView<T> implements TableView<T>, FollowSink {
   abstract entries(): IterableIterator<[string, T]>;
   abstract get size(): number;
   abstract isSettled(part: Part): boolean;
+  abstract isScopeSettled(scope: string): boolean;
   abstract parts(): Part[];
   protected abstract apply(entry: StoredEntry): void;
 
@@ -172,6 +177,9 @@ export class PlainView<T> extends BaseView<T> {
   isSettled(): boolean {
     return this.snapshotDelivered;
   }
+  isScopeSettled(): boolean {
+    return this.snapshotDelivered;
+  }
   parts(): Part[] {
     return [];
   }
@@ -216,6 +224,9 @@ export class FencedView<T> extends BaseView<T> {
   isSettled(part: Part): boolean {
     return this.#believer.isSettled(part);
   }
+  isScopeSettled(scope: string): boolean {
+    return this.#believer.isScopeSettled(scope);
+  }
   parts(): Part[] {
     return [...this.#believer.parts()];
   }
@@ -244,12 +255,12 @@ export class FencedView<T> extends BaseView<T> {
       case "synced":
         this.#believer.synced(what.part, decode(Synced, parseJson(entry.value, subject), subject).id);
         return this.#noteSettled(what.part);
-      case "layout":
-        return this.#believer.layout(
-          what.scope,
-          what.n,
-          decode(Layout, parseJson(entry.value, subject), subject).shards,
-        );
+      case "layout": {
+        const { shards } = decode(Layout, parseJson(entry.value, subject), subject);
+        this.#believer.layout(what.scope, what.n, shards);
+        for (const part of this.parts()) if (part.scope === what.scope) this.#noteSettled(part);
+        return;
+      }
       case "foreign":
         return this.drop(key, "foreign_key");
       case "record":
@@ -297,27 +308,28 @@ export class FencedView<T> extends BaseView<T> {
       const open = this.snapshotDelivered ? [...this.#believer.questions()] : [];
       if (open.length === 0) {
         await this.#doubt.wait(signal).catch(() => {});
-        // Let the rest of this batch of deliveries answer before asking.
-        await new Promise<void>((resolve) => setImmediate(resolve));
+        // Most doubts end by themselves: what comes right behind answers them.
+        await slept(clock, ASK_AFTER_MS, signal);
         continue;
       }
       const next = open.values();
       await Promise.all(Array.from({ length: Math.min(ASK_WORKERS, open.length) }, () => this.#ask(next)));
-      if (![...this.#believer.questions()].length) continue;
+      if (this.#believer.questions().next().done === true) continue;
       await slept(clock, ASK_AGAIN_MS, signal);
     }
   }
 
-  async #ask(keys: IterableIterator<string>): Promise<void> {
+  async #ask(questions: IterableIterator<Question>): Promise<void> {
     const { signal, log } = this.kit;
-    for (const key of keys) {
+    for (const question of questions) {
       if (signal.aborted || !this.connected) return;
+      const { key } = question;
       const boot = this.#believer.boot;
       try {
         const found = await this.store.get(this.spec, key, signal);
         // An answer of another life of the servers is no answer.
-        if (boot !== this.#believer.boot || !this.snapshotDelivered) return;
-        const change = this.#believer.answer(key, found?.revision ?? null);
+        if (!this.connected || boot !== this.#believer.boot || !this.snapshotDelivered) return;
+        const change = this.#believer.answer(question, found?.revision ?? null);
         if (change !== null) this.#tell(change);
         this.delivered.notify();
       } catch (err) {
