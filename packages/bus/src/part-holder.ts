@@ -3,7 +3,6 @@ import {
   BadRecordError,
   Claim,
   decode,
-  decodeEnvelope,
   type Envelope,
   type Epoch,
   encodeEnvelope,
@@ -20,6 +19,7 @@ import {
 import { Backoff, type Kit, NewestByKey, slept } from "@sluice/service-kit";
 import { Signal } from "./signal.ts";
 import type { FollowSink, Store, StoredEntry } from "./store.ts";
+import { readThere, recordOf, type There } from "./stored-record.ts";
 
 export interface HoldOptions {
   readonly kit: Pick<Kit, "log" | "metrics" | "clock" | "signal" | "health" | "injectDelay">;
@@ -34,8 +34,9 @@ export interface HoldOptions {
   /**
    * Whether what is wanted of a key, or that it is not wanted, is knowledge; default: always. Where it is not, what
    * the table holds stays (the predecessor may have known better), and only an empty place is filled.
+   * @param there what the table holds at the key; undefined: nothing, or a record that does not parse
    */
-  knows?(key: string): boolean;
+  knows?(key: string, there: unknown): boolean;
   /** Resolves when `knows` is true of every key that there may be; only then `synced` is put. Default: at once. */
   complete?(signal: AbortSignal): Promise<void>;
   /** In a settling pass rows of a lower number are written before, and removed after, those of a higher one. */
@@ -65,18 +66,11 @@ interface Wanted<T> {
   readonly trace?: Trace;
 }
 
-interface There {
-  readonly revision: number;
-  /** null: a record that does not parse; it is a difference whatever is wanted. */
-  readonly epochId: string | null;
-  /** null: a tombstone. */
-  readonly text: string | null;
-  readonly storedAt: number;
-}
-
 interface OwnClaim {
   readonly epoch: Epoch;
   readonly boot: string;
+  /** Number of the layout that was read before claiming. */
+  readonly layout: number;
   readonly revision: number;
   /** Aborted when the claim is void or another is newer. */
   readonly lost: AbortController;
@@ -135,13 +129,15 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
     const text = JSON.stringify(value);
     const before = this.#wanted.get(key);
     if (before?.text === text) return;
+    this.#removeTraces.delete(key);
     this.#wanted.set(key, { value, text, ...(trace === undefined ? {} : { trace }) });
     if (this.#writable) this.#queue.set(key, true);
   }
 
   remove(key: string, trace?: Trace): void {
     if (!this.#wanted.delete(key) && !this.#there.has(key)) return;
-    if (trace !== undefined) this.#removeTraces.set(key, trace);
+    if (trace === undefined) this.#removeTraces.delete(key);
+    else this.#removeTraces.set(key, trace);
     if (this.#writable) this.#queue.set(key, true);
   }
 
@@ -204,7 +200,7 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
           if (this.#own !== null) this.#lose(`layout ${what.n} voids our claim`);
         }
       } else if (what.kind === "record") {
-        this.#noteRecord(entry, subject);
+        this.#noteRecord(entry);
       }
     } catch (error) {
       if (!(error instanceof BadRecordError)) throw error;
@@ -224,31 +220,13 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
     return keys.shardOf(what.spread, this.#layout.shards || keys.defaultShards) === this.#part.shard;
   }
 
-  #noteRecord(entry: StoredEntry, subject: string): void {
+  #noteRecord(entry: StoredEntry): void {
     if (!this.#owns(entry.key)) return;
     const known = this.#there.get(entry.key);
     if (known !== undefined && known.revision >= entry.revision) return;
-    this.#there.set(entry.key, this.#read(entry, subject));
+    this.#there.set(entry.key, readThere(this.#spec, entry, this.#options.kit.log));
     // Somebody else wrote into our part: after our claim that is a difference even when the content is right.
     if (this.#writable) this.#queue.set(entry.key, true);
-  }
-
-  #read(entry: StoredEntry, subject: string): There {
-    const { revision, storedAt } = entry;
-    const schema = this.#spec.schemaOf(entry.key);
-    try {
-      if (schema === null) throw new BadRecordError(`${subject}: not a key of this table`);
-      const envelope = decodeEnvelope(schema, entry.value, subject) as Envelope<T>;
-      const text = envelope.deleted === true ? null : JSON.stringify(envelope.data);
-      return { revision, storedAt, epochId: envelope.epoch?.id ?? null, text };
-    } catch (error) {
-      if (!(error instanceof BadRecordError)) throw error;
-      this.#options.kit.log.warn(
-        { err: error, table: this.#spec.name },
-        "a record in our part is unreadable",
-      );
-      return { revision, storedAt, epochId: null, text: "" };
-    }
   }
 
   // --- holding ------------------------------------------------------------------------------------------------------
@@ -281,7 +259,6 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
       }
     }
     this.#writable = false;
-    await this.#queue.idle();
   }
 
   async #holdOnce(signal: AbortSignal): Promise<void> {
@@ -295,6 +272,9 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
     // The table has been read whole when our own claim comes back.
     await this.#when(() => this.#claims.newest >= own.epoch.n, both);
     if (this.#claims.id !== own.epoch.id) this.#lose(`claim ${this.#claims.newest} is newer than ours`);
+    // What came in while the claim was on its way met no claim of ours that it could have voided.
+    if (this.#layout.n !== own.layout) this.#lose(`layout ${this.#layout.n} voids our claim`);
+    if (this.#boot !== own.boot) this.#lose("the servers have another boot");
     both.throwIfAborted();
     log.info({ table: this.#spec.name, part: this.#part, claim: own.epoch.n }, "claimed");
     await this.#options.fresh(both);
@@ -330,11 +310,12 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
       signal.throwIfAborted();
       const id = randomUUID();
       const boot = this.#boot;
+      const layout = this.#layout.n;
       const claim: Claim = {
         v: 1,
         id,
         boot,
-        layout: this.#layout.n,
+        layout,
         holder: this.#options.holder,
         at: kit.clock.now(),
       };
@@ -342,7 +323,14 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
       const revision = await this.#create(key, Buffer.from(JSON.stringify(claim)), id, signal);
       if (revision !== null) {
         const lost = new AbortController();
-        return { epoch: { n, id }, boot, revision, lost, signal: AbortSignal.any([signal, lost.signal]) };
+        return {
+          epoch: { n, id },
+          boot,
+          layout,
+          revision,
+          lost,
+          signal: AbortSignal.any([signal, lost.signal]),
+        };
       }
       kit.log.debug({ table: this.#spec.name, part: this.#part, claim: n }, "somebody else won this claim");
     }
@@ -404,9 +392,12 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
       if (own === null || !this.#writable || own.lost.signal.aborted || kit.signal.aborted) return;
       const wanted = this.#wanted.get(key);
       const there = this.#there.get(key);
-      if (!this.#differs(own, wanted, there)) return;
+      if (!this.#differs(own, wanted, there)) {
+        this.#removeTraces.delete(key);
+        return;
+      }
       const occupied = there !== undefined && there.text !== null;
-      if (knows !== undefined && !knows(key) && (wanted === undefined || occupied)) return;
+      if (knows !== undefined && (wanted === undefined || occupied) && !knows(key, recordOf(there))) return;
       const { signal } = own;
       try {
         const outcome = await this.#putOnce(key, own, wanted, there, signal);
@@ -488,9 +479,12 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
   }
 
   async #reread(key: string, signal: AbortSignal): Promise<void> {
+    const before = this.#there.get(key);
     const found = await this.#store.get(this.#spec, key, signal);
+    // What the stream delivered meanwhile may be newer than the answer; then the next comparison goes by that.
+    if (this.#there.get(key) !== before) return;
     if (found === null) this.#there.delete(key);
-    else this.#there.set(key, this.#read(found, `${this.#spec.name}/${key}`));
+    else this.#there.set(key, readThere(this.#spec, found, this.#options.kit.log));
   }
 
   /** Removes old tombstones by their sequence, never by key, and only ours or our predecessors' valid ones. */
@@ -499,7 +493,12 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
     for (const [key, there] of this.#there) {
       if (there.text !== null || there.storedAt > before) continue;
       if (there.revision > own.revision && there.epochId !== own.epoch.id) continue;
-      await this.#store.removeMessage(this.#spec, there.revision, signal);
+      try {
+        await this.#store.removeMessage(this.#spec, there.revision, signal);
+      } catch (err) {
+        // It lies there until the next round; no reason to claim anew.
+        return this.#options.kit.log.debug({ err, key }, "an old tombstone could not be removed");
+      }
       if (this.#there.get(key)?.revision === there.revision) this.#there.delete(key);
     }
   }

@@ -1,0 +1,208 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
+import {
+  type Envelope,
+  encodeEnvelope,
+  parseJson,
+  type SliceRecord,
+  sliceKeys,
+  slicesTable,
+} from "@sluice/contracts";
+import { createKit } from "@sluice/service-kit";
+import { MemoryServer } from "./memory-store.ts";
+import { Holder } from "./part-holder.ts";
+import type { PutResult, Store, StoredEntry } from "./store.ts";
+import { slice } from "./table-contract.ts";
+
+const part = { scope: "member1", shard: "0" };
+
+/** A store whose answers a test may hold up, lose, or let something else overtake. */
+interface Faults {
+  put?(key: string, go: () => Promise<PutResult>): Promise<PutResult>;
+  get?(key: string, go: () => Promise<StoredEntry | null>): Promise<StoredEntry | null>;
+}
+
+function faulty(inner: Store, faults: Faults): Store {
+  return {
+    get: (spec, key, signal) => {
+      const go = () => inner.get(spec, key, signal);
+      return faults.get === undefined ? go() : faults.get(key, go);
+    },
+    put: (spec, key, value, expected, signal) => {
+      const go = () => inner.put(spec, key, value, expected, signal);
+      return faults.put === undefined ? go() : faults.put(key, go);
+    },
+    removeMessage: (spec, revision, signal) => inner.removeMessage(spec, revision, signal),
+    lastRevision: (spec, signal) => inner.lastRevision(spec, signal),
+    follow: (spec, filter, sink, signal) => inner.follow(spec, filter, sink, signal),
+    boot: (signal) => inner.boot(signal),
+    connected: true,
+    close: () => inner.close(),
+  };
+}
+
+async function until(what: string, condition: () => boolean): Promise<void> {
+  for (let tries = 0; tries < 1500; tries++) {
+    if (condition()) return;
+    await delay(5);
+  }
+  assert.fail(`never came true: ${what}`);
+}
+
+async function withHolder(
+  server: MemoryServer,
+  faults: Faults,
+  body: (holder: Holder<SliceRecord>) => Promise<void>,
+): Promise<void> {
+  const controller = new AbortController();
+  const kit = createKit({ service: "test", signal: controller.signal });
+  const holder = new Holder<SliceRecord>(faulty(server.connect(), faults), slicesTable as never, part, {
+    kit,
+    holder: "member-watcher.test",
+    fresh: async () => {},
+  });
+  try {
+    await body(holder);
+  } finally {
+    controller.abort();
+    await holder.done;
+  }
+}
+
+/** Resolves when everything that was put has been delivered to whoever follows. */
+async function delivered(): Promise<void> {
+  for (let turns = 0; turns < 4; turns++) await new Promise<void>((resolve) => setImmediate(resolve));
+}
+
+function textAt(
+  server: MemoryServer,
+  key: string,
+): { epoch?: { id: string }; layout?: number; data?: unknown } | null {
+  const found = server.get("slices", key);
+  return found === null ? null : (parseJson(found.value, key) as never);
+}
+
+test("a layout that comes in while a claim is on its way voids that claim, and its holder claims again", async () => {
+  const server = new MemoryServer();
+  let first = true;
+  const faults: Faults = {
+    put: async (_key, go) => {
+      if (first) {
+        first = false;
+        const layout = Buffer.from(JSON.stringify({ v: 1, shards: 1, at: 1 }));
+        server.put("slices", sliceKeys.layoutKey("member1", 1)!, layout, 0);
+      }
+      return go();
+    },
+  };
+  await withHolder(server, faults, async (holder) => {
+    await until("synced", () => holder.synced);
+    assert.equal(textAt(server, sliceKeys.claimKey(part, 1))?.layout, 0);
+    assert.equal(textAt(server, sliceKeys.claimKey(part, 2))?.layout, 1);
+  });
+});
+
+test("servers that begin another life while a claim is on its way void it, and its holder claims again", async () => {
+  const server = new MemoryServer();
+  let first = true;
+  const faults: Faults = {
+    put: async (_key, go) => {
+      if (!first) return go();
+      first = false;
+      const result = await go();
+      server.restart();
+      await delivered();
+      return result;
+    },
+  };
+  await withHolder(server, faults, async (holder) => {
+    await until("synced", () => holder.synced);
+    assert.equal(
+      (textAt(server, sliceKeys.claimKey(part, 2)) as { boot?: string } | null)?.boot,
+      server.boot,
+    );
+  });
+});
+
+test("a late write that overtakes the answer of a re-read is written over all the same", async () => {
+  const server = new MemoryServer();
+  const [key, value] = slice("a", "10.0.0.1");
+  const late: Envelope<SliceRecord> = {
+    v: 1,
+    epoch: { n: 1, id: "lost-its-claim" },
+    data: slice("a", "10.66.6.6")[1],
+  };
+  const lost = { answers: 1, reads: 1 };
+  const faults: Faults = {
+    put: async (at, go) => {
+      const result = await go();
+      if (at === key && lost.answers-- > 0) throw new Error("no answer");
+      return result;
+    },
+    get: async (at, go) => {
+      const found = await go();
+      if (at === key && lost.reads-- > 0) {
+        server.put("slices", key, encodeEnvelope(late), null);
+        await delivered();
+      }
+      return found;
+    },
+  };
+  await withHolder(server, faults, async (holder) => {
+    await until("synced", () => holder.synced);
+    holder.set(key, value);
+    await until("the late write came and went", () => lost.reads < 0 || server.get("slices", key) !== null);
+    await until("ours again", () => {
+      const now = textAt(server, key);
+      return lost.reads <= 0 && now !== null && now.epoch?.id !== "lost-its-claim";
+    });
+    assert.deepEqual(textAt(server, key)?.data, value);
+  });
+});
+
+test("a holder that ends with work in hand ends", async () => {
+  const server = new MemoryServer();
+  const controller = new AbortController();
+  const kit = createKit({ service: "test", signal: controller.signal });
+  const holder = new Holder<SliceRecord>(server.connect(), slicesTable as never, part, {
+    kit,
+    holder: "member-watcher.test",
+    fresh: async () => {},
+  });
+  await until("synced", () => holder.synced);
+  holder.set(...slice("a", "10.0.0.1"));
+  controller.abort();
+  await holder.done;
+});
+
+test("while what is wanted of a key is not known, what lies there stays, and the one who knows is shown it", async () => {
+  const server = new MemoryServer();
+  const [key, value] = slice("a", "10.0.0.1");
+  const before: Envelope<SliceRecord> = { v: 1, epoch: { n: 1, id: "before" }, data: value };
+  server.put("slices", key, encodeEnvelope(before), 0);
+  const controller = new AbortController();
+  const kit = createKit({ service: "test", signal: controller.signal });
+  let known = false;
+  const shown: unknown[] = [];
+  const holder = new Holder<SliceRecord>(server.connect(), slicesTable as never, part, {
+    kit,
+    holder: "member-watcher.test",
+    fresh: async () => {},
+    knows: (_key, there) => {
+      shown.push(there);
+      return known;
+    },
+  });
+  const [empty, fresh] = slice("b", "10.0.0.2");
+  holder.set(empty, fresh);
+  await until("synced", () => holder.synced);
+  assert.deepEqual(shown, [value], "an empty place is filled without asking");
+  assert.equal(textAt(server, key)?.epoch?.id, "before");
+  assert.deepEqual(textAt(server, empty)?.data, fresh);
+  known = true;
+  holder.recheck();
+  await until("removed", () => textAt(server, key)?.data === undefined);
+  controller.abort();
+  await holder.done;
+});

@@ -1,0 +1,34 @@
+import { BadRecordError, decodeEnvelope, type TableSpec } from "@sluice/contracts";
+import type { Logger } from "@sluice/service-kit";
+import type { StoredEntry } from "./store.ts";
+
+/** What lies at a key of a part, as its holder compares it with what is wanted. */
+export interface There {
+  readonly revision: number;
+  /** null: a record that does not parse; it is a difference whatever is wanted. */
+  readonly epochId: string | null;
+  /** null: a tombstone. */
+  readonly text: string | null;
+  readonly storedAt: number;
+}
+
+export function readThere(spec: TableSpec, entry: StoredEntry, log: Logger): There {
+  const { key, revision, storedAt } = entry;
+  const subject = `${spec.name}/${key}`;
+  const schema = spec.schemaOf(key);
+  try {
+    if (schema === null) throw new BadRecordError(`${subject}: not a key of this table`);
+    const envelope = decodeEnvelope(schema, entry.value, subject);
+    const text = envelope.deleted === true ? null : JSON.stringify(envelope.data);
+    return { revision, storedAt, epochId: envelope.epoch?.id ?? null, text };
+  } catch (error) {
+    if (!(error instanceof BadRecordError)) throw error;
+    log.warn({ err: error, table: spec.name }, "a record in our part is unreadable");
+    return { revision, storedAt, epochId: null, text: "" };
+  }
+}
+
+/** The record itself; undefined: nothing, a tombstone, or what does not parse. */
+export function recordOf(there: There | undefined): unknown {
+  return there?.text ? JSON.parse(there.text) : undefined;
+}
