@@ -260,9 +260,10 @@ class ListWatch<T extends KubeObject> implements Reflector<T> {
       for await (const event of watch) {
         // A relist was asked for: what this watch still has in hand is older than the list.
         if (interrupt.aborted) return true;
-        events += 1;
-        if (event.type !== "BOOKMARK") this.#apply(event.type === "DELETED", event.object, seenAt);
-        else if (event.resourceVersion !== "") this.#resourceVersion = event.resourceVersion;
+        if (event.type !== "BOOKMARK") {
+          events += 1;
+          this.#apply(event.type === "DELETED", event.object, seenAt);
+        } else if (event.resourceVersion !== "") this.#resourceVersion = event.resourceVersion;
       }
       return fruitful();
     } catch (error) {
