@@ -52,4 +52,17 @@ export class Metrics {
     if (existing !== undefined) return existing as Counter<L>;
     return new Counter({ name, help, labelNames: [...labelNames], registers: [this.registry] });
   }
+
+  /** A histogram of this process; made once per name. Buckets in base units. */
+  histogram<L extends string>(
+    name: string,
+    help: string,
+    buckets: readonly number[],
+    labelNames: readonly L[] = [],
+  ): Histogram<L> {
+    const existing = this.registry.getSingleMetric(name);
+    if (existing !== undefined) return existing as Histogram<L>;
+    const registers = [this.registry];
+    return new Histogram({ name, help, buckets: [...buckets], labelNames: [...labelNames], registers });
+  }
 }

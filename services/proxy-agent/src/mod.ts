@@ -4,3 +4,5 @@ export {
   type PreparedNginx,
   prepareNginx,
 } from "./prepare-nginx.ts";
+export { type ProxyAgentOptions, type ProxyAgentPorts, runProxyAgent } from "./proxy-agent.ts";
+export { proxyAgent } from "./service.ts";

@@ -1,0 +1,409 @@
+import {
+  type FleetCluster,
+  type FleetValue,
+  type PeersRow,
+  type ProfileRow,
+  peerFilter,
+  type RouteRow,
+  type UpstreamRow,
+} from "@sluice/contracts";
+import {
+  BATCH_COST,
+  costOf,
+  type NginxRow,
+  type NginxRowName,
+  type PeerEntry,
+  pathEntry,
+  removal,
+  rowKey,
+} from "./nginx-row.ts";
+import { profileName } from "./profile-settings.ts";
+
+export interface FleetRowsOptions {
+  /** CIDRs by cluster that a person allowed with `--peers`. */
+  readonly peers: ReadonlyMap<string, readonly string[]>;
+  /** Addresses that are no peers whatever the ranges say. */
+  readonly refused: readonly string[];
+}
+
+/** A row to send, and the fleet record that asks for it (null: nobody does any more). */
+export interface PlannedRow {
+  readonly key: string | null;
+  readonly name: string;
+  readonly row: NginxRow;
+  /** How often the record had changed when this was planned. */
+  readonly version: number;
+}
+
+interface Held {
+  readonly name: NginxRowName;
+  /** null: nginx has it, but what is in it is not known. */
+  readonly row: NginxRow | null;
+}
+
+type Built = { readonly row: NginxRow } | { readonly waits: string };
+
+/**
+ * What nginx should have against what it has: no I/O, no clock. `next()` says what to send; `taken()` and `refused()`
+ * say what came of it. Nothing is sent that was taken already, and rows go out make-before-break: what routes need,
+ * then routes, then what no route needs any more.
+ */
+export class FleetRows {
+  readonly #options: FleetRowsOptions;
+  readonly #wanted = new Map<string, FleetValue>();
+  /** By fleet key. */
+  readonly #nameOf = new Map<string, NginxRowName>();
+  /** By row key. */
+  readonly #keyOf = new Map<string, string>();
+  readonly #held = new Map<string, Held>();
+  readonly #dirty = new Set<string>();
+  readonly #versions = new Map<string, number>();
+  readonly #waiting = new Map<string, string>();
+  readonly #problems = new Map<string, string>();
+  /** Rows that may go: removed by somebody who may, by row key. */
+  readonly #removable = new Set<string>();
+  /** Which routes in nginx use an upstream. */
+  readonly #users = new Map<string, Set<string>>();
+  readonly #refusedPeers = new Map<string, number>();
+  readonly #filters = new Map<string, ReturnType<typeof peerFilter>>();
+  /** Rows whose contents in nginx are a guess: sent again even when they look the same. */
+  #unsure = new Set<string>();
+  #profiles: ReadonlySet<string> = new Set(["default"]);
+  #peerCount = 0;
+
+  constructor(options: FleetRowsOptions) {
+    this.#options = options;
+  }
+
+  /** A fleet record as it is now; undefined: it is gone. */
+  set(key: string, value: FleetValue | undefined): void {
+    this.#problems.delete(key);
+    this.#waiting.delete(key);
+    this.#refusedPeers.delete(key);
+    const before = this.#wanted.get(key);
+    if (value === undefined) return this.#remove(key);
+    this.#wanted.set(key, value);
+    const name = nameOf(key, value);
+    if (name === null) return;
+    this.#nameOf.set(key, name);
+    this.#keyOf.set(rowKey(name), key);
+    this.#removable.delete(rowKey(name));
+    this.#mark(key);
+    if (name.k !== "cluster") return;
+    const { allowed } = value as FleetCluster;
+    if (before === undefined || !sameTexts((before as FleetCluster).allowed, allowed)) {
+      this.#judgeAnew(name.cluster);
+    }
+  }
+
+  #mark(key: string): void {
+    this.#versions.set(key, (this.#versions.get(key) ?? 0) + 1);
+    this.#dirty.add(key);
+  }
+
+  #remove(key: string): void {
+    const name = this.#nameOf.get(key);
+    this.#wanted.delete(key);
+    this.#nameOf.delete(key);
+    this.#dirty.delete(key);
+    this.#versions.delete(key);
+    if (name === undefined) return;
+    this.#keyOf.delete(rowKey(name));
+    this.#removable.add(rowKey(name));
+    if (name.k === "cluster") this.#judgeAnew(name.cluster);
+  }
+
+  /** Its allowed addresses have changed: all its peers are judged anew, if any were judged yet. */
+  #judgeAnew(cluster: string): void {
+    if (!this.#filters.delete(cluster)) return;
+    for (const [key, name] of this.#nameOf) {
+      if (name.k === "peers" && name.cluster === cluster) this.#mark(key);
+    }
+  }
+
+  /** Profiles that nginx has loaded; routes that waited for one go on. */
+  setProfiles(loaded: ReadonlySet<string>): void {
+    this.#profiles = loaded;
+    this.#retryWaiting();
+  }
+
+  #retryWaiting(): void {
+    for (const key of this.#waiting.keys()) this.#dirty.add(key);
+    this.#waiting.clear();
+  }
+
+  /** What a last-good copy says nginx had: used until nginx itself is asked. */
+  remember(row: NginxRow): void {
+    if (!("del" in row)) this.#hold(row, row);
+  }
+
+  /** Another nginx, or one that is met for the first time: it has these rows, with contents that nobody knows. */
+  meet(there: readonly NginxRowName[]): void {
+    const before = new Map(this.#held);
+    this.#held.clear();
+    this.#users.clear();
+    this.#peerCount = 0;
+    for (const name of there) {
+      const known = before.get(rowKey(name))?.row ?? null;
+      this.#hold(name, known);
+    }
+    this.#unsure = new Set(this.#held.keys());
+    for (const key of this.#nameOf.keys()) this.#dirty.add(key);
+  }
+
+  /** The table is settled: what nginx has and nobody wants may go. */
+  settle(): void {
+    for (const name of this.#held.keys()) if (!this.#keyOf.has(name)) this.#removable.add(name);
+  }
+
+  /** Refused rows are tried again: memory may have become free. */
+  retryRefused(): void {
+    for (const key of this.#problems.keys()) if (this.#nameOf.has(key)) this.#dirty.add(key);
+  }
+
+  /** The next rows to send, of one stage; empty when nginx has all it can have. */
+  next(): PlannedRow[] {
+    for (const kinds of [["cluster", "upstream"], ["peers"], ["route"]] as const) {
+      const rows = this.#changes(kinds);
+      if (rows.length > 0) return rows;
+    }
+    for (const kind of ["route", "peers", "upstream", "cluster"] as const) {
+      const rows = this.#removals(kind);
+      if (rows.length > 0) return rows;
+    }
+    return [];
+  }
+
+  #changes(kinds: readonly NginxRowName["k"][]): PlannedRow[] {
+    const planned: PlannedRow[] = [];
+    let cost = 0;
+    for (const key of this.#dirty) {
+      const name = this.#nameOf.get(key);
+      if (name === undefined) {
+        this.#dirty.delete(key);
+        continue;
+      }
+      if (!kinds.includes(name.k)) continue;
+      const built = this.#build(key);
+      if ("waits" in built) {
+        this.#dirty.delete(key);
+        this.#waiting.set(key, built.waits);
+        continue;
+      }
+      const id = rowKey(name);
+      const held = this.#held.get(id)?.row;
+      if (held != null && !this.#unsure.has(id) && same(held, built.row)) {
+        this.#dirty.delete(key);
+        continue;
+      }
+      cost += costOf(built.row);
+      // A row that is dearer than a whole batch goes alone.
+      if (planned.length > 0 && cost > BATCH_COST) break;
+      planned.push({ key, name: id, row: built.row, version: this.#versions.get(key) ?? 0 });
+    }
+    return planned;
+  }
+
+  #removals(kind: NginxRowName["k"]): PlannedRow[] {
+    const planned: PlannedRow[] = [];
+    for (const name of this.#removable) {
+      const held = this.#held.get(name);
+      if (held === undefined || this.#keyOf.has(name)) {
+        this.#removable.delete(name);
+        continue;
+      }
+      if (held.name.k !== kind || planned.length * 10 >= BATCH_COST) continue;
+      // An upstream that a route in nginx still uses stays until that route has changed.
+      if (held.name.k === "upstream" && (this.#users.get(held.name.id)?.size ?? 0) > 0) continue;
+      planned.push({ key: null, name, row: removal(held.name), version: 0 });
+    }
+    return planned;
+  }
+
+  #build(key: string): Built {
+    const value = this.#wanted.get(key);
+    const kind = key.split(".")[1];
+    if (kind === "clusters") {
+      const { cluster, state } = value as FleetCluster;
+      return { row: { k: "cluster", cluster, state } };
+    }
+    if (kind === "upstreams") return { row: { k: "upstream", id: (value as UpstreamRow).id } };
+    if (kind === "peers") return { row: this.#buildPeers(key, value as PeersRow) };
+    return this.#buildRoute(value as RouteRow);
+  }
+
+  #buildPeers(key: string, { upstream, cluster, peers }: PeersRow): NginxRow {
+    const filter = this.#filterOf(cluster);
+    const kept: PeerEntry[] = [];
+    let refused = 0;
+    let why = "";
+    for (const peer of peers) {
+      const verdict = filter(peer.address);
+      if (verdict.allowed) {
+        kept.push(peer.draining === true ? [peer.address, peer.port, 1, 1] : [peer.address, peer.port, 1]);
+      } else {
+        refused++;
+        why ||= verdict.why;
+      }
+    }
+    if (refused === 0) {
+      this.#refusedPeers.delete(key);
+      this.#problems.delete(key);
+    } else {
+      this.#refusedPeers.set(key, refused);
+      this.#problems.set(key, `${refused} of ${peers.length} peers left out: ${why}`);
+    }
+    return { k: "peers", upstream, cluster, peers: kept };
+  }
+
+  #filterOf(cluster: string): ReturnType<typeof peerFilter> {
+    const known = this.#filters.get(cluster);
+    if (known !== undefined) return known;
+    const clusterKey = this.#keyOf.get(rowKey({ k: "cluster", cluster }));
+    const record = clusterKey === undefined ? undefined : (this.#wanted.get(clusterKey) as FleetCluster);
+    const filter = peerFilter({
+      fromNodes: record?.allowed ?? [],
+      fromFlags: this.#options.peers.get(cluster) ?? [],
+      refused: this.#options.refused,
+    });
+    this.#filters.set(cluster, filter);
+    return filter;
+  }
+
+  #buildRoute({ host, paths }: RouteRow): Built {
+    for (const path of paths) {
+      if (path.upstream !== null && !this.#held.has(rowKey({ k: "upstream", id: path.upstream }))) {
+        return { waits: `path ${path.path} waits for upstream ${path.upstream}` };
+      }
+      if (!this.#profiles.has(profileName(path.profile))) {
+        return { waits: `path ${path.path} waits for profile ${path.profile}` };
+      }
+    }
+    return {
+      row: { k: "route", host, paths: paths.map((path) => pathEntry(path, profileName(path.profile))) },
+    };
+  }
+
+  /** nginx has taken this row. */
+  taken({ key, name, row, version }: PlannedRow): void {
+    this.#unsure.delete(name);
+    if ("del" in row) {
+      this.#forget(name);
+      this.#removable.delete(name);
+      return;
+    }
+    this.#forget(name);
+    this.#hold(row, row);
+    if (row.k === "upstream") this.#retryWaiting();
+    // The record may have changed while the row was on its way: then it is sent once more.
+    if (key === null) return;
+    if (this.#versions.get(key) !== version) return;
+    this.#dirty.delete(key);
+    if (!this.#refusedPeers.has(key)) this.#problems.delete(key);
+  }
+
+  /** nginx would not have it; the row that it has serves on. */
+  refused({ key, name, version }: PlannedRow, why: string): void {
+    if (key === null) {
+      this.#removable.delete(name);
+      return;
+    }
+    if (this.#versions.get(key) !== version) return;
+    this.#dirty.delete(key);
+    this.#problems.set(key, why);
+  }
+
+  #hold(name: NginxRowName, row: NginxRow | null): void {
+    const id = rowKey(name);
+    this.#held.set(id, { name, row });
+    if (row === null || "del" in row) return;
+    if (row.k === "peers") this.#peerCount += row.peers.length;
+    if (row.k !== "route") return;
+    for (const [, , upstream] of row.paths) {
+      const users = this.#users.get(upstream) ?? new Set();
+      this.#users.set(upstream, users.add(id));
+    }
+  }
+
+  #forget(id: string): void {
+    const row = this.#held.get(id)?.row;
+    this.#held.delete(id);
+    if (row == null || "del" in row) return;
+    if (row.k === "peers") this.#peerCount -= row.peers.length;
+    if (row.k === "route") for (const [, , upstream] of row.paths) this.#users.get(upstream)?.delete(id);
+  }
+
+  /** Every record with the row that nginx has for it. */
+  *copy(): IterableIterator<{ key: string; value: FleetValue; row: NginxRow | null }> {
+    for (const [key, value] of this.#wanted) {
+      const name = this.#nameOf.get(key);
+      yield { key, value, row: (name && this.#held.get(rowKey(name))?.row) ?? null };
+    }
+  }
+
+  /** Profile rows that are wanted, by fleet key. */
+  *profileRows(): IterableIterator<[key: string, row: ProfileRow]> {
+    for (const [key, value] of this.#wanted) {
+      if (key.split(".")[1] === "profiles") yield [key, value as ProfileRow];
+    }
+  }
+
+  /** Names of the profiles that routes in nginx use. */
+  usedProfiles(): Set<string> {
+    const used = new Set<string>();
+    for (const { row } of this.#held.values()) {
+      if (row?.k === "route" && !("del" in row)) for (const path of row.paths) used.add(path[3]);
+    }
+    return used;
+  }
+
+  get problems(): { key: string; problem: string }[] {
+    return [...this.#waiting, ...this.#problems].map(([key, problem]) => ({ key, problem }));
+  }
+
+  get refusedPeers(): number {
+    let sum = 0;
+    for (const n of this.#refusedPeers.values()) sum += n;
+    return sum;
+  }
+
+  get counts(): { routes: number; upstreams: number; peers: number } {
+    let routes = 0;
+    let upstreams = 0;
+    for (const { name } of this.#held.values()) {
+      if (name.k === "route") routes++;
+      if (name.k === "upstream") upstreams++;
+    }
+    return { routes, upstreams, peers: this.#peerCount };
+  }
+
+  /** Number of records; 0: nothing has ever been wanted. */
+  get size(): number {
+    return this.#wanted.size;
+  }
+}
+
+function nameOf(key: string, value: FleetValue): NginxRowName | null {
+  switch (key.split(".")[1]) {
+    case "clusters":
+      return { k: "cluster", cluster: (value as FleetCluster).cluster };
+    case "upstreams":
+      return { k: "upstream", id: (value as UpstreamRow).id };
+    case "peers": {
+      const { upstream, cluster } = value as PeersRow;
+      return { k: "peers", upstream, cluster };
+    }
+    case "routes":
+      return { k: "route", host: (value as RouteRow).host };
+    default:
+      return null;
+  }
+}
+
+function sameTexts(a: readonly string[], b: readonly string[]): boolean {
+  return a.length === b.length && a.every((text, i) => text === b[i]);
+}
+
+function same(a: NginxRow, b: NginxRow): boolean {
+  return JSON.stringify(a) === JSON.stringify(b);
+}

@@ -1,0 +1,65 @@
+import { open, readFile, rename } from "node:fs/promises";
+import { dirname } from "node:path";
+import type { FleetValue } from "@sluice/contracts";
+import type { NginxRow } from "./nginx-row.ts";
+
+/** A fleet record with the row that nginx had for it; null: it had none yet. */
+export interface LastGoodEntry {
+  readonly key: string;
+  readonly value: FleetValue;
+  readonly row: NginxRow | null;
+}
+
+/** What a proxy served last, on its own disk. nginx reads the rows when it starts, the agent the records. */
+export interface LastGoodStore {
+  load(): Promise<readonly LastGoodEntry[]>;
+  save(entries: Iterable<LastGoodEntry>): Promise<void>;
+}
+
+/** Bytes that are put together before a write, so that thousands of rows neither block nor cost a call each. */
+const BLOCK = 256 * 1024;
+
+/** One JSON object a line; replaced as a whole, and on the disk before it counts. */
+export class LastGoodFile implements LastGoodStore {
+  readonly #path: string;
+
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  async load(): Promise<readonly LastGoodEntry[]> {
+    const text = await readFile(this.#path, "utf8").catch((error: NodeJS.ErrnoException) => {
+      if (error.code === "ENOENT") return "";
+      throw error;
+    });
+    const lines = text.split("\n");
+    // Our own file, replaced atomically: every line but the empty last one is whole.
+    return lines.filter((line) => line !== "").map((line) => JSON.parse(line) as LastGoodEntry);
+  }
+
+  async save(entries: Iterable<LastGoodEntry>): Promise<void> {
+    const next = `${this.#path}.next`;
+    const file = await open(next, "w", 0o600);
+    try {
+      let block = "";
+      for (const entry of entries) {
+        block += `${JSON.stringify(entry)}\n`;
+        if (block.length < BLOCK) continue;
+        await file.write(block);
+        block = "";
+      }
+      await file.write(block);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(next, this.#path);
+    // The rename itself is on the disk once the folder is.
+    const folder = await open(dirname(this.#path), "r");
+    try {
+      await folder.sync();
+    } finally {
+      await folder.close();
+    }
+  }
+}

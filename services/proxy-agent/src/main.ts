@@ -1,0 +1,4 @@
+import { runService } from "@sluice/service-kit";
+import { proxyAgent } from "./service.ts";
+
+await runService(proxyAgent);

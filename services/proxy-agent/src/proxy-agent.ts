@@ -1,0 +1,405 @@
+import type { TableView, ViewOptions } from "@sluice/bus";
+import {
+  encodeToken,
+  type FleetValue,
+  type ProfileRow,
+  type ProxyRecord,
+  plainKeys,
+  type Trace,
+} from "@sluice/contracts";
+import { type Kit, slept } from "@sluice/service-kit";
+import { FleetRows, type PlannedRow } from "./fleet-rows.ts";
+import type { LastGoodStore } from "./last-good.ts";
+import type { NginxClient, NginxState } from "./nginx-client.ts";
+import { type NginxOptions, renderNginx } from "./prepare-nginx.ts";
+import { type ProfileSettings, profileName, readProfile } from "./profile-settings.ts";
+import { ProxyMetrics } from "./proxy-metrics.ts";
+import type { ReloadOutcome } from "./reload-nginx.ts";
+import { Wake } from "./wake.ts";
+
+export interface ProxyAgentPorts {
+  /** `fleet`, as this agent's fleet sees it. */
+  fleet(options: ViewOptions<FleetValue>): TableView<FleetValue>;
+  /** `proxies`: newest wins. */
+  readonly proxies: { set(key: string, record: ProxyRecord): void };
+  readonly nginx: NginxClient;
+  readonly lastGood: LastGoodStore;
+  /** What nginx was prepared with; null: nobody has prepared its folder yet. */
+  plan(): Promise<NginxOptions | null>;
+  reload(options: NginxOptions, profiles: ReadonlyMap<string, ProfileSettings>): Promise<ReloadOutcome>;
+}
+
+export interface ProxyAgentOptions {
+  readonly fleet: string;
+  readonly proxy: string;
+  readonly peers: ReadonlyMap<string, readonly string[]>;
+  readonly refused: readonly string[];
+}
+
+const HEARTBEAT_MS = 2000;
+/** A record of `proxies` at most this often. */
+const PUBLISH_MS = 1000;
+/** The last good copy at most this often; and never more than a twentieth of the time. */
+const SAVE_MS = 1000;
+const SAVE_SHARE = 20;
+const NGINX_POLL_MS = 50;
+const RETRY_REFUSED_MS = 10_000;
+const MAX_PROBLEMS = 100;
+
+/** Runs until the kit's signal aborts; nothing of it runs after that. */
+export async function runProxyAgent(
+  ports: ProxyAgentPorts,
+  options: ProxyAgentOptions,
+  kit: Kit,
+): Promise<void> {
+  await new ProxyAgent(ports, options, kit).run();
+}
+
+class ProxyAgent {
+  readonly #ports: ProxyAgentPorts;
+  readonly #options: ProxyAgentOptions;
+  readonly #kit: Kit;
+  readonly #rows: FleetRows;
+  readonly #metrics: ProxyMetrics;
+  readonly #part;
+  readonly #traces = new Map<string, Trace>();
+  readonly #apply = new Wake();
+  readonly #profiles = new Wake();
+  readonly #save = new Wake();
+  readonly #publish = new Wake();
+  /** The nginx that has our rows; null: none, or one that is not known. */
+  #instance: string | null = null;
+  #state: NginxState | null = null;
+  #nginxError: string | undefined;
+  #profileProblems: { key: string; problem: string }[] = [];
+  #reloads = 0;
+  #source: ProxyRecord["source"] = "none";
+  #appliedRevision = 0;
+  #saved = false;
+  #view: TableView<FleetValue> | null = null;
+  #httpAddress: string | undefined;
+
+  constructor(ports: ProxyAgentPorts, options: ProxyAgentOptions, kit: Kit) {
+    this.#ports = ports;
+    this.#options = options;
+    this.#kit = kit;
+    this.#rows = new FleetRows({ peers: options.peers, refused: options.refused });
+    this.#metrics = new ProxyMetrics(kit.metrics);
+    this.#part = { scope: options.fleet, shard: "" };
+  }
+
+  async run(): Promise<void> {
+    const { health, log } = this.#kit;
+    health.set("nginx", "it has not answered yet");
+    health.set("fleet", "no rows yet: neither from the bus nor from a last good copy");
+    const known = await this.#ports.lastGood.load();
+    for (const { key, value, row } of known) {
+      this.#rows.set(key, value);
+      if (row !== null) this.#rows.remember(row);
+    }
+    if (known.length > 0) {
+      this.#source = "last-good";
+      log.info({ rows: known.length }, "starting from the last good copy");
+    }
+    this.#ports.nginx.onClose(() => {
+      // Maybe a reload, maybe its end: asked at once instead of at the next heartbeat.
+      this.#instance = null;
+      this.#apply.notify();
+    });
+    const view = this.#ports.fleet({
+      filter: `${encodeToken(this.#options.fleet)}.>`,
+      initial: known.map(({ key, value }) => [key, value] as const),
+      onChange: (key, value, { trace }) => this.#changed(key, value, trace),
+      onSettled: () => {
+        this.#source = "bus";
+        this.#rows.settle();
+        this.#apply.notify();
+      },
+    });
+    this.#view = view;
+    this.#profiles.notify();
+    await Promise.all([
+      this.#applyLoop(),
+      this.#profileLoop(),
+      this.#saveLoop(),
+      this.#publishLoop(),
+      this.#heartbeat(),
+      view.done,
+    ]);
+    if (this.#rows.size > 0) await this.#ports.lastGood.save(this.#rows.copy());
+  }
+
+  #changed(key: string, value: FleetValue | undefined, trace: Trace | undefined): void {
+    this.#rows.set(key, value);
+    if (trace !== undefined) this.#traces.set(key, trace);
+    if (key.split(".")[1] === "profiles") this.#profiles.notify();
+    this.#apply.notify();
+  }
+
+  // --- rows into nginx ----------------------------------------------------------------------------------------------
+
+  async #applyLoop(): Promise<void> {
+    const { signal, clock, log } = this.#kit;
+    let told = false;
+    while (!signal.aborted) {
+      try {
+        if (this.#instance === null) await this.#meet();
+        told = false;
+        await this.#applyAll();
+        await this.#apply.wait(signal);
+      } catch (err) {
+        if (signal.aborted) return;
+        this.#instance = null;
+        this.#nginxDown(err);
+        if (!told) log.warn({ err }, "nginx does not answer; trying again");
+        told = true;
+        await slept(clock, NGINX_POLL_MS, signal);
+      }
+    }
+  }
+
+  async #meet(): Promise<void> {
+    const { nginx } = this.#ports;
+    const { signal, log, health } = this.#kit;
+    const before = this.#state?.instance;
+    const state = await nginx.state(signal);
+    if (state.instance !== before) {
+      const { keys } = await nginx.keys(signal);
+      this.#rows.meet(keys);
+      if (this.#view?.isSettled(this.#part) === true) this.#rows.settle();
+      log.info({ instance: state.instance, seeded: state.seeded, rows: keys.length }, "met an nginx");
+      this.#profiles.notify();
+    }
+    this.#state = state;
+    this.#instance = state.instance;
+    this.#nginxError = undefined;
+    health.set("nginx", null);
+    this.#publish.notify();
+  }
+
+  #nginxDown(error: unknown): void {
+    this.#nginxError = error instanceof Error ? error.message : String(error);
+    this.#kit.health.set("nginx", `it does not answer: ${this.#nginxError}`);
+    this.#publish.notify();
+  }
+
+  async #applyAll(): Promise<void> {
+    const { clock, signal } = this.#kit;
+    let sent = false;
+    for (;;) {
+      const revision = this.#view?.revision ?? 0;
+      const batch = this.#rows.next();
+      if (batch.length === 0) {
+        this.#caughtUp(revision, sent);
+        return;
+      }
+      if (!sent) await this.#kit.injectDelay();
+      sent = true;
+      const began = clock.monotonic();
+      const answer = await this.#ports.nginx.apply(
+        batch.map(({ row }) => row),
+        this.#instance ?? "",
+        signal,
+      );
+      if (answer.restarted) {
+        this.#instance = null;
+        return this.#apply.notify();
+      }
+      const refused = new Map(answer.refused.map(({ i, why }) => [i, why]));
+      for (const [i, planned] of batch.entries()) this.#outcome(planned, refused.get(i));
+      this.#metrics.applied((clock.monotonic() - began) / 1000, batch.length, refused.size);
+    }
+  }
+
+  #outcome(planned: PlannedRow, refused: string | undefined): void {
+    const { log, clock, metrics } = this.#kit;
+    if (refused !== undefined) {
+      this.#rows.refused(planned, refused);
+      log.warn({ row: planned.name, reason: refused }, "nginx refused a row; the one it has serves on");
+      return;
+    }
+    this.#rows.taken(planned);
+    if (planned.key === null) return;
+    const trace = this.#traces.get(planned.key);
+    this.#traces.delete(planned.key);
+    const began = trace?.at["watch"];
+    if (began !== undefined) {
+      metrics.stage.observe({ stage: "applied" }, Math.max(0, clock.now() - began) / 1000);
+    }
+  }
+
+  /** nginx has all that can be given to it now. */
+  #caughtUp(revision: number, sent: boolean): void {
+    if (this.#source === "bus") this.#appliedRevision = revision;
+    this.#metrics.held(this.#rows.counts, this.#rows.refusedPeers);
+    if (sent || !this.#saved) this.#save.notify();
+    this.#publish.notify();
+    // A profile may have lost its last route, or a route may wait for one.
+    if (sent) this.#profiles.notify();
+  }
+
+  // --- profiles into nginx.conf -------------------------------------------------------------------------------------
+
+  async #profileLoop(): Promise<void> {
+    const { signal, log } = this.#kit;
+    let tried = "";
+    for (;;) {
+      await this.#profiles.wait(signal);
+      if (signal.aborted) return;
+      try {
+        const plan = await this.#ports.plan();
+        if (plan === null) {
+          this.#kit.health.set("plan", "nobody has prepared nginx's folder yet");
+          await slept(this.#kit.clock, HEARTBEAT_MS, signal);
+          this.#profiles.notify();
+          continue;
+        }
+        this.#kit.health.set("plan", null);
+        this.#httpAddress = plan.httpAddress;
+        if (this.#state === null) continue;
+        const profiles = this.#wantedProfiles();
+        const { hash } = renderNginx(plan, profiles);
+        if (hash === this.#state.config) this.#rows.setProfiles(new Set(["default", ...profiles.keys()]));
+        else if (hash !== tried) {
+          tried = hash;
+          await this.#reload(plan, profiles);
+        }
+        this.#apply.notify();
+      } catch (err) {
+        if (signal.aborted) return;
+        log.warn({ err }, "profiles could not be brought into nginx.conf; trying again");
+        tried = "";
+        await slept(this.#kit.clock, HEARTBEAT_MS, signal);
+        this.#profiles.notify();
+      }
+    }
+  }
+
+  #wantedProfiles(): Map<string, ProfileSettings> {
+    const wanted = new Map<string, ProfileSettings>();
+    const problems: { key: string; problem: string }[] = [];
+    const rows: [string, ProfileRow][] = [...this.#rows.profileRows()];
+    for (const [key, row] of rows.sort(([a], [b]) => (a < b ? -1 : 1))) {
+      const settings = readProfile(row);
+      if ("problem" in settings) problems.push({ key, problem: settings.problem });
+      else if (profileName(row.hash) !== "default") wanted.set(row.hash, settings);
+    }
+    this.#profileProblems = problems;
+    return wanted;
+  }
+
+  async #reload(plan: NginxOptions, profiles: Map<string, ProfileSettings>): Promise<void> {
+    const { log, signal } = this.#kit;
+    const outcome = await this.#ports.reload(plan, profiles);
+    this.#reloads++;
+    if (outcome.ok) {
+      this.#metrics.reloaded("profiles");
+      log.info({ profiles: profiles.size }, "nginx reloaded for other profiles");
+      this.#rows.setProfiles(new Set(["default", ...profiles.keys()]));
+    } else {
+      this.#metrics.reloaded("rolled_back");
+      log.error({ reason: outcome.why }, "nginx keeps its configuration: the new one would not do");
+      for (const [key] of this.#rows.profileRows()) {
+        this.#profileProblems.push({ key, problem: `nginx.conf with it: ${outcome.why}` });
+      }
+    }
+    this.#state = await this.#ports.nginx.state(signal, true);
+    this.#publish.notify();
+  }
+
+  // --- the copy on disk, and what others are told --------------------------------------------------------------------
+
+  async #saveLoop(): Promise<void> {
+    const { signal, clock, log } = this.#kit;
+    for (;;) {
+      await this.#save.wait(signal);
+      if (signal.aborted) return;
+      const began = clock.monotonic();
+      try {
+        if (this.#rows.size > 0) await this.#ports.lastGood.save(this.#rows.copy());
+        this.#saved = true;
+      } catch (err) {
+        log.error(
+          { err },
+          "the last good copy cannot be written: a restart without the bus would lose changes",
+        );
+      }
+      this.#settleHealth();
+      const took = clock.monotonic() - began;
+      if (!(await slept(clock, Math.max(SAVE_MS, took * SAVE_SHARE), signal))) return;
+    }
+  }
+
+  /** Ready once nginx has rows that may be believed, and they would survive. */
+  #settleHealth(): void {
+    if (this.#source !== "none") this.#kit.health.set("fleet", null);
+  }
+
+  async #publishLoop(): Promise<void> {
+    const { signal, clock } = this.#kit;
+    for (;;) {
+      await this.#publish.wait(signal);
+      if (signal.aborted) return;
+      const { fleet, proxy } = this.#options;
+      this.#ports.proxies.set(plainKeys.proxy(fleet, proxy), this.#record());
+      if (!(await slept(clock, PUBLISH_MS, signal))) return;
+    }
+  }
+
+  async #heartbeat(): Promise<void> {
+    const { signal, clock } = this.#kit;
+    let retryAt = clock.monotonic() + RETRY_REFUSED_MS;
+    while (await slept(clock, HEARTBEAT_MS, signal)) {
+      if (this.#instance !== null) {
+        try {
+          const state = await this.#ports.nginx.state(signal);
+          if (state.instance !== this.#instance) this.#instance = null;
+          else this.#state = state;
+          this.#metrics.nginx(state);
+        } catch (err) {
+          if (signal.aborted) return;
+          this.#kit.log.debug({ err }, "nginx did not answer a heartbeat");
+          this.#instance = null;
+        }
+      }
+      if (clock.monotonic() >= retryAt) {
+        retryAt = clock.monotonic() + RETRY_REFUSED_MS;
+        this.#rows.retryRefused();
+        this.#apply.notify();
+      }
+      if (this.#instance === null) this.#apply.notify();
+      this.#publish.notify();
+    }
+  }
+
+  #record(): ProxyRecord {
+    const { fleet, proxy } = this.#options;
+    const state = this.#state;
+    const problems = [...this.#profileProblems, ...this.#rows.problems];
+    return {
+      fleet,
+      proxy,
+      at: this.#kit.clock.now(),
+      revision: this.#appliedRevision,
+      source: this.#source,
+      nginx: {
+        up: this.#instance !== null,
+        ...(state === null ? {} : { version: state.nginx }),
+        reloads: this.#reloads,
+        ...(this.#nginxError === undefined ? {} : { error: this.#nginxError }),
+      },
+      rows: { ...this.#rows.counts, profiles: this.#wantedProfilesCount() },
+      problems: problems.slice(0, MAX_PROBLEMS),
+      ejected: (state?.ejected ?? []).map(({ cluster, peer, until }) => ({
+        cluster,
+        peer: peer === "" ? "*" : peer,
+        until,
+      })),
+      ...(this.#httpAddress === undefined ? {} : { httpAddress: this.#httpAddress }),
+    };
+  }
+
+  #wantedProfilesCount(): number {
+    return [...this.#rows.profileRows()].length;
+  }
+}

@@ -1,0 +1,65 @@
+import type { Metrics } from "@sluice/service-kit";
+import type { NginxState } from "./nginx-client.ts";
+
+/** What an agent measures of itself and of its nginx. */
+export class ProxyMetrics {
+  readonly #metrics: Metrics;
+  #last: Record<string, number> = {};
+  #instance = "";
+
+  constructor(metrics: Metrics) {
+    this.#metrics = metrics;
+  }
+
+  applied(seconds: number, rows: number, refused: number): void {
+    this.#metrics
+      .histogram(
+        "sluice_proxy_apply_duration_seconds",
+        "Time from sending rows to nginx to its answer.",
+        [0.00025, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.1, 1],
+      )
+      .observe(seconds);
+    const total = this.#metrics.counter("sluice_proxy_rows_total", "Rows sent to nginx by outcome.", [
+      "result",
+    ]);
+    total.inc({ result: "applied" }, rows - refused);
+    total.inc({ result: "refused" }, refused);
+  }
+
+  reloaded(reason: "profiles" | "rolled_back"): void {
+    this.#metrics
+      .counter("sluice_nginx_reloads_total", "Reloads of nginx by reason.", ["reason"])
+      .inc({ reason });
+  }
+
+  held(rows: { routes: number; upstreams: number; peers: number }, refusedPeers: number): void {
+    const gauge = this.#metrics.gauge("sluice_proxy_rows", "Rows that nginx holds by kind.", ["kind"]);
+    for (const [kind, n] of Object.entries(rows)) gauge.set({ kind }, n);
+    this.#metrics
+      .gauge("sluice_proxy_refused_peers", "Peers left out because their address is not allowed.")
+      .set(refusedPeers);
+  }
+
+  /** nginx counts from its own start; what it counted before that stays counted. */
+  nginx(state: NginxState): void {
+    const before = state.instance === this.#instance ? this.#last : {};
+    const grown = (name: string) => Math.max(0, (state.counters[name] ?? 0) - (before[name] ?? 0));
+    const requests = this.#metrics.counter(
+      "sluice_proxy_requests_total",
+      "Requests of clients by class of status.",
+      ["class"],
+    );
+    for (const name of Object.keys(state.counters)) {
+      const status = /^requests_(\dxx)$/.exec(name)?.[1];
+      if (status !== undefined) requests.inc({ class: status }, grown(name));
+    }
+    this.#metrics
+      .counter("sluice_proxy_retries_total", "Tries of requests on another peer.")
+      .inc(grown("retries"));
+    this.#metrics
+      .counter("sluice_proxy_ejections_total", "Peers and clusters put on hold after failures.")
+      .inc(grown("ejections"));
+    this.#last = state.counters;
+    this.#instance = state.instance;
+  }
+}

@@ -1,0 +1,116 @@
+import { execFile } from "node:child_process";
+import { copyFile, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { promisify } from "node:util";
+import { type Clock, slept } from "@sluice/service-kit";
+import type { NginxClient } from "./nginx-client.ts";
+import { pidFileOf } from "./nginx-conf.ts";
+import {
+  confPathOf,
+  keepProfiles,
+  type NginxOptions,
+  nginxCommand,
+  type Rendered,
+  renderNginx,
+  replaceFile,
+} from "./prepare-nginx.ts";
+import type { ProfileSettings } from "./profile-settings.ts";
+
+export interface ReloadPorts {
+  readonly nginx: NginxClient;
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+}
+
+export type ReloadOutcome = { readonly ok: true } | { readonly ok: false; readonly why: string };
+
+/** Milliseconds until new workers must answer, and for `nginx -t`. */
+const NEW_WORKERS_MS = 10_000;
+const TEST_MS = 10_000;
+const POLL_MS = 20;
+
+/** nginx's own judgement of a configuration file. @returns what is wrong, or null */
+async function test(options: NginxOptions, confPath: string, signal: AbortSignal): Promise<string | null> {
+  const [program = "", ...args] = nginxCommand(options, confPath);
+  try {
+    await promisify(execFile)(program, [...args, "-t", "-q"], {
+      env: { ...process.env, ...options.tool.env },
+      signal,
+      timeout: TEST_MS,
+    });
+    return null;
+  } catch (error) {
+    signal.throwIfAborted();
+    const said = (error as { stderr?: string }).stderr?.trim().split("\n")[0];
+    return said || (error as Error).message;
+  }
+}
+
+/** Sends SIGHUP and waits until a worker with this configuration answers. @returns why none does, or null */
+async function signalReload(dir: string, config: string, ports: ReloadPorts): Promise<string | null> {
+  const pid = Number((await readFile(pidFileOf(dir), "utf8")).trim());
+  if (!Number.isInteger(pid) || pid <= 1) return `${pidFileOf(dir)} holds no pid`;
+  process.kill(pid, "SIGHUP");
+  const deadline = ports.clock.monotonic() + NEW_WORKERS_MS;
+  let last = "no worker answers";
+  while (ports.clock.monotonic() < deadline) {
+    try {
+      const state = await ports.nginx.state(ports.signal, true);
+      if (state.config === config) return null;
+      last = "the old workers still answer";
+    } catch (error) {
+      ports.signal.throwIfAborted();
+      last = (error as Error).message;
+    }
+    if (!(await slept(ports.clock, POLL_MS, ports.signal))) break;
+  }
+  ports.signal.throwIfAborted();
+  return `no worker with the new configuration within ${NEW_WORKERS_MS / 1000} s: ${last}`;
+}
+
+/**
+ * Brings nginx to a configuration with these profiles: tested first, swapped in as a whole, and taken back when no
+ * worker comes up with it. nginx serves all the time.
+ */
+export async function reloadNginx(
+  options: NginxOptions,
+  profiles: ReadonlyMap<string, ProfileSettings>,
+  ports: ReloadPorts,
+): Promise<ReloadOutcome> {
+  let next: Rendered;
+  try {
+    next = renderNginx(options, profiles);
+  } catch (error) {
+    return { ok: false, why: (error as Error).message };
+  }
+  return swapConfiguration(options, next, ports, () => keepProfiles(options.dir, profiles));
+}
+
+/** The swap itself; apart, so that a test can hand it what the emitter would never write. */
+export async function swapConfiguration(
+  options: NginxOptions,
+  next: Rendered,
+  ports: ReloadPorts,
+  keep: () => Promise<void>,
+): Promise<ReloadOutcome> {
+  const current = confPathOf(options.dir);
+  const trial = `${current}.new`;
+  const old = `${current}.old`;
+  const before = (await ports.nginx.state(ports.signal)).config;
+  await replaceFile(next.settingsFile, next.settings);
+  await writeFile(trial, next.conf, { mode: 0o600 });
+  const problem = await test(options, trial, ports.signal);
+  if (problem !== null) {
+    await rm(trial, { force: true });
+    return { ok: false, why: problem };
+  }
+  await copyFile(current, old);
+  await rename(trial, current);
+  const failed = await signalReload(options.dir, next.hash, ports);
+  if (failed === null) {
+    await keep();
+    return { ok: true };
+  }
+  await rename(old, current);
+  const back = await signalReload(options.dir, before, ports);
+  return { ok: false, why: back === null ? failed : `${failed}; and going back: ${back}` };
+}

@@ -1,0 +1,99 @@
+import { hostname } from "node:os";
+import { resolve } from "node:path";
+import { connectBus } from "@sluice/bus";
+import { fleetTable, parseCidr, proxiesTable } from "@sluice/contracts";
+import { assignment, type ConfigSpec, defineService, groupAssignments, text } from "@sluice/service-kit";
+import { LastGoodFile } from "./last-good.ts";
+import { UnixNginxClient } from "./nginx-client.ts";
+import { socketPathOf } from "./nginx-conf.ts";
+import { lastGoodPathOf, readPlan } from "./prepare-nginx.ts";
+import { type ProxyAgentPorts, runProxyAgent } from "./proxy-agent.ts";
+import { reloadNginx } from "./reload-nginx.ts";
+
+function peersFlag(value: string): readonly [cluster: string, cidrs: string] {
+  const [cluster, list] = assignment(value);
+  for (const cidr of list.split(",")) {
+    if (parseCidr(cidr) === null) throw new Error(`${cidr} is no CIDR; write NAME=CIDR[,CIDR]`);
+  }
+  return [cluster, list];
+}
+
+function name(value: string): string {
+  if (!/^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/.test(value)) throw new Error("write a lower-case DNS name");
+  return value;
+}
+
+const settings = {
+  natsUrl: {
+    env: "SLUICE_NATS_URL",
+    flag: "nats-url",
+    help: "address of the bus, e.g. nats://127.0.0.1:4222",
+    read: text,
+  },
+  fleet: {
+    env: "SLUICE_PROXY_AGENT_FLEET",
+    flag: "fleet",
+    help: "name of the fleet that this proxy belongs to",
+    default: "default",
+    read: name,
+  },
+  proxy: {
+    env: "SLUICE_PROXY_AGENT_PROXY",
+    flag: "proxy",
+    help: "name of this proxy within its fleet; default: the host's name",
+    default:
+      hostname()
+        .toLowerCase()
+        .replaceAll(/[^-a-z0-9.]/g, "-") || "proxy",
+    read: name,
+  },
+  nginxDir: {
+    env: "SLUICE_PROXY_AGENT_NGINX_DIR",
+    flag: "nginx-dir",
+    help: "folder that nginx was prepared in: its configuration, its socket, the last good copy",
+    read: (value) => resolve(value),
+  },
+  peers: {
+    env: "SLUICE_PEERS",
+    flag: "peers",
+    help: "NAME=CIDR[,CIDR]: where that cluster's peers may be, besides what its Nodes tell; may be repeated",
+    many: true,
+    read: peersFlag,
+  },
+  refused: {
+    env: "SLUICE_REFUSED_PEERS",
+    flag: "refuse-peer",
+    help: "an address that is never a peer, such as the hub's own; may be repeated",
+    many: true,
+    read: text,
+  },
+} satisfies ConfigSpec;
+
+export const proxyAgent = defineService({
+  name: "proxy-agent",
+  settings,
+  run: async ({ config, own, ...kit }) => {
+    const peers = groupAssignments(config.peers);
+    // The bus may be away for as long as it likes: there is a last good copy to serve from.
+    const bus = own(
+      await connectBus({ url: config.natsUrl, name: "proxy-agent", kit, waitOnFirstConnect: false }),
+    );
+    const nginx = own(new UnixNginxClient(socketPathOf(config.nginxDir)));
+    const proxies = bus.writer(proxiesTable);
+    const ports: ProxyAgentPorts = {
+      fleet: (options) => bus.view(fleetTable, options),
+      proxies,
+      nginx,
+      lastGood: new LastGoodFile(lastGoodPathOf(config.nginxDir)),
+      plan: () => readPlan(config.nginxDir),
+      reload: (options, profiles) =>
+        reloadNginx(options, profiles, { nginx, clock: kit.clock, signal: kit.signal }),
+    };
+    const { fleet, proxy, refused } = config;
+    await Promise.all([
+      runProxyAgent(ports, { fleet, proxy, peers, refused }, kit),
+      bus.join(),
+      proxies.done,
+    ]);
+  },
+});
