@@ -36,8 +36,8 @@ function nodesOnPath(): Map<number, string> {
 const START = `
 import { appendFileSync } from "node:fs";
 const [what, ...rest] = process.argv.slice(2);
-const enumerated: string = process.versions.node;
-console.log(JSON.stringify({ node: enumerated, rest, launcher: process.env.SLUICE_LAUNCHER_PID }));
+const node: string = process.versions.node;
+console.log(JSON.stringify({ node, rest, launcher: process.env.SLUICE_LAUNCHER_PID }));
 if (what === "exit") process.exit(Number(rest[0]));
 if (what === "wait") {
   process.on("SIGTERM", () => { appendFileSync(rest[0]!, "SIGTERM"); process.exit(7); });
@@ -92,8 +92,8 @@ interface Run {
 function run(t: TestContext, command: string, args: readonly string[], cwd = root): Run {
   // A test that npm runs must not be taken for npm's child.
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("npm_")));
-  const child = spawn(command, args, { cwd, env, stdio: ["ignore", "pipe", "pipe"] });
-  t.after(() => child.kill("SIGKILL"));
+  const child = spawn(command, args, { cwd, env, stdio: ["ignore", "pipe", "pipe"], detached: true });
+  t.after(() => killGroup(child.pid));
   const said = { stdout: "", stderr: "" };
   for (const stream of ["stdout", "stderr"] as const) {
     child[stream].setEncoding("utf8").on("data", (text: string) => {
@@ -114,6 +114,15 @@ function run(t: TestContext, command: string, args: readonly string[], cwd = roo
       return said.stderr;
     },
   };
+}
+
+/** A group of its own, so that a test that fails leaves nothing behind. */
+function killGroup(pid: number | undefined): void {
+  try {
+    if (pid !== undefined) process.kill(-pid, "SIGKILL");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+  }
 }
 
 const started = (t: TestContext, one: Run) => t.waitFor(() => assert.match(one.stdout, /\n/), PATIENCE);
@@ -155,14 +164,16 @@ for (const [major, node] of nodesOnPath()) {
       assert.equal(await one.ended, 128 + 15);
     });
 
-    test("stops the child when npm was killed", async (t) => {
-      const one = run(t, node, [npmOf(node), "start", "--silent", "--", "wait", join(root, "signals")]);
-      await started(t, one);
-      const launcher = Number(JSON.parse(one.stdout).launcher);
-      one.child.kill("SIGKILL");
-      await t.waitFor(() => assert.equal(readFileSync(join(root, "signals"), "utf8"), "SIGTERM"), PATIENCE);
-      await t.waitFor(gone(launcher), PATIENCE);
-    });
+    for (const signal of ["SIGTERM", "SIGKILL"] as const) {
+      test(`stops the child in order when npm alone got ${signal}`, async (t) => {
+        const one = run(t, node, [npmOf(node), "start", "--silent", "--", "wait", join(root, "signals")]);
+        await started(t, one);
+        const launcher = Number(JSON.parse(one.stdout).launcher);
+        one.child.kill(signal);
+        await t.waitFor(() => assert.equal(readFileSync(join(root, "signals"), "utf8"), "SIGTERM"), PATIENCE);
+        await t.waitFor(gone(launcher), PATIENCE);
+      });
+    }
 
     test("takes itself where no Node is packaged, if it is new enough, else says what to install", async (t) => {
       rmSync(join(root, `node_modules/node-${platform()}-${arch()}`), { recursive: true });
