@@ -49,11 +49,13 @@ export interface HoldOptions {
 export interface PartHolder<T> {
   set(key: string, value: T, trace?: Trace): void;
   remove(key: string, trace?: Trace): void;
-  /** Compares every key again: to be called when `knows` has come to know more. */
-  recheck(): void;
+  /** Compares every key again, or those asked for: to be called when `knows` has come to know more. */
+  recheck(concerns?: (key: string) => boolean): void;
   /** Its claim is the newest, and the first pass over its source is written. */
   readonly synced: boolean;
   readonly holding: boolean;
+  /** The table holds records of this part, tombstones aside; meaningful while it is held. */
+  readonly occupied: boolean;
   /** Resolves when every difference known now is written. */
   idle(): Promise<void>;
   /** Resolves when the signal of its kit has aborted and nothing of it runs. */
@@ -121,6 +123,11 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
     return this.#own !== null && !this.#own.lost.signal.aborted;
   }
 
+  get occupied(): boolean {
+    for (const { text } of this.#there.values()) if (text !== null) return true;
+    return false;
+  }
+
   get synced(): boolean {
     return this.holding && this.#synced;
   }
@@ -141,10 +148,12 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
     if (this.#writable) this.#queue.set(key, true);
   }
 
-  recheck(): void {
+  recheck(concerns: (key: string) => boolean = () => true): void {
     if (!this.#writable) return;
-    for (const key of this.#wanted.keys()) this.#queue.set(key, true);
-    for (const key of this.#there.keys()) if (!this.#wanted.has(key)) this.#queue.set(key, true);
+    for (const key of this.#wanted.keys()) if (concerns(key)) this.#queue.set(key, true);
+    for (const key of this.#there.keys()) {
+      if (!this.#wanted.has(key) && concerns(key)) this.#queue.set(key, true);
+    }
   }
 
   async idle(): Promise<void> {
