@@ -7,17 +7,17 @@ const SERVICE_NAME = "kubernetes.io/service-name";
 const MANAGED_BY = "endpointslice.kubernetes.io/managed-by";
 /** Set by every implementation of the MCS API on slices that it imported (KEP-1645). */
 const SOURCE_CLUSTER = "multicluster.kubernetes.io/source-cluster";
-/** Set by Karmada on slices that it brought from another cluster. */
+/** Annotation that Karmada puts on slices that it brought from another cluster; they bear the service's own name. */
 const KARMADA_SOURCE = "endpointslice.karmada.io/provision-cluster";
 /** Who makes slices of a cluster's own endpoints; a user's own slices have another value, or none. */
-const IMPORTERS = [/karmada\.io/, /sluice\.dev/, /submariner\.io/, /cilium\.io/];
+const IMPORTERS = /(^|\.)(karmada\.io|sluice\.dev|submariner\.io|cilium\.io)(\/|$)/;
 
 /** The service that a slice belongs to, or null when it has none or was imported from another cluster. */
 export function serviceOfSlice(slice: EndpointSlice): string | null {
-  const labels = slice.metadata.labels ?? {};
-  if (labels[SOURCE_CLUSTER] !== undefined || labels[KARMADA_SOURCE] !== undefined) return null;
-  const manager = labels[MANAGED_BY] ?? "";
-  if (IMPORTERS.some((pattern) => pattern.test(manager))) return null;
+  const { labels = {}, annotations } = slice.metadata;
+  if (labels[SOURCE_CLUSTER] !== undefined || annotations?.[KARMADA_SOURCE] !== undefined) return null;
+  const manager = labels[MANAGED_BY];
+  if (manager !== undefined && IMPORTERS.test(manager)) return null;
   return labels[SERVICE_NAME] ?? null;
 }
 
@@ -42,7 +42,7 @@ export function sliceRecord(cluster: string, service: string, slice: EndpointSli
       }),
     ),
     endpoints: (slice.endpoints ?? [])
-      .filter((endpoint) => endpoint.addresses.length > 0)
+      .filter(({ addresses }) => addresses !== undefined && addresses.length > 0)
       .map((endpoint) => {
         const { ready, serving, terminating } = endpoint.conditions ?? {};
         return {
@@ -120,15 +120,10 @@ export function exportConditions(own: ExportOutcome, verdict: readonly Condition
   ];
   const said = new Map(fine.map((condition) => [condition.type, condition]));
   for (const condition of verdict) said.set(condition.type, condition);
-  if (!own.exported) {
-    said.set("Valid", own.condition);
-    said.set("Ready", {
-      type: "Ready",
-      status: "False",
-      reason: own.condition.reason,
-      message: own.condition.message,
-    });
-  }
+  if (!own.exported) said.set("Valid", own.condition);
+  const valid = said.get("Valid");
+  // What is not valid is not published, whatever else is to be said of it.
+  if (valid !== undefined && valid.status !== "True") said.set("Ready", { ...valid, type: "Ready" });
   return [...said.values()];
 }
 

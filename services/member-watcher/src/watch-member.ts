@@ -1,8 +1,6 @@
 import type { Bus, PartHolder } from "@sluice/bus";
 import {
-  type ClusterRecord,
   type Condition,
-  clustersTable,
   newTrace,
   plainKeys,
   type SliceValue,
@@ -15,25 +13,15 @@ import {
   type Change,
   type EndpointSlice,
   type KubeClient,
-  type Node,
   reflect,
   resources,
   type Service,
   type ServiceExport,
 } from "@sluice/kube";
-import { type Kit, slept } from "@sluice/service-kit";
+import type { Kit } from "@sluice/service-kit";
 import { writeConditions } from "./condition-writer.ts";
-import {
-  exportConditions,
-  exportRecord,
-  nodeCidrs,
-  serviceOfSlice,
-  sliceRecord,
-} from "./exported-service.ts";
-
-/** How often a member says that it lives, and how often its API is asked whether it answers. */
-const HEARTBEAT_MS = 5000;
-const PROBE_MS = 2000;
+import { exportConditions, exportRecord, serviceOfSlice, sliceRecord } from "./exported-service.ts";
+import { startHeartbeat } from "./member-heartbeat.ts";
 
 export interface MemberPorts {
   readonly bus: Bus;
@@ -73,12 +61,6 @@ export async function watchMember({ bus, client }: MemberPorts, kit: Kit): Promi
     onChange: onSlice,
     onState: onReflectorState,
   });
-  const nodes = reflect<Node>({
-    client,
-    type: resources.node,
-    kit: memberKit,
-    onChange: () => beat(),
-  });
   const sources = [exports, services, slices];
 
   const holder: PartHolder<SliceValue> = bus.hold(
@@ -86,30 +68,75 @@ export async function watchMember({ bus, client }: MemberPorts, kit: Kit): Promi
     { scope: cluster, shard: "0" },
     {
       fresh: async (signal) => {
-        await Promise.all(sources.map((source) => source.relist(signal)));
+        exportsListed = listExports(signal);
+        await Promise.all([
+          services.relist(signal),
+          slices.relist(signal),
+          Promise.race([exportsListed.done, exportsNotServed(signal)]),
+        ]);
+      },
+      // A kind that is not served cannot be listed, which is no knowledge of what was there when it was.
+      knows: () => exportsListed.listed,
+      complete: async () => {
+        if (holder.occupied) await exportsListed.done;
       },
     },
   );
+
+  /** The list of exports that belongs to the newest claim. */
+  let exportsListed: { listed: boolean; readonly done: Promise<void> } = {
+    listed: false,
+    done: new Promise(() => {}),
+  };
+  function listExports(signal: AbortSignal): { listed: boolean; readonly done: Promise<void> } {
+    const begun = {
+      listed: false,
+      done: exports.relist(signal).then(() => {
+        begun.listed = true;
+        holder.recheck();
+      }),
+    };
+    // Whoever awaits it is told; with the CRD away nobody may.
+    begun.done.catch((err: unknown) => log.debug({ err }, "exports were not listed under this claim"));
+    return begun;
+  }
+  let stateChanged = () => {};
+  async function exportsNotServed(signal: AbortSignal): Promise<void> {
+    while (exports.state.kind !== "waiting-for-resource") {
+      const { promise, resolve, reject } = Promise.withResolvers<void>();
+      const abort = () => reject(signal.reason);
+      stateChanged = resolve;
+      signal.addEventListener("abort", abort, { once: true });
+      await promise.finally(() => signal.removeEventListener("abort", abort));
+    }
+  }
+
   const conditions = writeConditions(client, memberKit);
-  const clusters = bus.writer(clustersTable);
   const verdicts = bus.view(verdictsTable, {
     filter: `${plainKeys.cluster(cluster)}.>`,
-    onChange: (_key, verdict) => {
+    onChange: (key, verdict) => {
       if (verdict !== undefined) judge(`${verdict.namespace}/${verdict.service}`);
+      else for (const [id, object] of exports.objects) if (verdictKey(object) === key) judge(id);
     },
   });
+  const heartbeat = startHeartbeat({ bus, client, waiting, exports: () => exports.objects.size }, memberKit);
 
   /** Keys of `slices` that a service has now; what falls out is removed. */
   const published = new Map<string, Set<string>>();
 
-  function traceOf(change: Pick<Change<never>, "seenAt" | "fromList"> | null): Trace | undefined {
-    return change === null || change.fromList ? undefined : newTrace(change.seenAt);
+  /** A list may tell of what happened long before: only what was watched can be followed. */
+  function traceOf(change: Pick<Change<never>, "seenAt" | "fromList">): Trace | undefined {
+    return change.fromList ? undefined : newTrace(change.seenAt);
   }
 
   /** The export, or its Service, changed: everything of that service is compared. */
   function onService(key: string, change: Pick<Change<never>, "seenAt" | "fromList">): void {
-    const trace = traceOf(change);
     const object = exports.objects.get(key);
+    const before = published.get(key);
+    if (object === undefined) conditions.forget(key);
+    // Most Services are nobody's export.
+    if (object === undefined && before === undefined) return;
+    const trace = traceOf(change);
     const outcome = object === undefined ? null : exportRecord(cluster, object, services.objects.get(key));
     const now = new Set<string>();
     if (outcome?.exported === true) {
@@ -119,7 +146,7 @@ export async function watchMember({ bus, client }: MemberPorts, kit: Kit): Promi
       holder.set(exportKey, outcome.record, trace);
       for (const slice of slicesOf.get(key)?.values() ?? []) now.add(publish(service, slice, trace));
     }
-    for (const old of published.get(key) ?? []) if (!now.has(old)) holder.remove(old, trace);
+    for (const old of before ?? []) if (!now.has(old)) holder.remove(old, trace);
     if (now.size > 0) published.set(key, now);
     else published.delete(key);
     judge(key);
@@ -137,36 +164,56 @@ export async function watchMember({ bus, client }: MemberPorts, kit: Kit): Promi
     const before = change.old === undefined ? null : serviceOfSlice(change.old);
     const service = change.kind === "upsert" ? serviceOfSlice(change.object) : null;
     const { namespace = "", name } = (change.kind === "upsert" ? change.object : change.old).metadata;
-    const trace = traceOf(change);
     if (before !== null && before !== service) {
       const key = `${namespace}/${before}`;
       const group = slicesOf.get(key);
       group?.delete(name);
       if (group?.size === 0) slicesOf.delete(key);
       const slot = sliceKeys.slice(cluster, namespace, before, name);
-      if (published.get(key)?.delete(slot) === true) holder.remove(slot, trace);
+      if (published.get(key)?.delete(slot) === true) holder.remove(slot, traceOf(change));
     }
     if (service === null || change.kind !== "upsert") return;
     const key = `${namespace}/${service}`;
-    const group = slicesOf.get(key) ?? new Map<string, EndpointSlice>();
+    let group = slicesOf.get(key);
+    if (group === undefined) {
+      group = new Map();
+      slicesOf.set(key, group);
+    }
     group.set(name, change.object);
-    slicesOf.set(key, group);
-    published.get(key)?.add(publish(service, change.object, trace));
+    const slots = published.get(key);
+    if (slots !== undefined) slots.add(publish(service, change.object, traceOf(change)));
   }
+
+  function verdictKey({ metadata: { namespace = "", name } }: ServiceExport): string {
+    return plainKeys.verdict(cluster, namespace, name);
+  }
+
+  /** Before Services and verdicts have been read once, that one is missing is not known. */
+  let mayJudge = false;
 
   /** Writes what is to be said of an export onto it. */
   function judge(key: string): void {
     const object = exports.objects.get(key);
-    if (object === undefined) return;
-    const { namespace = "", name } = object.metadata;
-    const said: readonly Condition[] =
-      verdicts.get(plainKeys.verdict(cluster, namespace, name))?.conditions ?? [];
+    if (!mayJudge || object === undefined) return;
+    const said: readonly Condition[] = verdicts.get(verdictKey(object))?.conditions ?? [];
     const own = exportRecord(cluster, object, services.objects.get(key));
     conditions.want(object, exportConditions(own, said));
   }
 
-  let api: ClusterRecord["api"] = { reachable: false, since: kit.clock.now(), error: "not asked yet" };
-  let version: string | undefined;
+  async function judgeOnceRead(): Promise<void> {
+    try {
+      await Promise.all([
+        exports.listed(kit.signal),
+        services.listed(kit.signal),
+        verdicts.caughtUp(kit.signal),
+      ]);
+    } catch (error) {
+      if (kit.signal.aborted) return;
+      throw error;
+    }
+    mayJudge = true;
+    for (const key of exports.objects.keys()) judge(key);
+  }
 
   function waiting(): string[] {
     const named = { ServiceExport: exports, Service: services, EndpointSlice: slices };
@@ -176,56 +223,20 @@ export async function watchMember({ bus, client }: MemberPorts, kit: Kit): Promi
     });
   }
 
-  function beat(): void {
-    const cidrs = new Set([...nodes.objects.values()].flatMap(nodeCidrs));
-    clusters.set(plainKeys.cluster(cluster), {
-      cluster,
-      heartbeatAt: kit.clock.now(),
-      api,
-      ...(version === undefined ? {} : { kubernetesVersion: version }),
-      labels: {},
-      nodeCidrs: [...cidrs].sort(),
-      waiting: waiting(),
-      exports: exports.objects.size,
-      watcher: bus.self,
+  function onReflectorState(): void {
+    // The first states come while the rest is still being made.
+    queueMicrotask(() => {
+      stateChanged();
+      heartbeat.beat();
     });
   }
 
-  function onReflectorState(): void {
-    // The first states come while the reflectors are still being made.
-    queueMicrotask(beat);
-  }
-
-  async function probe(): Promise<void> {
-    let error: string | undefined;
-    try {
-      version = await client.version(AbortSignal.any([kit.signal, AbortSignal.timeout(PROBE_MS)]));
-    } catch (cause) {
-      error = cause instanceof Error ? cause.message : String(cause);
-    }
-    const reachable = error === undefined;
-    if (reachable === api.reachable) return;
-    if (reachable) log.info("the API answers");
-    else log.warn({ error }, "the API does not answer");
-    api = { reachable, since: kit.clock.now(), ...(error === undefined ? {} : { error }) };
-  }
-
-  async function heartbeat(): Promise<void> {
-    do {
-      await probe();
-      if (kit.signal.aborted) return;
-      beat();
-    } while (await slept(kit.clock, HEARTBEAT_MS, kit.signal));
-  }
-
-  void holder.done.then(() => log.debug("its part is let go"));
   await Promise.all([
-    heartbeat(),
+    judgeOnceRead(),
+    heartbeat.done,
     holder.done,
     conditions.done,
-    clusters.done,
     verdicts.done,
-    nodes.done,
     ...sources.map((source) => source.done),
   ]);
 }
