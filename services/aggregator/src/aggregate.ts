@@ -1,22 +1,24 @@
 import type { Bus, PartHolder, TableView } from "@sluice/bus";
 import {
   clustersTable,
-  decodeToken,
   type ExportRecord,
   type Part,
-  plainKeys,
   type SliceValue,
   slicesTable,
   TOPOLOGY_PARTITIONS,
+  type TopologyService,
   type TopologyValue,
   type Trace,
   topologyKeys,
   topologyTable,
-  verdictsTable,
+  type VerdictRecord,
 } from "@sluice/contracts";
+import { Backoff, type Kit } from "@sluice/service-kit";
 import { AllowedPeers } from "./allowed-peers.ts";
-import { type IndexedService, ServiceIndex } from "./service-index.ts";
+import { Knowledge } from "./knowledge.ts";
+import { type IndexedService, keyOf, ServiceIndex } from "./service-index.ts";
 import { clusterPeers, derivedName, exportVerdict, mergeExports, type RefusedPeer } from "./topology.ts";
+import { VerdictBook } from "./verdict-book.ts";
 
 export interface AggregateOptions {
   /** Members that are known to be there: nothing of one counts as gone before its watcher has said so. */
@@ -31,11 +33,10 @@ export interface AggregateOptions {
 export interface Aggregation {
   readonly index: ServiceIndex;
   readonly allowed: AllowedPeers;
-  /** Whether what is (not) known of a cluster is knowledge. */
-  knowsCluster(cluster: string): boolean;
+  readonly knowledge: Knowledge;
   /** Called after each change of a service. */
   onService(listener: (namespace: string, service: string) => void): void;
-  /** Resolves when `slices` has been read. */
+  /** Resolves when what the bus holds has been read; rejects with the signal's reason only. */
   read(signal: AbortSignal): Promise<void>;
   readonly done: Promise<void>;
 }
@@ -44,17 +45,17 @@ export interface Aggregation {
  * Keeps `topology` and `verdicts` what `slices` says. The way of one change, top to bottom: slices view → index →
  * `peersOf` → holder.set. It costs that service in that cluster, never the service everywhere.
  */
-export function aggregate(bus: Bus, options: AggregateOptions): Aggregation {
+export function aggregate(bus: Bus, options: AggregateOptions, kit: Kit): Aggregation {
   const index = new ServiceIndex();
   const allowed = new AllowedPeers(options.peers, options.refused);
   const refusedOf = new Map<string, readonly RefusedPeer[]>();
   const listeners: ((namespace: string, service: string) => void)[] = [];
   const holders: PartHolder<TopologyValue>[] = [];
-  const verdictWriter = bus.writer(verdictsTable);
-  const verdicts = bus.view(verdictsTable);
+  const verdicts = new VerdictBook(bus);
 
   const slices: TableView<SliceValue> = bus.view(slicesTable, {
     onChange: (key, value, { trace }) => {
+      if (value !== undefined && keyOf(value) !== key) return leftOut(key);
       const touched = index.apply(key, value);
       if (touched === null) return;
       const { indexed, cluster, exportChanged } = touched;
@@ -62,23 +63,33 @@ export function aggregate(bus: Bus, options: AggregateOptions): Aggregation {
       if (exportChanged) serviceOf(indexed, cluster, trace);
       for (const listener of listeners) listener(indexed.namespace, indexed.service);
     },
-    // A cluster's slices are all there: what was held back of it may be written now.
-    onSettled: () => {
-      for (const holder of holders) holder.recheck();
-    },
+    onSettled: ({ scope }) => knowledge.tell(scope),
   });
+  const knowledge = new Knowledge(options.members, slices, allowed);
 
   const clusters = bus.view(clustersTable, {
     onChange: (_key, record) => {
       if (record === undefined || !allowed.learn(record)) return;
-      for (const holder of holders) holder.recheck();
       for (const indexed of index.all()) {
         if (!indexed.copies.has(record.cluster)) continue;
         peersOf(indexed, record.cluster, undefined);
         for (const listener of listeners) listener(indexed.namespace, indexed.service);
       }
+      knowledge.tell(record.cluster);
     },
   });
+
+  // What was held back of a cluster may be written now.
+  knowledge.onMore((cluster) => {
+    const concerns = Knowledge.concerns(cluster);
+    for (const holder of holders) holder.recheck(concerns);
+    verdicts.sweep(cluster, isExported);
+  });
+
+  function leftOut(key: string): void {
+    kit.metrics.dropped.inc({ table: slicesTable.name, reason: "foreign_name" });
+    kit.log.warn({ key }, "a record speaks of another cluster or object than its key, left out");
+  }
 
   function holderOf(namespace: string, service: string): PartHolder<TopologyValue> {
     const what = topologyTable.keys.classify(topologyKeys.service(namespace, service));
@@ -97,7 +108,7 @@ export function aggregate(bus: Bus, options: AggregateOptions): Aggregation {
     if (copy?.export === undefined || derivedName(service) === null) {
       holder.remove(key, trace);
       refusedOf.delete(id);
-    } else {
+    } else if (allowed.knows(cluster)) {
       const identity = { namespace, service, cluster };
       const { peers, refused } = clusterPeers(identity, copy.slices.values(), allowed.filter(cluster));
       holder.set(key, peers, trace);
@@ -113,71 +124,82 @@ export function aggregate(bus: Bus, options: AggregateOptions): Aggregation {
     const merged = merge(indexed);
     if (merged === null || derivedName(service) === null) holderOf(namespace, service).remove(key, trace);
     else holderOf(namespace, service).set(key, merged, trace);
-    for (const cluster of new Set([...indexed.copies.keys(), changed])) judge(indexed, cluster);
+    for (const cluster of new Set([...indexed.copies.keys(), changed])) judge(indexed, cluster, merged);
   }
 
-  function merge(indexed: IndexedService) {
+  function merge(indexed: IndexedService): TopologyService | null {
     const exports: ExportRecord[] = [];
     for (const copy of indexed.copies.values()) if (copy.export !== undefined) exports.push(copy.export);
     return mergeExports(exports);
   }
 
-  /** Says what is to be said of one export, when it is other than what stands there. */
-  function judge(indexed: IndexedService, cluster: string): void {
+  function judge(indexed: IndexedService, cluster: string, merged = merge(indexed)): void {
     const { namespace, service } = indexed;
     const refused = refusedOf.get(`${namespace}/${service}/${cluster}`) ?? [];
     const exported = indexed.copies.get(cluster)?.export !== undefined;
-    const conditions = exported ? exportVerdict(cluster, service, merge(indexed), refused) : [];
-    const key = plainKeys.verdict(cluster, namespace, service);
-    const now = JSON.stringify(conditions);
-    if ((spoken.get(key) ?? JSON.stringify(verdicts.get(key)?.conditions ?? [])) === now) return;
-    spoken.set(key, now);
-    verdictWriter.set(key, { cluster, namespace, service, conditions });
-  }
-  const spoken = new Map<string, string>();
-
-  function knowsCluster(cluster: string): boolean {
-    // Without its rules every peer would be refused: out of ignorance.
-    if (!allowed.knows(cluster)) return false;
-    const parts = slices.parts().filter((part) => part.scope === cluster);
-    return parts.length > 0 && parts.every((part) => slices.isSettled(part));
+    const conditions = exported ? exportVerdict(cluster, service, merged, refused) : [];
+    verdicts.say({ cluster, namespace, service, conditions });
   }
 
-  /** Clusters whose slices somebody publishes, or should. */
-  function expected(): Set<string> {
-    return new Set([...options.members, ...slices.parts().map((part) => part.scope)]);
-  }
-
-  function knows(key: string): boolean {
-    const token = key.split(".")[2] ?? "";
-    if (token === "_service") return [...expected()].every(knowsCluster);
-    return knowsCluster(decodeToken(token) ?? token);
+  function isExported({ namespace, service, cluster }: VerdictRecord): boolean {
+    return index.get(namespace, service)?.copies.get(cluster)?.export !== undefined;
   }
 
   for (let shard = 0; shard < TOPOLOGY_PARTITIONS; shard++) {
     const part: Part = { scope: "", shard: String(shard) };
     holders.push(
       bus.hold(topologyTable, part, {
-        fresh: async (signal) => {
-          await Promise.all([slices.upToDate(signal), clusters.caughtUp(signal), verdicts.caughtUp(signal)]);
-        },
-        knows,
-        complete: (signal) => slices.when(() => [...expected()].every(knowsCluster), signal),
+        fresh: readOnce,
+        knows: (key, there) => knowledge.mayChange(key, there),
+        complete: (signal) => knowledge.waitForWhole(signal),
       }),
     );
+  }
+
+  async function readOnce(signal: AbortSignal): Promise<void> {
+    await Promise.all([slices.upToDate(signal), clusters.caughtUp(signal), verdicts.caughtUp(signal)]);
+  }
+
+  async function read(signal: AbortSignal): Promise<void> {
+    const backoff = new Backoff(100, 2000);
+    for (;;) {
+      try {
+        return await readOnce(signal);
+      } catch (err) {
+        signal.throwIfAborted();
+        kit.log.debug({ err }, "the bus did not answer, reading again");
+        await kit.clock.sleep(backoff.next(), signal);
+      }
+    }
+  }
+
+  /** Half of what there is would make verdicts that the other half takes back. */
+  async function judgeOnceRead(): Promise<void> {
+    try {
+      await read(kit.signal);
+    } catch (error) {
+      if (kit.signal.aborted) return;
+      throw error;
+    }
+    verdicts.open();
+    for (const indexed of index.all()) {
+      const merged = merge(indexed);
+      for (const cluster of indexed.copies.keys()) judge(indexed, cluster, merged);
+    }
+    for (const cluster of knowledge.known()) verdicts.sweep(cluster, isExported);
   }
 
   return {
     index,
     allowed,
-    knowsCluster,
+    knowledge,
     onService: (listener) => void listeners.push(listener),
-    read: (signal) => slices.upToDate(signal),
+    read,
     done: Promise.all([
+      judgeOnceRead(),
       slices.done,
       clusters.done,
       verdicts.done,
-      verdictWriter.done,
       ...holders.map((holder) => holder.done),
     ]).then(() => {}),
   };

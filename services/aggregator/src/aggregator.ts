@@ -16,7 +16,7 @@ export async function runAggregator(
   options: AggregateOptions,
   kit: Kit,
 ): Promise<void> {
-  const aggregation = aggregate(bus, options);
+  const aggregation = aggregate(bus, options, kit);
   const hubWriter = hub === null ? Promise.resolve() : writeHub(aggregation, hub, kit);
   await Promise.all([bus.join(), aggregation.done, hubWriter]);
 }

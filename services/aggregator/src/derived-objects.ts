@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import type { AddressVerdict, SliceRecord } from "@sluice/contracts";
 import type { EndpointSlice, Service, ServiceImport } from "@sluice/kube";
 import type { IndexedService } from "./service-index.ts";
@@ -15,9 +16,15 @@ export function isOwnService(service: Service): boolean {
   return service.metadata.labels?.["app.kubernetes.io/managed-by"] === MANAGED_BY;
 }
 
-/** `imported-<cluster>-<slice>`: at most 253 characters, as names of EndpointSlices are. */
+/** Names of EndpointSlices are DNS subdomains. */
+const MAX_NAME = 253;
+
+/** `imported-<cluster>-<slice>`; where that is too long, its end gives way to a hash of the whole. */
 export function importedName(cluster: string, slice: string): string {
-  return `imported-${cluster}-${slice}`.slice(0, 253);
+  const name = `imported-${cluster}-${slice}`;
+  if (name.length <= MAX_NAME) return name;
+  const digest = createHash("sha256").update(name).digest("hex").slice(0, 16);
+  return `${name.slice(0, MAX_NAME - 17).replace(/[^a-z0-9]+$/, "")}-${digest}`;
 }
 
 /** The derived Service of an import, or null when its name would be too long. */
@@ -45,17 +52,26 @@ export function derivedService(object: ServiceImport): Service | null {
   };
 }
 
-/** The imported EndpointSlices of a service, those of every cluster that exports it. */
+/** What of a cluster's rules an import needs. */
+export interface PeerRulesOf {
+  knows(cluster: string): boolean;
+  filter(cluster: string): (address: string) => AddressVerdict;
+}
+
+/** The imported EndpointSlices of a service: of every cluster that exports it and whose rules for peers are known. */
 export function importedSlices(
   indexed: IndexedService | undefined,
   derived: string,
-  filterOf: (cluster: string) => (address: string) => AddressVerdict,
+  rules: PeerRulesOf,
 ): EndpointSlice[] {
   const slices: EndpointSlice[] = [];
   for (const [cluster, copy] of indexed?.copies ?? []) {
-    if (copy.export === undefined) continue;
-    const allowed = filterOf(cluster);
-    for (const record of copy.slices.values()) slices.push(importedSlice(record, derived, allowed));
+    if (copy.export === undefined || !rules.knows(cluster)) continue;
+    const allowed = rules.filter(cluster);
+    for (const record of copy.slices.values()) {
+      // Names to resolve are nobody's peers here.
+      if (record.addressType !== "FQDN") slices.push(importedSlice(record, derived, allowed));
+    }
   }
   return slices;
 }
@@ -94,6 +110,9 @@ function importedSlice(
       })),
   };
 }
+
+export const SERVICE_NAME = "multicluster.kubernetes.io/service-name";
+export const SOURCE_CLUSTER = "multicluster.kubernetes.io/source-cluster";
 
 /** Whether everything that is wanted stands in what is there; an API adds defaults and fields of others. */
 export function contains(there: unknown, wanted: unknown): boolean {

@@ -3,31 +3,28 @@ import {
   type EndpointSlice,
   type KubeClient,
   type KubeObject,
-  type ObjectRef,
   type ResourceType,
   recordEvent,
-  reflect,
   resources,
   type Service,
   type ServiceImport,
 } from "@sluice/kube";
 import { Backoff, createGuard, type Kit, NewestByKey, slept } from "@sluice/service-kit";
 import type { Aggregation } from "./aggregate.ts";
-import {
-  contains,
-  derivedService,
-  importedSlices,
-  isOwnService,
-  OWN_SERVICES,
-  OWN_SLICES,
-} from "./derived-objects.ts";
+import { contains, derivedService, importedSlices, isOwnService, SOURCE_CLUSTER } from "./derived-objects.ts";
+import { HubObjects } from "./hub-objects.ts";
 import { DERIVED_PREFIX, derivedName } from "./topology.ts";
 
 const FIELD_MANAGER = "sluice-aggregator";
 const WRITE_MS = 5000;
 const WORKERS = 8;
-/** How often what could not be written, or stands in the way, is looked at again. */
+/** Tries before an import makes room for others; it comes again after RETRY_MS, as does what stands in the way. */
+const TRIES = 4;
 const RETRY_MS = 5000;
+/** Answers that say something of the object and nothing of the hub's health. */
+const ANSWERS: readonly number[] = [400, 404, 409, 413, 422];
+/** Answers that the same object would get again. */
+const REFUSALS: readonly number[] = [400, 413, 422];
 
 /**
  * Imports × topology → derived Services and imported EndpointSlices in the hub, and `status.clusters` of the import.
@@ -35,50 +32,33 @@ const RETRY_MS = 5000;
  * whole of that import is compared, and only differences are written.
  */
 export async function writeHub(aggregation: Aggregation, hub: KubeClient, kit: Kit): Promise<void> {
+  const { index, allowed, knowledge } = aggregation;
   const dirty = new NewestByKey<string, true>();
   /** Imports that need another look though nothing of theirs changes: a foreign object, a hub that refused. */
   const again = new Set<string>();
+  /** Imports of which something was left as it is, because its cluster is not known (yet). */
+  const unsure = new Set<string>();
+  /** Imports that are gone: what they had may have lost our label meanwhile. */
+  const gone = new Set<string>();
   const guard = createGuard({
     name: "hub writes",
     timeoutMs: WRITE_MS,
-    isAnswer: (error) => error instanceof KubeStatusError && [404, 409, 422].includes(error.status),
+    isAnswer: (error) => error instanceof KubeStatusError && ANSWERS.includes(error.status),
   });
-  const touch = (namespace: string | undefined, service: string | undefined) => {
-    if (service !== undefined) dirty.set(`${namespace ?? ""}/${service}`, true);
-  };
-
-  const imports = reflect<ServiceImport>({
-    client: hub,
-    type: resources.serviceImport,
-    kit,
-    onChange: (change) => dirty.set(change.key, true),
+  const objects = new HubObjects(hub, kit, (key, change) => {
+    if (change === "import gone") gone.add(key);
+    else if (objects.imports.objects.has(key)) gone.delete(key);
+    dirty.set(key, true);
   });
-  const services = reflect<Service>({
-    client: hub,
-    type: resources.service,
-    labelSelector: OWN_SERVICES,
-    kit,
-    onChange: (change) => {
-      const { metadata } = change.kind === "upsert" ? change.object : change.old;
-      touch(metadata.namespace, metadata.labels?.["multicluster.kubernetes.io/service-name"]);
-      // Somebody may have taken our label off: its name still tells whose it is.
-      if (metadata.name.startsWith(DERIVED_PREFIX))
-        touch(metadata.namespace, metadata.name.slice(DERIVED_PREFIX.length));
-    },
+  aggregation.onService((namespace, service) => {
+    const key = `${namespace}/${service}`;
+    // Most exports may be nobody's import.
+    if (objects.imports.objects.has(key) || objects.slicesOf(key).size > 0) dirty.set(key, true);
   });
-  const slices = reflect<EndpointSlice>({
-    client: hub,
-    type: resources.endpointSlice,
-    labelSelector: OWN_SLICES,
-    kit,
-    onChange: (change) => {
-      for (const object of [change.old, change.kind === "upsert" ? change.object : undefined]) {
-        const { namespace, labels } = object?.metadata ?? {};
-        touch(namespace, labels?.["multicluster.kubernetes.io/service-name"]);
-      }
-    },
+  knowledge.onMore(() => {
+    for (const key of unsure) dirty.set(key, true);
+    unsure.clear();
   });
-  aggregation.onService(touch);
 
   const call = <T>(action: (signal: AbortSignal) => Promise<T>) => guard.run(action, kit.signal);
   const apply = (object: KubeObject, subresource?: "status") =>
@@ -89,125 +69,159 @@ export async function writeHub(aggregation: Aggregation, hub: KubeClient, kit: K
         signal,
       ),
     );
+  const remove = (type: ResourceType, { metadata }: KubeObject) => {
+    const { namespace, name, uid } = metadata;
+    const preconditions = uid === undefined ? {} : { preconditions: { uid } };
+    return call((signal) => hub.delete(type, { namespace, name }, preconditions, signal));
+  };
 
-  function say(regarding: KubeObject, reason: string, message: string): Promise<void> {
+  /** What was said last of each import, by uid: an obstacle that stays is one Event. */
+  const said = new Map<string, string>();
+
+  async function say(regarding: ServiceImport, reason: string, message: string): Promise<void> {
+    const uid = regarding.metadata.uid ?? "";
+    const text = `${reason}: ${message}`;
+    if (said.get(uid) === text) return;
     const note = { regarding, type: "Warning" as const, reason, message, component: FIELD_MANAGER };
-    return call((signal) => recordEvent(hub, note, signal));
+    try {
+      await call((signal) => recordEvent(hub, note, signal));
+      said.set(uid, text);
+    } catch (err) {
+      // What is wrong is worth an Event; that the Event could not be written must not stop the rest.
+      if (!kit.signal.aborted) kit.log.debug({ err, reason }, "could not write an Event");
+    }
   }
 
   /** @returns the derived Service's name when it is there and ours */
-  async function ensureService(object: ServiceImport): Promise<string | null> {
+  async function ensureService(key: string, object: ServiceImport): Promise<string | null> {
     const wanted = derivedService(object);
     const { namespace = "", name } = object.metadata;
     if (wanted === null) {
-      await sayOnce(
-        object,
-        "NameTooLong",
-        `${DERIVED_PREFIX}${name} would be longer than a Service's name may be (63 characters); rename the service`,
-      );
+      const message = `${DERIVED_PREFIX}${name} would be longer than a Service's name may be (63 characters); rename the service`;
+      await say(object, "NameTooLong", message);
       return null;
     }
-    const ref = { namespace, name: wanted.metadata.name };
-    const there =
-      services.objects.get(`${namespace}/${ref.name}`) ??
-      (await call((s) => hub.get(resources.service, ref, s)));
-    if (there !== null && !isOwnService(there) && !(await formerlyOurs(there))) {
-      again.add(`${namespace}/${name}`);
-      await sayOnce(
-        object,
-        "DerivedServiceTaken",
-        `Service ${namespace}/${ref.name} was made by somebody else and is left alone; delete or rename it, and this import gets its derived service`,
-      );
+    const there = await findService(namespace, wanted.metadata.name);
+    if (there !== null && !isOurs(there)) {
+      again.add(key);
+      const message = `Service ${namespace}/${wanted.metadata.name} was made by somebody else and is left alone; delete or rename it, and this import gets its derived service`;
+      await say(object, "DerivedServiceTaken", message);
       return null;
     }
-    if (there === null || !contains(there, wanted)) await apply(wanted);
-    return ref.name;
+    // clusterIP cannot change: a service that becomes headless, or ceases to be, is another one.
+    const headless = wanted.spec?.clusterIP === "None";
+    const rebuilt = there !== null && (there.spec?.clusterIP === "None") !== headless;
+    if (rebuilt) await remove(resources.service, there);
+    if (there === null || rebuilt || !contains(there, wanted)) await apply(wanted);
+    return wanted.metadata.name;
   }
 
-  /** Ours, but for the label that somebody took off: our field manager still owns fields of its spec. */
-  async function formerlyOurs(service: Service): Promise<boolean> {
-    return service.metadata.managedFields?.some((entry) => entry.manager === FIELD_MANAGER) ?? false;
-  }
-
-  const said = new Map<string, string>();
-  async function sayOnce(object: ServiceImport, reason: string, message: string): Promise<void> {
-    const key = `${object.metadata.uid ?? ""}/${reason}`;
-    if (said.get(key) === message) return;
-    await say(object, reason, message);
-    if (said.size > 10_000) said.clear();
-    said.set(key, message);
-  }
-
-  async function remove(
-    type: ResourceType<Service> | ResourceType<EndpointSlice>,
-    ref: ObjectRef,
-  ): Promise<void> {
-    await call((signal) => hub.delete(type as ResourceType, ref, {}, signal));
+  async function findService(namespace: string, name: string): Promise<Service | null> {
+    const known = objects.services.objects.get(`${namespace}/${name}`);
+    return known ?? (await call((signal) => hub.get(resources.service, { namespace, name }, signal)));
   }
 
   async function writeImport(key: string): Promise<void> {
-    const at = key.indexOf("/");
-    const namespace = key.slice(0, at);
-    const name = key.slice(at + 1);
-    const object = imports.objects.get(key);
-    const indexed = aggregation.index.get(namespace, name);
-    const derived = object === undefined ? null : await ensureService(object);
+    const object = objects.imports.objects.get(key);
+    if (object === undefined) return removeAll(key);
+    const { namespace = "", name } = object.metadata;
+    const indexed = index.get(namespace, name);
+    const derived = await ensureService(key, object);
     const wanted = new Map<string, EndpointSlice>();
     if (derived !== null) {
-      const all = importedSlices(indexed, derived, (cluster) => aggregation.allowed.filter(cluster));
-      for (const slice of all) wanted.set(`${namespace}/${slice.metadata.name}`, slice);
+      for (const slice of importedSlices(indexed, derived, allowed))
+        wanted.set(`${namespace}/${slice.metadata.name}`, slice);
+      said.delete(object.metadata.uid ?? "");
     }
-    for (const [id, slice] of wanted) {
-      const there = slices.objects.get(id);
-      if (there === undefined || !contains(there, slice)) await apply(slice);
+    const there = objects.slicesOf(key);
+    for (const [id, slice] of wanted) await writeSlice(key, there.get(id), slice);
+    for (const [id, slice] of [...there]) {
+      // Not known to be gone: its cluster's watcher has not said so.
+      if (!wanted.has(id) && (derived === null || isKnown(key, clusterOf(slice)))) {
+        await remove(resources.endpointSlice, slice);
+      }
     }
-    for (const [id, there] of slices.objects) {
-      const labels = there.metadata.labels ?? {};
-      if (there.metadata.namespace !== namespace) continue;
-      if (labels["multicluster.kubernetes.io/service-name"] !== name || wanted.has(id)) continue;
-      const cluster = labels["multicluster.kubernetes.io/source-cluster"] ?? "";
-      // Not known to be gone: the member's watcher has not said so.
-      if (object !== undefined && derived !== null && !aggregation.knowsCluster(cluster)) continue;
-      await remove(resources.endpointSlice, { namespace, name: there.metadata.name });
-    }
-    if (object === undefined) return removeDerived(namespace, name);
-    await writeStatus(object, indexed === undefined ? [] : exportingClusters(indexed.copies));
+    await writeStatus(key, object);
   }
 
-  async function removeDerived(namespace: string, name: string): Promise<void> {
+  async function writeSlice(
+    key: string,
+    there: EndpointSlice | undefined,
+    wanted: EndpointSlice,
+  ): Promise<void> {
+    if (there !== undefined && (contains(there, wanted) || !isKnown(key, clusterOf(wanted)))) return;
+    // addressType cannot change.
+    if (there !== undefined && there.addressType !== wanted.addressType) {
+      await remove(resources.endpointSlice, there);
+    }
+    await apply(wanted);
+  }
+
+  function isKnown(key: string, cluster: string): boolean {
+    if (knowledge.knowsCluster(cluster)) return true;
+    unsure.add(key);
+    return false;
+  }
+
+  async function removeAll(key: string): Promise<void> {
+    const at = key.indexOf("/");
+    const [namespace, name] = [key.slice(0, at), key.slice(at + 1)];
+    for (const [, slice] of [...objects.slicesOf(key)]) await remove(resources.endpointSlice, slice);
     const derived = derivedName(name);
-    if (derived === null) return;
-    const there = services.objects.get(`${namespace}/${derived}`);
-    if (there !== undefined && isOwnService(there))
-      await remove(resources.service, { namespace, name: derived });
+    if (derived === null) return void gone.delete(key);
+    const known = objects.services.objects.get(`${namespace}/${derived}`);
+    const there = known ?? (gone.has(key) ? await findService(namespace, derived) : null);
+    if (there !== null && isOurs(there)) await remove(resources.service, there);
+    gone.delete(key);
   }
 
-  async function writeStatus(object: ServiceImport, clusters: readonly string[]): Promise<void> {
-    const now = (object.status?.clusters ?? []).map(({ cluster }) => cluster).sort();
-    if (now.join() === clusters.join()) return;
+  async function writeStatus(key: string, object: ServiceImport): Promise<void> {
     const { namespace = "", name } = object.metadata;
+    const now = (object.status?.clusters ?? []).map(({ cluster }) => cluster).sort();
+    const clusters = new Set<string>();
+    if (derivedName(name) !== null) {
+      for (const [cluster, copy] of index.get(namespace, name)?.copies ?? []) {
+        if (copy.export !== undefined) clusters.add(cluster);
+      }
+      for (const cluster of now) if (!clusters.has(cluster) && !isKnown(key, cluster)) clusters.add(cluster);
+    }
+    const wanted = [...clusters].sort();
+    if (now.join() === wanted.join()) return;
     const body = {
       apiVersion: object.apiVersion,
       kind: object.kind,
       metadata: { namespace, name },
-      status: { clusters: clusters.map((cluster) => ({ cluster })) },
+      status: { clusters: wanted.map((cluster) => ({ cluster })) },
     } as ServiceImport;
     await apply(body, "status");
   }
 
+  /** The hub does not take writes: said once, and once that it does again. */
+  let hubFails = false;
+
   async function work(key: string): Promise<void> {
     const backoff = new Backoff(200, 5000);
-    for (let tries = 0; tries < 4 && !kit.signal.aborted; tries++) {
+    for (let tries = 0; tries < TRIES && !kit.signal.aborted; tries++) {
       try {
         await writeImport(key);
+        if (hubFails) kit.log.info("the hub takes writes again");
+        hubFails = false;
         return;
       } catch (err) {
         if (kit.signal.aborted) return;
         kit.log.debug({ err, import: key }, "could not write an import to the hub");
+        if (err instanceof KubeStatusError && REFUSALS.includes(err.status)) {
+          const object = objects.imports.objects.get(key);
+          if (object !== undefined) await say(object, "RefusedByHub", err.message);
+          break;
+        }
+        if (tries === TRIES - 1 && !hubFails) {
+          hubFails = true;
+          kit.log.warn({ err, import: key }, "the hub does not take writes, trying on");
+        }
         if (!(await slept(kit.clock, backoff.next(), kit.signal))) return;
       }
     }
-    kit.log.warn({ import: key }, "the hub refused an import's objects, trying again later");
     again.add(key);
   }
 
@@ -221,12 +235,7 @@ export async function writeHub(aggregation: Aggregation, hub: KubeClient, kit: K
   async function writeWhenRead(): Promise<void> {
     try {
       // Before everything has been read once, what is missing is not known to be gone.
-      await Promise.all([
-        aggregation.read(kit.signal),
-        imports.listed(kit.signal),
-        services.listed(kit.signal),
-        slices.listed(kit.signal),
-      ]);
+      await Promise.all([aggregation.read(kit.signal), objects.listed(kit.signal)]);
     } catch (error) {
       if (kit.signal.aborted) return;
       throw error;
@@ -234,9 +243,15 @@ export async function writeHub(aggregation: Aggregation, hub: KubeClient, kit: K
     await dirty.run(WORKERS, kit.signal, work);
   }
 
-  await Promise.all([writeWhenRead(), retry(), imports.done, services.done, slices.done]);
+  await Promise.all([writeWhenRead(), retry(), objects.done]);
 }
 
-function exportingClusters(copies: ReadonlyMap<string, { readonly export: unknown }>): string[] {
-  return [...copies].flatMap(([cluster, copy]) => (copy.export === undefined ? [] : [cluster])).sort();
+function clusterOf({ metadata }: EndpointSlice): string {
+  return metadata.labels?.[SOURCE_CLUSTER] ?? "";
+}
+
+/** Ours, also when somebody took the label off: our field manager still owns fields of it. */
+function isOurs(service: Service): boolean {
+  if (isOwnService(service)) return true;
+  return service.metadata.managedFields?.some((entry) => entry.manager === FIELD_MANAGER) ?? false;
 }

@@ -1,4 +1,4 @@
-import type { ExportRecord, SliceRecord, SliceValue } from "@sluice/contracts";
+import { type ExportRecord, type SliceRecord, type SliceValue, sliceKeys } from "@sluice/contracts";
 
 /** One cluster's copy of one service. */
 export interface Copy {
@@ -71,6 +71,14 @@ export class ServiceIndex {
     }
     return indexed;
   }
+}
+
+/** Where a record has to lie. One that lies elsewhere speaks of another cluster than the one that may write there. */
+export function keyOf(value: SliceValue): string {
+  const { cluster, namespace, service } = value;
+  return "slice" in value
+    ? sliceKeys.slice(cluster, namespace, service, value.slice)
+    : sliceKeys.export(cluster, namespace, service);
 }
 
 function identify(value: SliceValue): Identity {

@@ -20,8 +20,8 @@ export function derivedName(service: string): string | null {
   return name.length <= MAX_SERVICE_NAME ? name : null;
 }
 
-/** Addresses named in a verdict; the rest is counted. */
-const NAMED_ADDRESSES = 3;
+/** Addresses and conflicts named in a verdict; the rest is counted, so that a condition stays readable. */
+const NAMED = 3;
 
 export interface RefusedPeer {
   readonly address: string;
@@ -66,7 +66,9 @@ export function clusterPeers(
   for (const name of [...byPort.keys()].sort()) {
     ports[name] = [...byPort.get(name)!.values()].sort(byAddressThenPort);
   }
-  return { peers: { ...identity, ports }, refused: [...refused.values()] };
+  // Sorted: what is said of them shall not depend on the order in which slices came.
+  const sorted = [...refused.values()].sort((a, b) => (a.address < b.address ? -1 : 1));
+  return { peers: { ...identity, ports }, refused: sorted };
 }
 
 function byAddressThenPort(a: Peer, b: Peer): number {
@@ -93,8 +95,8 @@ export function mergeExports(exports: Iterable<ExportRecord>): TopologyService |
       const message = `type is ${record.type}, ${oldest.cluster}'s older export says ${oldest.type}`;
       conflicts.push({ cluster, field: "type", message });
     }
-    if (record.ipFamilies.join() !== oldest.ipFamilies.join()) {
-      const message = `ipFamilies are ${record.ipFamilies.join(", ") || "none"}, ${oldest.cluster}'s older export has ${oldest.ipFamilies.join(", ") || "none"}`;
+    if (!sameFamilies(record.ipFamilies, oldest.ipFamilies)) {
+      const message = `ipFamilies are ${record.ipFamilies.join(", ")}, ${oldest.cluster}'s older export has ${oldest.ipFamilies.join(", ")}`;
       conflicts.push({ cluster, field: "ipFamilies", message });
     }
     for (const port of record.ports) {
@@ -114,6 +116,11 @@ export function mergeExports(exports: Iterable<ExportRecord>): TopologyService |
     clusters: ordered.map((record) => record.cluster),
     conflicts,
   };
+}
+
+/** Which comes first is each cluster's own affair, and an API that names none has not contradicted anybody. */
+function sameFamilies(a: readonly string[], b: readonly string[]): boolean {
+  return a.length === 0 || b.length === 0 || [...a].sort().join() === [...b].sort().join();
 }
 
 function samePort(a: ServicePort, b: ServicePort): boolean {
@@ -147,18 +154,22 @@ export function exportVerdict(
       type: "Conflict",
       status: "True",
       reason: "OldestExportWins",
-      message: conflicts.map(({ field, message }) => `${field}: ${message}`).join("; "),
+      message: name(conflicts.map(({ field, message }) => `${field}: ${message}`)),
     });
   }
   if (refused.length > 0) {
-    const named = refused.slice(0, NAMED_ADDRESSES).map(({ why }) => why);
-    const more = refused.length > NAMED_ADDRESSES ? `; and ${refused.length - NAMED_ADDRESSES} more` : "";
     said.push({
       type: "Ready",
       status: "False",
       reason: "PeersRefused",
-      message: `${named.join("; ")}${more}`,
+      message: name(refused.map(({ why }) => why)),
     });
   }
   return said;
+}
+
+function name(texts: readonly string[]): string {
+  const more = texts.length > NAMED ? `; and ${texts.length - NAMED} more` : "";
+  // Every peer of a cluster without rules is refused for one and the same reason.
+  return [...new Set(texts.slice(0, NAMED))].join("; ") + more;
 }

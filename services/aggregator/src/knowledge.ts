@@ -1,0 +1,85 @@
+import type { TableView } from "@sluice/bus";
+import { decodeToken, encodeToken, type SliceValue, type TopologyService } from "@sluice/contracts";
+import type { AllowedPeers } from "./allowed-peers.ts";
+
+/**
+ * What of the clusters is knowledge: that something is missing counts only for a cluster whose slices are settled and
+ * whose rules for peers are known. Everything else is ignorance, and out of ignorance nothing is changed.
+ */
+export class Knowledge {
+  readonly #members: readonly string[];
+  readonly #slices: Pick<TableView<SliceValue>, "isScopeSettled" | "parts">;
+  readonly #allowed: AllowedPeers;
+  readonly #listeners: ((cluster: string) => void)[] = [];
+
+  constructor(
+    members: readonly string[],
+    slices: Pick<TableView<SliceValue>, "isScopeSettled" | "parts">,
+    allowed: AllowedPeers,
+  ) {
+    this.#members = members;
+    this.#slices = slices;
+    this.#allowed = allowed;
+  }
+
+  knowsCluster(cluster: string): boolean {
+    return this.#allowed.knows(cluster) && this.#slices.isScopeSettled(cluster);
+  }
+
+  /** Every cluster that publishes slices, or should, is known. */
+  get whole(): boolean {
+    if (!this.#members.every((cluster) => this.knowsCluster(cluster))) return false;
+    return this.#slices.parts().every(({ scope }) => this.knowsCluster(scope));
+  }
+
+  /** Clusters that are known. */
+  known(): string[] {
+    const scopes = new Set(this.#slices.parts().map(({ scope }) => scope));
+    return [...scopes].filter((cluster) => this.knowsCluster(cluster));
+  }
+
+  /** Whether a row of `topology` may be changed or removed; `there` is what the table holds. */
+  mayChange(key: string, there: unknown): boolean {
+    const token = key.slice(key.lastIndexOf(".") + 1);
+    if (token !== "_service") return this.knowsCluster(decodeToken(token) ?? token);
+    // What a predecessor wrote of clusters that are known is known better by now; the rest stays.
+    const clusters = (there as TopologyService | undefined)?.clusters ?? [];
+    return clusters.every((cluster) => this.knowsCluster(cluster));
+  }
+
+  /** Whether a row may have waited for what is now known of this cluster. */
+  static concerns(cluster: string): (key: string) => boolean {
+    const end = `.${encodeToken(cluster)}`;
+    return (key) => key.endsWith(end) || key.endsWith("._service");
+  }
+
+  /** Called with a cluster of which more is known than before. */
+  onMore(listener: (cluster: string) => void): void {
+    this.#listeners.push(listener);
+  }
+
+  /** To be called whenever a cluster's slices are settled, or its rules have come. */
+  tell(cluster: string): void {
+    if (!this.knowsCluster(cluster)) return;
+    for (const listener of [...this.#listeners]) listener(cluster);
+  }
+
+  /** Resolves once everything is known; rejects with the signal's reason. */
+  async waitForWhole(signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    if (this.whole) return;
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const listener = () => {
+      if (this.whole) resolve();
+    };
+    const abort = () => reject(signal.reason);
+    this.#listeners.push(listener);
+    signal.addEventListener("abort", abort, { once: true });
+    try {
+      await promise;
+    } finally {
+      signal.removeEventListener("abort", abort);
+      this.#listeners.splice(this.#listeners.indexOf(listener), 1);
+    }
+  }
+}
