@@ -5,22 +5,22 @@ export type AddressVerdict = { readonly allowed: true } | { readonly allowed: fa
 type Address = ipaddr.IPv4 | ipaddr.IPv6;
 export type Cidr = readonly [Address, number];
 
-/** @returns null when the text is no CIDR */
-export function parseCidr(text: string): Cidr | null {
-  try {
-    const [address, bits] = ipaddr.parseCIDR(text);
-    return [address, bits];
-  } catch {
-    return null;
-  }
-}
-
 function parse(text: string): Address | null {
-  // ipaddr.js reads "10.1" and octal parts as inet_aton does; a peer address is one form only.
+  // ipaddr.js reads "10.1" and octal parts as inet_aton does; an address here is one form only, and has no zone.
   if (ipaddr.IPv4.isValidFourPartDecimal(text)) return ipaddr.IPv4.parse(text);
-  if (!text.includes(":") || !ipaddr.IPv6.isValid(text)) return null;
+  if (!text.includes(":") || text.includes("%") || !ipaddr.IPv6.isValid(text)) return null;
+  if (text.includes(".") && !ipaddr.IPv4.isValidFourPartDecimal(text.slice(text.lastIndexOf(":") + 1)))
+    return null;
   const six = ipaddr.IPv6.parse(text);
   return six.isIPv4MappedAddress() ? six.toIPv4Address() : six;
+}
+
+/** @returns null when the text is no CIDR */
+export function parseCidr(text: string): Cidr | null {
+  const [, base, length] = /^([^/]+)\/([0-9]{1,3})$/.exec(text) ?? [];
+  const address = base === undefined ? null : parse(base);
+  const bits = Number(length);
+  return address === null || bits > (address.kind() === "ipv4" ? 32 : 128) ? null : [address, bits];
 }
 
 function inside(address: Address, [base, bits]: Cidr): boolean {
@@ -46,17 +46,11 @@ export interface PeerRules {
 /** Whether `address` may be a peer of a cluster; compiled once per set of rules, asked for each endpoint. */
 export function peerFilter(rules: PeerRules): (address: string) => AddressVerdict {
   const isLoopback = ([base]: Cidr) => base.range() === "loopback";
-  const compiled: Cidr[] = [];
-  for (const text of rules.fromNodes) {
-    const cidr = parseCidr(text);
-    if (cidr !== null && !isLoopback(cidr)) compiled.push(cidr);
-  }
-  for (const text of rules.fromFlags) {
-    const cidr = parseCidr(text);
-    if (cidr === null) continue;
-    if (isLoopback(cidr) && cidr[1] < LOOPBACK_MIN_BITS) continue;
-    compiled.push(cidr);
-  }
+  const cidrs = (texts: readonly string[]) => texts.map(parseCidr).filter((cidr) => cidr !== null);
+  const fromFlags = cidrs(rules.fromFlags);
+  // Apart, because a range as wide as 0.0.0.0/0 holds loopback addresses without naming them.
+  const loopback = fromFlags.filter((cidr) => isLoopback(cidr) && cidr[1] >= LOOPBACK_MIN_BITS);
+  const others = [...cidrs(rules.fromNodes), ...fromFlags].filter((cidr) => !isLoopback(cidr));
   const refused = new Set(
     [...rules.refused, ...METADATA].map((text) => parse(text)?.toNormalizedString() ?? text),
   );
@@ -70,10 +64,10 @@ export function peerFilter(rules: PeerRules): (address: string) => AddressVerdic
     if (range === "linkLocal") return no(`${text} is link-local`);
     if (range === "multicast" || range === "broadcast") return no(`${text} is ${range}`);
     if (range === "unspecified") return no(`${text} is the unspecified address`);
-    if (compiled.length === 0) {
+    if (loopback.length + others.length === 0) {
       return no(`the cluster has no allowed peer CIDRs; give them with --peers NAME=CIDR`);
     }
-    if (!compiled.some((cidr) => inside(address, cidr))) {
+    if (!(range === "loopback" ? loopback : others).some((cidr) => inside(address, cidr))) {
       return no(`${text} is outside the cluster's allowed peer CIDRs`);
     }
     return { allowed: true };

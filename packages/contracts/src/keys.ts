@@ -93,11 +93,11 @@ export const sliceKeys: KeySpace & {
 } = {
   defaultShards: 1,
   classify(key) {
-    const [cluster, a, b, c, d] = key.split(".");
-    if (cluster === undefined || a === undefined || b === undefined) return foreign;
+    const [cluster, a, b, c, d, e] = key.split(".");
+    if (cluster === undefined || a === undefined || b === undefined || e !== undefined) return foreign;
     const scope = decodeToken(cluster) ?? cluster;
     if (a === "_meta") {
-      if (b === "layout") {
+      if (b === "layout" && d === undefined) {
         const n = number(c);
         return n === null ? foreign : { kind: "layout", scope, n };
       }
@@ -105,7 +105,9 @@ export const sliceKeys: KeySpace & {
         const n = number(d);
         return n === null ? foreign : { kind: "claim", part: { scope, shard: c }, n };
       }
-      if (b === "synced" && c !== undefined) return { kind: "synced", part: { scope, shard: c } };
+      if (b === "synced" && c !== undefined && d === undefined) {
+        return { kind: "synced", part: { scope, shard: c } };
+      }
       return foreign;
     }
     return c === undefined || d !== undefined ? foreign : { kind: "record", scope, spread: `${a}.${b}` };
