@@ -68,6 +68,25 @@ export function assignment(value: string): readonly [string, string] {
   return [value.slice(0, at), value.slice(at + 1)];
 }
 
+const bothNames = (setting: Setting<unknown>) => `--${setting.flag} (or ${setting.env})`;
+
+/** What to write instead, from an error of `parseArgs`, whose own texts know neither variables nor the other flags. */
+function explainBadArguments(spec: ConfigSpec, error: NodeJS.ErrnoException): string {
+  const settings = Object.values(spec);
+  const flags = settings.map((s) => `--${s.flag}`).join(", ");
+  const said = error.message.split("\n")[0] ?? "bad arguments";
+  if (error.code === "ERR_PARSE_ARGS_UNEXPECTED_POSITIONAL") {
+    return `${/'([^']*)'/.exec(said)?.[0] ?? "an argument"} belongs to no flag: write one of ${flags} before it`;
+  }
+  const flag = /'(?:-\w, )?--?([^\s'=]+)/.exec(said)?.[1];
+  const setting = settings.find((s) => s.flag === flag);
+  if (setting === undefined)
+    return `${flag === undefined ? said : `--${flag} is unknown`}: write one of ${flags}`;
+  return setting.boolean === true
+    ? `${bothNames(setting)} takes no value: write --${setting.flag} alone (${setting.help})`
+    : `${bothNames(setting)} has no value: write --${setting.flag}=VALUE (${setting.help})`;
+}
+
 /**
  * Reads a process's settings from its arguments and environment.
  * @throws ConfigError naming the flag and the variable, and what to write instead
@@ -88,7 +107,7 @@ export function readConfig<S extends ConfigSpec>(
   try {
     given = parseArgs({ args: [...argv], options, strict: true, allowPositionals: false }).values;
   } catch (error) {
-    throw new ConfigError((error as Error).message.split("\n")[0] ?? "bad arguments", { cause: error });
+    throw new ConfigError(explainBadArguments(spec, error as NodeJS.ErrnoException), { cause: error });
   }
   const config: Record<string, unknown> = {};
   for (const [name, setting] of Object.entries(spec)) {
@@ -100,14 +119,13 @@ export function readConfig<S extends ConfigSpec>(
       raw = setting.many === true ? env[setting.env]!.split(/\s+/).filter(Boolean) : [env[setting.env]!];
     } else if (setting.default !== undefined) raw = [setting.default];
     else if (setting.many === true) raw = [];
-    else throw new ConfigError(`--${setting.flag} (or ${setting.env}) is missing: ${setting.help}`);
+    else throw new ConfigError(`${bothNames(setting)} is missing: ${setting.help}`);
     const values = raw.map((item) => {
       try {
         return setting.read(item);
       } catch (error) {
-        throw new ConfigError(`${from}=${item}: ${(error as Error).message} (${setting.help})`, {
-          cause: error,
-        });
+        const what = `${from}=${item}: ${(error as Error).message}`;
+        throw new ConfigError(`${what} (${bothNames(setting)}: ${setting.help})`, { cause: error });
       }
     });
     config[name] = setting.many === true ? values : values[0];

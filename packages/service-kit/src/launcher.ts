@@ -8,7 +8,9 @@ export function watchLauncher(env: NodeJS.ProcessEnv, stop: (why: string) => voi
   const timer = setInterval(() => {
     try {
       process.kill(pid, 0);
-    } catch {
+    } catch (error) {
+      // EPERM: it is there, under another user.
+      if ((error as NodeJS.ErrnoException).code !== "ESRCH") return;
       clearInterval(timer);
       stop(`its launcher (pid ${pid}) is gone`);
     }

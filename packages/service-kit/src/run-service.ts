@@ -1,14 +1,14 @@
 import { SluiceError } from "@sluice/contracts";
-import closeWithGrace from "close-with-grace";
-import { type ConfigOf, type ConfigSpec, duration, integer, readConfig, text } from "./config.ts";
+import { type ConfigOf, type ConfigSpec, duration, integer, oneOf, readConfig, text } from "./config.ts";
 import type { Health } from "./health.ts";
 import { createKit, type Kit } from "./kit.ts";
 import { watchLauncher } from "./launcher.ts";
 import { createLogger, type Logger } from "./logger.ts";
 import { Metrics } from "./metrics.ts";
 import { serveProbes } from "./probe-server.ts";
+import { onStopSignal } from "./stop-signals.ts";
 
-/** Seconds that an ordered shutdown may take; after that the process ends with code 1. */
+/** Milliseconds that an ordered shutdown may take; after that the process ends with code 1. */
 const SHUTDOWN_MS = 10_000;
 
 /** Settings that every service has. */
@@ -16,9 +16,9 @@ export const commonConfig = {
   logLevel: {
     env: "SLUICE_LOG_LEVEL",
     flag: "log-level",
-    help: "pino level: trace, debug, info, warn or error",
+    help: "how much is logged",
     default: "info",
-    read: text,
+    read: oneOf("trace", "debug", "info", "warn", "error", "fatal", "silent"),
   },
   probeHost: {
     env: "SLUICE_PROBE_HOST",
@@ -143,23 +143,31 @@ export async function runService(service: AnyService): Promise<void> {
     process.exit(error instanceof SluiceError ? error.exit : 1);
   }
   const { log } = running;
-  const grace = closeWithGrace({ delay: SHUTDOWN_MS, logger: undefined }, async ({ err, signal }) => {
-    if (err !== undefined) log.error({ err }, "uncaught error, stopping");
-    log.info({ cause: signal ?? "close" }, "stopping");
-    controller.abort(new Error("stopping"));
-    await running.done;
-  });
-  using _launcher = watchLauncher(process.env, (why) => {
-    log.warn(`stopping: ${why}`);
+  const stop = (why: string) => {
+    log.info({ cause: why }, "stopping");
     controller.abort(new Error(why));
-  });
+  };
+  let code = 0;
+  using _signals = onStopSignal(
+    SHUTDOWN_MS,
+    (cause) => {
+      if ("signal" in cause) return stop(cause.signal);
+      code = 1;
+      log.error({ err: cause.error }, "uncaught error");
+      stop("uncaught error");
+    },
+    () => {
+      log.error(`not stopped after ${SHUTDOWN_MS / 1000} s, leaving`);
+      process.exit(1);
+    },
+  );
+  using _launcher = watchLauncher(process.env, stop);
   try {
     await running.done;
   } catch (error) {
     log.error({ err: error }, "failed");
-    process.exitCode = error instanceof SluiceError ? error.exit : 1;
-    grace.uninstall();
-    return;
+    code = error instanceof SluiceError ? error.exit : 1;
   }
-  grace.uninstall();
+  // Explicit: a socket that some library keeps alive must not keep the process.
+  process.exit(code);
 }
