@@ -12,7 +12,7 @@ import { onStopSignal } from "./stop-signals.ts";
 const SHUTDOWN_MS = 10_000;
 
 /** Settings that every service has. */
-export const commonConfig = {
+const commonConfig = {
   logLevel: {
     env: "SLUICE_LOG_LEVEL",
     flag: "log-level",
