@@ -82,8 +82,14 @@ async function change(
   const sentAt = performance.timeOrigin + performance.now();
   const ref = { namespace: NAMESPACE, name: `${SERVICE}-bench` };
   const changed = member.mergePatch(resources.endpointSlice, ref, { endpoints: endpoints(peer) }, {}, signal);
+  // A change that is refused must not look like one that is late.
+  let refused: unknown = null;
+  changed.catch((error: unknown) => {
+    refused = error;
+  });
   const gaveUp = performance.now() + CHANGE_MS;
   while ((await ask(url, agent)) !== peer) {
+    if (refused !== null) throw refused;
     if (performance.now() > gaveUp)
       throw new Error(`${peer} did not answer within ${CHANGE_MS} ms of the change`);
   }
@@ -91,7 +97,8 @@ async function change(
   await changed;
   // The record's own copy may reach this process a moment after nginx had it.
   while (!traces.has(peer)) {
-    if (performance.now() > gaveUp + CHANGE_MS) throw new Error("no trace of the change in the fleet table");
+    if (performance.now() > gaveUp + CHANGE_MS)
+      throw new Error(`no trace of the change in the fleet table: ${JSON.stringify([...traces])}`);
     await new Promise((resolve) => setImmediate(resolve));
   }
   const at = traces.get(peer)?.at ?? {};
@@ -145,7 +152,6 @@ async function followTraces(url: string, stack: AsyncDisposableStack): Promise<M
   const kit = createKit({ service: "bench", signal: controller.signal });
   const bus = await connectBus({ url, name: "bench", kit });
   const view = bus.view(fleetTable, {
-    filter: "default.peers.>",
     onChange: (_key, row, { trace }) => {
       if (row === undefined || !("peers" in row) || trace === undefined) return;
       for (const { address } of row.peers) traces.set(address, trace);

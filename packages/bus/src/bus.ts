@@ -12,6 +12,7 @@ import {
 } from "@sluice/contracts";
 import { Backoff, type Kit, NewestByKey, slept } from "@sluice/service-kit";
 import { Holder, type HoldOptions, type PartHolder } from "./part-holder.ts";
+import { shareFollowers } from "./shared-follow.ts";
 import type { Store } from "./store.ts";
 import { FencedView, PlainView, type TableView, type ViewOptions } from "./view.ts";
 
@@ -52,6 +53,8 @@ export function createBus(store: Store, role: string, kit: BusKit): Bus {
 
 class StoreBus implements Bus {
   readonly #store: Store;
+  /** The same, for holders: all of one process end with it, so they can share what they follow. */
+  readonly #holders: Store;
   readonly #role: string;
   readonly #process = randomBytes(6).toString("hex");
   readonly #kit: BusKit;
@@ -60,6 +63,7 @@ class StoreBus implements Bus {
 
   constructor(store: Store, role: string, kit: BusKit) {
     this.#store = store;
+    this.#holders = shareFollowers(store);
     this.#role = role;
     this.#kit = kit;
   }
@@ -84,7 +88,7 @@ class StoreBus implements Bus {
     options: Omit<HoldOptions, "kit" | "holder" | "isLive">,
   ): PartHolder<T> {
     this.#followMembers();
-    return new Holder(this.#store, spec, part, {
+    return new Holder(this.#holders, spec, part, {
       ...options,
       kit: this.#kit,
       holder: this.self,

@@ -18,7 +18,10 @@ import { Signal } from "./signal.ts";
 import type { FollowSink, Store, StoredEntry } from "./store.ts";
 
 export interface ViewOptions<T> {
-  /** NATS subject filter over keys, e.g. `default.>`; default all. */
+  /**
+   * NATS subject filter over keys; default all. Of a fenced table it takes in a whole scope, e.g. `default.>`: without
+   * the claims beside them no record could be believed.
+   */
   readonly filter?: string;
   /** What downstream holds from before: kept until something with authority contradicts it. */
   readonly initial?: Iterable<readonly [key: string, value: T]>;
@@ -204,6 +207,10 @@ export class FencedView<T> extends BaseView<T> {
 
   constructor(store: Store, spec: FencedTableSpec<T>, options: ViewOptions<T>, kit: ViewKit) {
     super(store, spec, options, kit);
+    const { filter = ">" } = options;
+    if (!/^([^.*>]+\.)?>$/.test(filter)) {
+      throw new Error(`${spec.name}: filter ${filter} leaves out claims; take a whole scope, e.g. default.>`);
+    }
     this.#fenced = spec;
     this.#believer = new Believer(spec.keys, options.initial);
     this.done = Promise.all([
