@@ -9,13 +9,6 @@ const exportKey = sliceKeys.export("member1", "shop", "cart");
 const sliceKey = sliceKeys.slice("member1", "shop", "cart", "cart-1");
 const timeout = 60_000;
 
-async function exporting(stage: Stage): Promise<void> {
-  await stage.node("member1", 1);
-  await stage.service("member1");
-  await stage.endpoints("member1", ["10.1.0.1"]);
-  await stage.export("member1");
-}
-
 function published(stage: Stage): string[] {
   return [...stage.slices.entries()].map(([key]) => key).sort();
 }
@@ -36,7 +29,7 @@ test("only what is exported is published, and one slice that changes is one reco
   timeout,
 }, async () => {
   await using stage = await Stage.start(["member1"]);
-  await exporting(stage);
+  await stage.exportCart("member1");
   await stage.service("member1", "till");
   await stage.endpoints("member1", ["10.1.0.9"], "till-1", "till");
   await stage.endpoints("member1", ["10.1.0.8"], "cart-2");
@@ -79,7 +72,7 @@ test("a definition that comes late is waited for and said so, and may go and com
 
 test("a watcher that is pointed at an API without that definition removes nothing", { timeout }, async () => {
   await using stage = await Stage.start(["member1"]);
-  await exporting(stage);
+  await stage.exportCart("member1");
   const stop = stage.watcher("member1");
   await seesExactly(stage, [exportKey, sliceKey]);
   await settled(stage);
@@ -104,7 +97,7 @@ test("an export whose Service goes is withdrawn with a reason, and comes back wi
   timeout,
 }, async () => {
   await using stage = await Stage.start(["member1"]);
-  await exporting(stage);
+  await stage.exportCart("member1");
   stage.watcher("member1");
   await seesExactly(stage, [exportKey, sliceKey]);
   await eventually("valid", async () => (await stage.conditions("member1"))["Valid"] === "True Valid");
@@ -123,7 +116,7 @@ test("an export whose Service goes is withdrawn with a reason, and comes back wi
 
 test("unexported and exported again at once, it is published as before", { timeout }, async () => {
   await using stage = await Stage.start(["member1"]);
-  await exporting(stage);
+  await stage.exportCart("member1");
   stage.watcher("member1");
   await seesExactly(stage, [exportKey, sliceKey]);
   await settled(stage);
@@ -140,7 +133,7 @@ test("verdicts become conditions whose transitions keep their time, are taken ba
   timeout,
 }, async () => {
   await using stage = await Stage.start(["member1"]);
-  await exporting(stage);
+  await stage.exportCart("member1");
   stage.watcher("member1");
   const cart = { namespace: "shop", name: "cart" };
   const read = async () => {
@@ -179,7 +172,7 @@ test("a watcher that starts again over an API that hangs leaves CIDRs, slices an
   timeout,
 }, async () => {
   await using stage = await Stage.start(["member1"]);
-  await exporting(stage);
+  await stage.exportCart("member1");
   const stop = stage.watcher("member1");
   await seesExactly(stage, [exportKey, sliceKey]);
   await eventually("CIDRs", async () => stage.clusters.get("member1")?.nodeCidrs?.join() === "10.1.0.0/16");
@@ -198,7 +191,7 @@ test("a bus that begins another life and lost all is filled again, and what went
   timeout,
 }, async () => {
   await using stage = await Stage.start(["member1"]);
-  await exporting(stage);
+  await stage.exportCart("member1");
   await stage.service("member1", "till");
   await stage.export("member1", "till");
   stage.watcher("member1");
@@ -217,7 +210,7 @@ test("a bus that begins another life and lost all is filled again, and what went
 
 test("an export that goes while the bus is away is withdrawn when it is back", { timeout }, async () => {
   await using stage = await Stage.start(["member1"]);
-  await exporting(stage);
+  await stage.exportCart("member1");
   stage.watcher("member1");
   await seesExactly(stage, [exportKey, sliceKey]);
   await settled(stage);

@@ -213,6 +213,15 @@ export class Stage implements AsyncDisposable {
     });
   }
 
+  /** shop/cart with one peer, in a member whose name ends in a number, and a Node that allows that peer. */
+  async exportCart(name: string): Promise<void> {
+    const n = Number(name.replace(/^\D+/, ""));
+    await this.node(name, n);
+    await this.service(name);
+    await this.endpoints(name, [`10.${n}.0.1`]);
+    await this.export(name);
+  }
+
   async unexport(name: string, service = "cart"): Promise<void> {
     const ref = { namespace: "shop", name: service };
     await this.client(name).delete(resources.serviceExport, ref, {}, this.signal);
