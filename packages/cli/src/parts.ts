@@ -1,3 +1,4 @@
+import { rmSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { type NatsServer, startNatsServer, type Tool } from "@sluice/native-tools";
 import { type AnyService, createLogger, type RunningService } from "@sluice/service-kit";
@@ -107,6 +108,7 @@ export function natsPart(options: {
 
 export function nginxPart(options: {
   prepared: {
+    readonly socketPath: string;
     readonly command: string;
     readonly args: readonly string[];
     readonly env: Readonly<Record<string, string>>;
@@ -129,7 +131,22 @@ export function nginxPart(options: {
       for (const listener of exits) listener(reason(code, killed));
     },
   );
-  return childPart(child, null, exits, () => waitForListener(address, child, signal));
+  const part = childPart(child, null, exits, () => waitForListener(address, child, signal));
+  return {
+    ...part,
+    // Getters are not spread.
+    get pid() {
+      return child.pid;
+    },
+    get running() {
+      return child.running;
+    },
+    async start() {
+      // An nginx that was killed leaves its socket behind, and the next one could not bind it.
+      rmSync(prepared.socketPath, { force: true });
+      await part.start();
+    },
+  };
 }
 
 /** A service as a process of its own. */

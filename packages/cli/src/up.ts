@@ -275,7 +275,7 @@ async function runsPropagator(options: UpOptions, signal: AbortSignal): Promise<
   }
 }
 
-function untilAborted(signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return Promise.resolve();
-  return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+/** Waits on the signal alone. The timer holds the process: with every child down nothing else would. */
+async function untilAborted(signal: AbortSignal): Promise<void> {
+  while (await slept(systemClock, 3_600_000, signal));
 }
