@@ -170,6 +170,11 @@ function httpServer(conf: NginxConf): Directive {
   const others = [...conf.profiles]
     .filter(([name]) => name !== "default")
     .sort(([a], [b]) => (a < b ? -1 : 1));
+  const limits = [base, ...others.map(([, settings]) => settings)].map(({ maxBodyBytes }) => maxBodyBytes);
+  // nginx measures a body where a request arrives, before its profile is known, and not again after a jump:
+  // there the largest limit holds, and proxy.lua holds each profile to its own.
+  const largest = limits.includes(0) ? 0 : Math.max(...limits);
+  const locations = others.length === 0 ? [] : [["default", base] as const, ...others];
   return d(
     "server",
     [],
@@ -181,6 +186,7 @@ function httpServer(conf: NginxConf): Directive {
         "location",
         [w`/`],
         [
+          ...(largest === base.maxBodyBytes ? [] : [d("client_max_body_size", [number(largest)])]),
           luaSet(w`$sluice_answer`)`return sluice.route()`,
           d("if", [w`($sluice_answer)`], [d("return", [number(ELSEWHERE)])]),
           d("error_page", [number(ELSEWHERE), w`=`, w`@answer`]),
@@ -188,7 +194,7 @@ function httpServer(conf: NginxConf): Directive {
         ],
       ),
       d("location", [w`@answer`], [lua("content_by_lua_block")`sluice.answer()`]),
-      ...others.map(([name, settings]) =>
+      ...locations.map(([name, settings]) =>
         d(
           "location",
           [locationName("@profile_", name)],

@@ -42,7 +42,7 @@ export const onOff = (value: boolean): Value => made(value ? "on" : "off");
 /** `127.0.0.1:31590`, `[::1]:31590` or `*:80`. */
 export function listenAddress(text: string): Value {
   const match = /^(\*|[0-9.]{7,15}|\[[0-9A-Fa-f:.]{2,45}\]):([0-9]{1,5})$/.exec(text);
-  if (match === null || Number(match[2]) > 65535) {
+  if (match === null || Number(match[2]) < 1 || Number(match[2]) > 65535) {
     throw new RangeError(`${JSON.stringify(text)} is no address to listen on, such as 127.0.0.1:31590`);
   }
   return made(text);

@@ -80,7 +80,9 @@ export function renderNginx(options: NginxOptions, profiles: ReadonlyMap<string,
   const facts = {
     firstByteMs: options.firstByteTimeoutMs,
     lastGood: lastGoodPathOf(options.dir),
-    profiles: Object.fromEntries([...all].map(([name, s]) => [name, { readMs: s.readTimeoutMs }])),
+    profiles: Object.fromEntries(
+      [...all].map(([name, s]) => [name, { readMs: s.readTimeoutMs, maxBodyBytes: s.maxBodyBytes }]),
+    ),
   };
   const hash = createHash("sha256")
     .update(build(""))

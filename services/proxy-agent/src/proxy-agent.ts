@@ -126,7 +126,7 @@ class ProxyAgent {
       this.#heartbeat(),
       view.done,
     ]);
-    if (this.#rows.size > 0) await this.#ports.lastGood.save(this.#rows.copy());
+    await this.#saveCopy();
   }
 
   #changed(key: string, value: FleetValue | undefined, trace: Trace | undefined): void {
@@ -327,6 +327,19 @@ class ProxyAgent {
       this.#settleHealth();
       const took = clock.monotonic() - began;
       if (!(await slept(clock, Math.max(SAVE_MS, took * SAVE_SHARE), signal))) return;
+    }
+  }
+
+  async #saveCopy(): Promise<void> {
+    // Nothing known is no news: an older copy is better.
+    if (this.#rows.size === 0) return;
+    try {
+      await this.#ports.lastGood.save(this.#rows.copy());
+    } catch (err) {
+      this.#kit.log.error(
+        { err },
+        "the last good copy cannot be written: a restart without the bus loses changes",
+      );
     }
   }
 

@@ -19,11 +19,13 @@ export interface ReloadPorts {
   readonly nginx: NginxClient;
   readonly clock: Clock;
   readonly signal: AbortSignal;
+  /** Milliseconds until new workers must answer. Default 10,000. */
+  readonly newWorkersMs?: number;
 }
 
 export type ReloadOutcome = { readonly ok: true } | { readonly ok: false; readonly why: string };
 
-/** Milliseconds until new workers must answer, and for `nginx -t`. */
+/** Milliseconds. */
 const NEW_WORKERS_MS = 10_000;
 const TEST_MS = 10_000;
 const POLL_MS = 20;
@@ -50,7 +52,8 @@ async function signalReload(dir: string, config: string, ports: ReloadPorts): Pr
   const pid = Number((await readFile(pidFileOf(dir), "utf8")).trim());
   if (!Number.isInteger(pid) || pid <= 1) return `${pidFileOf(dir)} holds no pid`;
   process.kill(pid, "SIGHUP");
-  const deadline = ports.clock.monotonic() + NEW_WORKERS_MS;
+  const limitMs = ports.newWorkersMs ?? NEW_WORKERS_MS;
+  const deadline = ports.clock.monotonic() + limitMs;
   let last = "no worker answers";
   while (ports.clock.monotonic() < deadline) {
     try {
@@ -64,7 +67,7 @@ async function signalReload(dir: string, config: string, ports: ReloadPorts): Pr
     if (!(await slept(ports.clock, POLL_MS, ports.signal))) break;
   }
   ports.signal.throwIfAborted();
-  return `no worker with the new configuration within ${NEW_WORKERS_MS / 1000} s: ${last}`;
+  return `no worker with the new configuration within ${limitMs / 1000} s: ${last}`;
 }
 
 /**

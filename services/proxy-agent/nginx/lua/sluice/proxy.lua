@@ -29,6 +29,7 @@ local answers = {
   ["no-route"] = { 404, "no route\n" },
   ["no-backend"] = { 503, "service unavailable\n" },
   ["no-peers"] = { 503, "service unavailable\n" },
+  ["too-large"] = { 413, "request body too large\n" },
 }
 
 -- The upstream and the profile of this request, or nil and the reason why there is none.
@@ -61,14 +62,27 @@ local function state_of(request)
   return state
 end
 
+-- Where a request goes that the main location is not made for.
+local function elsewhere(name)
+  local profile = settings.profiles[name]
+  if not profile then return "no-backend" end
+  if profile.maxBody > 0 then
+    local length = tonumber(var.content_length)
+    if length and length > profile.maxBody then return "too-large" end
+  end
+  -- A chunked body is measured while it is read, by the limit of the location that reads it.
+  if name == "default" and not var.http_transfer_encoding then return "" end
+  return "@profile_" .. name
+end
+
 -- set_by_lua of the location that every request meets, where the default profile is served: "" for going on, else
 -- what `answer` shall do. Not rewrite_by_lua, which makes a coroutine per request.
 function M.route()
   local u, more = enter()
   if not u then return more end
   last_request, last_upstream = this_request(), u
-  if more == "default" then return "" end
-  return settings.profiles[more] and "@profile_" .. more or "no-backend"
+  if more == "default" and not settings.measures then return "" end
+  return elsewhere(more)
 end
 
 -- Content of the location that is entered when `route` had something to say.

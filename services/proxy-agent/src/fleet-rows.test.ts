@@ -1,0 +1,219 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { type FleetValue, fleetKeys, type Peer, type RouteRow } from "@sluice/contracts";
+import fc from "fast-check";
+import { FleetRows } from "./fleet-rows.ts";
+import { BATCH_COST, costOf, type NginxRow, type NginxRowName, rowKey } from "./nginx-row.ts";
+
+const options = { peers: new Map([["member1", ["10.1.0.0/16"]]]), refused: ["10.1.0.99"] };
+
+const upstream = (id: string): [string, FleetValue] => [
+  fleetKeys.upstream("default", id),
+  { id, namespace: "shop", service: id, port: "", balance: "round_robin" },
+];
+const peers = (id: string, ...addresses: string[]): [string, FleetValue] => [
+  fleetKeys.peers("default", id, "member1"),
+  { upstream: id, cluster: "member1", peers: addresses.map((address): Peer => ({ address, port: 80 })) },
+];
+const route = (host: string, id: string, profile = "default"): [string, RouteRow] => [
+  fleetKeys.route("default", host),
+  {
+    host,
+    paths: [
+      {
+        type: "Prefix",
+        path: "/",
+        upstream: id,
+        profile,
+        source: { kind: "MultiClusterIngress", namespace: "shop", name: "web" },
+      },
+    ],
+  },
+];
+
+/** nginx as the API behaves, with what holds at every moment checked at every row. */
+class FakeNginx {
+  readonly rows = new Map<string, NginxRow>();
+  readonly log: string[] = [];
+
+  take(row: NginxRow): void {
+    const key = rowKey(row as NginxRowName);
+    this.log.push("del" in row ? `-${key}` : key);
+    if ("del" in row) this.rows.delete(key);
+    else this.rows.set(key, row);
+    for (const each of this.rows.values()) {
+      if (each.k !== "route" || "del" in each) continue;
+      for (const [, , id] of each.paths) {
+        assert.ok(id === "" || this.rows.has(`upstream ${id}`), `${key} left ${each.host} without ${id}`);
+      }
+    }
+  }
+
+  names(): NginxRowName[] {
+    return [...this.rows.values()].map((row) => row as NginxRowName);
+  }
+}
+
+function flush(rows: FleetRows, nginx: FakeNginx): void {
+  for (let batch = rows.next(); batch.length > 0; batch = rows.next()) {
+    for (const planned of batch) {
+      nginx.take(planned.row);
+      rows.taken(planned);
+    }
+  }
+}
+
+test("what routes need goes first, and what they needed last", () => {
+  const rows = new FleetRows(options);
+  const nginx = new FakeNginx();
+  for (const entry of [route("a", "web"), peers("web", "10.1.0.1"), upstream("web")]) rows.set(...entry);
+  flush(rows, nginx);
+  assert.deepEqual(nginx.log.splice(0), ["upstream web", "peers web member1", "route a"]);
+  for (const [key] of [upstream("web"), peers("web"), route("a", "web")]) rows.set(key, undefined);
+  flush(rows, nginx);
+  assert.deepEqual(nginx.log, ["-route a", "-peers web member1", "-upstream web"]);
+});
+
+test("an upstream that a waiting route's old row still uses stays", () => {
+  const rows = new FleetRows(options);
+  const nginx = new FakeNginx();
+  for (const entry of [upstream("old"), peers("old", "10.1.0.1"), route("a", "old")]) rows.set(...entry);
+  flush(rows, nginx);
+  rows.set(...route("a", "new"));
+  rows.set(upstream("old")[0], undefined);
+  flush(rows, nginx);
+  assert.ok(nginx.rows.has("upstream old"));
+  assert.match(rows.problems[0]?.problem ?? "", /waits for upstream new/);
+  rows.set(...upstream("new"));
+  flush(rows, nginx);
+  assert.ok(!nginx.rows.has("upstream old"));
+  assert.deepEqual(rows.problems, []);
+});
+
+test("a route waits for a profile that nginx has not loaded", () => {
+  const rows = new FleetRows(options);
+  const nginx = new FakeNginx();
+  rows.set(...upstream("web"));
+  rows.set(...route("a", "web", "slow1"));
+  flush(rows, nginx);
+  assert.ok(!nginx.rows.has("route a"));
+  rows.setProfiles(new Set(["default", "slow1"]));
+  flush(rows, nginx);
+  assert.ok(nginx.rows.has("route a"));
+});
+
+test("nothing is sent twice, and a row that looks as before is not sent at all", () => {
+  const rows = new FleetRows(options);
+  const nginx = new FakeNginx();
+  rows.set(...upstream("web"));
+  rows.set(...peers("web", "10.1.0.1"));
+  flush(rows, nginx);
+  nginx.log.length = 0;
+  rows.set(...peers("web", "10.1.0.1"));
+  flush(rows, nginx);
+  assert.deepEqual(nginx.log, []);
+});
+
+test("peers are judged again when their cluster's ranges change", () => {
+  const rows = new FleetRows(options);
+  const nginx = new FakeNginx();
+  rows.set(...peers("web", "10.1.0.1", "10.2.0.1", "10.1.0.99"));
+  flush(rows, nginx);
+  assert.equal(rows.refusedPeers, 2);
+  assert.equal(rows.counts.peers, 1);
+  const key = fleetKeys.cluster("default", "member1");
+  rows.set(key, { cluster: "member1", state: "ok", allowed: ["10.2.0.0/16"] });
+  flush(rows, nginx);
+  assert.equal(rows.refusedPeers, 1);
+  assert.equal(rows.counts.peers, 2);
+});
+
+test("no request to nginx costs a worker more than a batch may, but for a single row", () => {
+  const rows = new FleetRows(options);
+  for (let i = 0; i < 3000; i++) rows.set(...upstream(`web${i}`));
+  for (let i = 0; i < 300; i++) {
+    rows.set(...peers(`web${i}`, ...Array.from({ length: 50 }, (_, n) => `10.1.1.${n}`)));
+  }
+  let batches = 0;
+  for (let batch = rows.next(); batch.length > 0; batch = rows.next()) {
+    batches++;
+    assert.ok(batch.length === 1 || batch.reduce((sum, { row }) => sum + costOf(row), 0) <= BATCH_COST);
+    for (const planned of batch) rows.taken(planned);
+  }
+  assert.ok(batches > 10);
+});
+
+test("whatever changes in whatever order, nginx ends with what is wanted and no route ever lacks its upstream", () => {
+  const ids = fc.constantFrom("u1", "u2", "u3");
+  const hosts = fc.constantFrom("a", "b");
+  const step = fc.oneof(
+    ids.map((id) => ({ set: upstream(id) })),
+    fc
+      .tuple(ids, fc.constantFrom("10.1.0.1", "10.1.0.2", "10.9.0.1"))
+      .map(([id, a]) => ({ set: peers(id, a) })),
+    fc.tuple(hosts, ids).map(([host, id]) => ({ set: route(host, id) as [string, FleetValue] })),
+    ids.map((id) => ({ remove: upstream(id)[0] })),
+    ids.map((id) => ({ remove: peers(id)[0] })),
+    hosts.map((host) => ({ remove: route(host, "u1")[0] })),
+    fc.constantFrom({ flush: 1 }, { flush: 99 }, { restart: true }, { refuse: true }),
+  );
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
+      const rows = new FleetRows(options);
+      const wanted = new Map<string, FleetValue>();
+      let nginx = new FakeNginx();
+      for (const each of steps) {
+        if ("set" in each) {
+          rows.set(...each.set);
+          wanted.set(...each.set);
+        } else if ("remove" in each) {
+          rows.set(each.remove, undefined);
+          wanted.delete(each.remove);
+        } else if ("flush" in each) {
+          for (let i = 0, batch = rows.next(); i < each.flush && batch.length > 0; i++, batch = rows.next()) {
+            for (const planned of batch) {
+              nginx.take(planned.row);
+              rows.taken(planned);
+            }
+          }
+        } else if ("restart" in each) {
+          nginx = new FakeNginx();
+          rows.meet([]);
+        } else {
+          for (const planned of rows.next()) rows.refused(planned, "no room");
+          rows.retryRefused();
+        }
+      }
+      rows.settle();
+      flush(rows, nginx);
+      const has = (key: string) => nginx.rows.has(key);
+      for (const value of wanted.values()) {
+        if ("balance" in value) assert.ok(has(`upstream ${value.id}`));
+        if ("host" in value) {
+          const ready = value.paths.every(({ upstream: id }) =>
+            wanted.has(fleetKeys.upstream("default", id!)),
+          );
+          const row = nginx.rows.get(`route ${value.host}`);
+          if (ready)
+            assert.ok(
+              row?.k === "route" && !("del" in row) && row.paths[0]?.[2] === value.paths[0]?.upstream,
+            );
+        }
+        if ("upstream" in value) {
+          const row = nginx.rows.get(`peers ${value.upstream} ${value.cluster}`);
+          assert.ok(row?.k === "peers" && !("del" in row));
+          assert.deepEqual(
+            row.peers.map(([address]) => address),
+            value.peers.map(({ address }) => address).filter((address) => address.startsWith("10.1.")),
+          );
+        }
+      }
+      for (const row of nginx.rows.values()) {
+        if (row.k === "route" && !("del" in row)) assert.ok(wanted.has(fleetKeys.route("default", row.host)));
+        if (row.k === "peers" && !("del" in row))
+          assert.ok(wanted.has(fleetKeys.peers("default", row.upstream, row.cluster)));
+      }
+    }),
+    { numRuns: 500 },
+  );
+});

@@ -1,0 +1,93 @@
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+import { promisify } from "node:util";
+import { ensureTool, freePort } from "@sluice/native-tools";
+import { type NginxConf, nginxConf } from "./nginx-conf.ts";
+import {
+  directive,
+  listenAddress,
+  locationName,
+  lua,
+  number,
+  quoted,
+  render,
+  unixSocket,
+} from "./nginx-text.ts";
+import { defaultSettings } from "./profile-settings.ts";
+
+const plain: NginxConf = {
+  dir: "/var/lib/sluice/proxy",
+  httpAddress: "127.0.0.1:31590",
+  workers: 2,
+  loadModules: [
+    "load_module /usr/lib/nginx/modules/ndk_http_module.so;",
+    "load_module /usr/lib/nginx/modules/ngx_http_lua_module.so;",
+  ],
+  luaPackagePath: "/usr/share/lua/5.1/?.lua",
+  luaPackageCpath: "/usr/lib/lua/5.1/?.so",
+  settingsFile: "/var/lib/sluice/proxy/settings-0123456789abcdef.json",
+  asRoot: false,
+  rowsMegabytes: 64,
+  firstByteTimeoutMs: 0,
+  profiles: new Map([["default", defaultSettings]]),
+};
+
+const cases: Record<string, NginxConf> = {
+  default: plain,
+  "first-byte-limit": { ...plain, firstByteTimeoutMs: 2000, workers: 4 },
+  profiles: {
+    ...plain,
+    profiles: new Map([
+      ["default", defaultSettings],
+      ["b2", { ...defaultSettings, readTimeoutMs: 3_600_000, responseBuffering: false }],
+      ["a1", { ...defaultSettings, maxBodyBytes: 0, requestBuffering: false }],
+    ]),
+  },
+};
+
+/** nginx's own judgement, with the paths of this machine in the place of the ones in the golden file. */
+async function accepted(t: TestContext, conf: NginxConf): Promise<void> {
+  const tool = await ensureTool("nginx", { signal: t.signal });
+  const dir = await mkdtemp(join(tmpdir(), "sluice-golden-"));
+  t.after(() => rm(dir, { recursive: true, force: true }));
+  await mkdir(join(dir, "temp"));
+  const httpAddress = `127.0.0.1:${await freePort()}`;
+  const here = nginxConf({ ...conf, ...tool.modules, dir, httpAddress });
+  await writeFile(join(dir, "nginx.conf"), here);
+  const args = ["-t", "-q", "-p", dir, "-e", join(dir, "error.log"), "-c", join(dir, "nginx.conf")];
+  await promisify(execFile)(tool.path, args, { env: { ...process.env, ...tool.env } });
+}
+
+for (const [name, conf] of Object.entries(cases)) {
+  test(`nginx.conf of case ${name} is as reviewed, and nginx takes it`, async (t) => {
+    t.assert.fileSnapshot(nginxConf(conf), join(import.meta.dirname, "testdata/golden", `${name}.conf`), {
+      serializers: [(text: string) => text],
+    });
+    await accepted(t, conf);
+  });
+}
+
+test("no text from outside becomes a directive", () => {
+  const hostile = ['a"; } server { listen 1;', "a\nb", "$host", "a\0b", "{", "}"];
+  for (const text of hostile) {
+    const made = () => render([directive("pid", [quoted(text)])]);
+    try {
+      assert.match(made(), /^pid "(?:[^"\\]|\\.)*";\n$/);
+    } catch (error) {
+      assert.ok(error instanceof RangeError);
+    }
+    assert.throws(() => listenAddress(text), RangeError);
+    assert.throws(() => locationName("@profile_", text), RangeError);
+  }
+  for (const text of ['x") os.execute("', "a\\", "a\nb", "}"]) {
+    assert.throws(() => lua("init_by_lua_block")`f(${text})`, RangeError);
+  }
+  assert.throws(() => number(1.5), RangeError);
+  assert.throws(() => number(-1), RangeError);
+  assert.throws(() => unixSocket(`/${"x".repeat(107)}`), RangeError);
+  assert.throws(() => listenAddress("127.0.0.1:70000"), RangeError);
+});

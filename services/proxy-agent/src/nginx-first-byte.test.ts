@@ -1,0 +1,120 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
+import { peersRow, routeRow, type TestAnswer, testNginx, testPod } from "./testing/proxy-world.ts";
+
+const LIMIT_MS = 400;
+
+test("when a whole cluster freezes no request fails, few wait for the limit, and none longer", async (t) => {
+  const nginx = await testNginx(t, { firstByteTimeoutMs: LIMIT_MS });
+  const frozen = await Promise.all(
+    Array.from({ length: 10 }, (_, i) => testPod(t, `127.23.0.${i + 1}`, `frozen${i}`)),
+  );
+  const alive = await testPod(t, "127.24.0.1", "alive");
+  await nginx.apply(
+    peersRow("web", "member1", ...frozen),
+    peersRow("web", "member2", alive),
+    routeRow("shop.example.test", "web"),
+  );
+  for (const pod of frozen) pod.frozen = true;
+  const answers: TestAnswer[] = [];
+  for (let i = 0; i < 60; i++) answers.push(await nginx.get("/"));
+  assert.deepEqual(new Set(answers.map(({ body }) => body)), new Set(["alive"]));
+  const slow = answers.filter(({ ms }) => ms >= LIMIT_MS / 2);
+  assert.ok(
+    slow.length >= 1 && slow.length <= 5,
+    `${slow.length} requests waited: ten pods, three strikes in all`,
+  );
+  assert.ok(Math.max(...answers.map(({ ms }) => ms)) < LIMIT_MS * 1.5);
+  const state = await nginx.client.state(t.signal);
+  assert.ok(state.ejected?.some(({ cluster, peer }) => cluster === "member1" && peer === ""));
+});
+
+test("with two of three clusters frozen one request waits at most one and a half limits", async (t) => {
+  const nginx = await testNginx(t, { firstByteTimeoutMs: LIMIT_MS, workers: 1 });
+  const pods = await Promise.all([1, 2, 3].map((i) => testPod(t, `127.2${i}.5.1`, `pod${i}`)));
+  await nginx.apply(
+    ...pods.map((pod, i) => peersRow("web", `member${i + 1}`, pod)),
+    routeRow("shop.example.test", "web"),
+  );
+  pods[0]!.frozen = true;
+  pods[1]!.frozen = true;
+  for (let i = 0; i < 12; i++) {
+    const { body, ms } = await nginx.get("/");
+    assert.equal(body, "pod3");
+    assert.ok(ms < LIMIT_MS * 1.5 + 200, `${ms} ms`);
+  }
+});
+
+test("where no other cluster has a peer a slow answer is waited for", async (t) => {
+  const nginx = await testNginx(t, { firstByteTimeoutMs: LIMIT_MS });
+  const slow = await testPod(t, "127.23.1.1", "slow");
+  slow.server.removeAllListeners("request");
+  slow.server.on("request", (_request, response) => {
+    setTimeout(() => response.end("slow"), LIMIT_MS * 2);
+  });
+  await nginx.apply(peersRow("web", "member1", slow), routeRow("shop.example.test", "web"));
+  assert.equal((await nginx.get("/")).body, "slow");
+});
+
+test("a POST and an event stream are never cut short", async (t) => {
+  const nginx = await testNginx(t, { firstByteTimeoutMs: LIMIT_MS });
+  const pods = await Promise.all([1, 2].map((i) => testPod(t, `127.23.2.${i}`, `pod${i}`)));
+  for (const pod of pods) {
+    pod.server.removeAllListeners("request");
+    pod.server.on("request", (_request, response) => {
+      setTimeout(() => response.end("late"), LIMIT_MS * 2);
+    });
+  }
+  await nginx.apply(
+    peersRow("web", "member1", pods[0]!),
+    peersRow("web", "member2", pods[1]!),
+    routeRow("shop.example.test", "web"),
+  );
+  assert.equal((await nginx.get("/", { method: "POST", body: "x" })).body, "late");
+  assert.equal((await nginx.get("/", { headers: { accept: "text/event-stream" } })).body, "late");
+  const { counters } = await nginx.client.state(t.signal);
+  assert.equal(counters["retries"], 0);
+});
+
+test("an upstream whose bodies come with pauses is seen, and its next answers are whole", async (t) => {
+  const nginx = await testNginx(t, { firstByteTimeoutMs: LIMIT_MS, workers: 1 });
+  const pods = await Promise.all([1, 2].map((i) => testPod(t, `127.23.3.${i}`, `pod${i}`)));
+  for (const pod of pods) {
+    pod.server.removeAllListeners("request");
+    pod.server.on("request", (_request, response) => {
+      response.write("one ");
+      setTimeout(() => response.end("two"), LIMIT_MS * 2);
+    });
+  }
+  await nginx.apply(
+    peersRow("web", "member1", pods[0]!),
+    peersRow("web", "member2", pods[1]!),
+    routeRow("shop.example.test", "web"),
+  );
+  // nginx reads a body under the same limit: the first one is cut, and that is how it is found out.
+  await assert.rejects(nginx.get("/"));
+  for (let i = 0; i < 3; i++) assert.equal((await nginx.get("/")).body, "one two");
+});
+
+test("a cluster that was frozen is tried by one request and comes back", { timeout: 60_000 }, async (t) => {
+  const nginx = await testNginx(t, { firstByteTimeoutMs: LIMIT_MS });
+  const a = await testPod(t, "127.23.4.1", "a");
+  const b = await testPod(t, "127.24.4.1", "b");
+  await nginx.apply(
+    peersRow("web", "member1", a),
+    peersRow("web", "member2", b),
+    routeRow("shop.example.test", "web"),
+  );
+  a.frozen = true;
+  for (let i = 0; i < 20; i++) assert.equal((await nginx.get("/")).body, "b");
+  a.frozen = false;
+  const before = a.requests;
+  while (a.requests === before) {
+    await nginx.get("/");
+    await delay(50, undefined, { signal: t.signal });
+  }
+  const seen = new Set<string>();
+  for (let i = 0; i < 10; i++) seen.add((await nginx.get("/")).body);
+  assert.deepEqual([...seen].sort(), ["a", "b"]);
+});

@@ -1,0 +1,242 @@
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { type TestContext, test } from "node:test";
+import { MemoryServer } from "@sluice/bus/testing";
+import { fleetKeys, newTrace, type ProfileRow } from "@sluice/contracts";
+import { defaultProfile } from "@sluice/ingress";
+import { confPathOf } from "./prepare-nginx.ts";
+import { type TestAgent, testAgent, testFleet } from "./testing/agent-world.ts";
+import { type TestNginx, type TestPod, testNginx, testPod } from "./testing/proxy-world.ts";
+
+const soon = { timeout: 20_000, interval: 10 };
+
+async function serves(t: TestContext, nginx: TestNginx, ...expected: readonly (string | number)[]) {
+  await t.waitFor(async () => {
+    const seen = new Set<string | number>();
+    for (let i = 0; i < 6; i++) {
+      const { status, body } = await nginx.get("/", { fresh: true });
+      seen.add(status === 200 ? body : status);
+    }
+    assert.deepEqual([...seen].sort(), [...expected].sort());
+  }, soon);
+}
+
+const ready = (t: TestContext, agent: TestAgent) =>
+  t.waitFor(() => assert.deepEqual([...agent.kit.health.waiting], []), soon);
+
+/** A profile row under a name of its own. */
+function profile(hash: string, settings: ProfileRow["settings"]): ProfileRow {
+  return { hash, settings };
+}
+
+async function twoPods(t: TestContext, n: number): Promise<[TestPod, TestPod]> {
+  return [await testPod(t, `127.25.${n}.1`, "one"), await testPod(t, `127.26.${n}.1`, "two")];
+}
+
+test("what the fleet says is served, follows each change, and ends with it", async (t) => {
+  const nginx = await testNginx(t);
+  const server = new MemoryServer();
+  const fleet = testFleet(t, server);
+  const [one, two] = await twoPods(t, 0);
+  const agent = testAgent(nginx, server);
+  fleet.upstream("web", { member1: [one] });
+  fleet.route("shop.example.test", "web");
+  await serves(t, nginx, "one");
+  await ready(t, agent);
+  fleet.upstream("web", { member2: [two] });
+  await serves(t, nginx, "one", "two");
+  fleet.remove(fleetKeys.peers("default", "web", "member1"));
+  await serves(t, nginx, "two");
+  fleet.remove(fleetKeys.route("default", "shop.example.test"));
+  await serves(t, nginx, 404);
+  await t.waitFor(() => {
+    const last = agent.records.at(-1);
+    assert.deepEqual(last?.rows, { routes: 0, upstreams: 1, peers: 1, profiles: 0 });
+    assert.equal(last?.source, "bus");
+    assert.ok(last?.nginx.up);
+    assert.ok(last.revision > 0);
+  }, soon);
+});
+
+test("a route waits for its upstream while the old one serves on", async (t) => {
+  const nginx = await testNginx(t);
+  const server = new MemoryServer();
+  const fleet = testFleet(t, server);
+  const [one, two] = await twoPods(t, 1);
+  const agent = testAgent(nginx, server);
+  fleet.upstream("web", { member1: [one] });
+  fleet.route("shop.example.test", "web");
+  await serves(t, nginx, "one");
+  fleet.route("shop.example.test", "web2");
+  await t.waitFor(
+    () => assert.match(JSON.stringify(agent.records.at(-1)?.problems), /waits for upstream web2/),
+    soon,
+  );
+  await serves(t, nginx, "one");
+  fleet.upstream("web2", { member2: [two] });
+  await serves(t, nginx, "two");
+});
+
+test("a peer outside what its cluster may have is left out, counted and reported", async (t) => {
+  const nginx = await testNginx(t);
+  const server = new MemoryServer();
+  const fleet = testFleet(t, server);
+  const [one] = await twoPods(t, 2);
+  const outside = await testPod(t, "127.26.2.7", "outside");
+  const hub = await testPod(t, "127.25.9.9", "hub");
+  const agent = testAgent(nginx, server);
+  fleet.upstream("web", { member1: [one, outside, hub] });
+  fleet.route("shop.example.test", "web");
+  await serves(t, nginx, "one");
+  await t.waitFor(
+    () => assert.match(JSON.stringify(agent.records.at(-1)?.problems), /2 of 3 peers left out/),
+    soon,
+  );
+  for (let i = 0; i < 10; i++) await nginx.get("/", { fresh: true });
+  assert.equal(outside.requests + hub.requests, 0);
+});
+
+test("with the bus away, nginx and the agent serve the same after either or both were restarted", async (t) => {
+  const nginx = await testNginx(t);
+  const server = new MemoryServer();
+  const fleet = testFleet(t, server);
+  const [one, two] = await twoPods(t, 3);
+  const first = testAgent(nginx, server);
+  fleet.upstream("web", { member1: [one], member2: [two] });
+  fleet.route("shop.example.test", "web");
+  await serves(t, nginx, "one", "two");
+  await ready(t, first);
+  await first.stop();
+
+  await nginx.restart("SIGKILL");
+  await serves(t, nginx, "one", "two");
+
+  const second = testAgent(nginx, null);
+  await ready(t, second);
+  await serves(t, nginx, "one", "two");
+  assert.equal(second.records.at(-1)?.source, "last-good");
+
+  await nginx.restart("SIGKILL");
+  await serves(t, nginx, "one", "two");
+  await second.stop();
+
+  // And once the bus is back, what was removed meanwhile goes.
+  fleet.remove(fleetKeys.peers("default", "web", "member1"));
+  await fleet.idle();
+  testAgent(nginx, server);
+  await serves(t, nginx, "two");
+});
+
+test("an nginx that was restarted without a copy gets all rows from the agent", async (t) => {
+  const nginx = await testNginx(t);
+  const server = new MemoryServer();
+  const fleet = testFleet(t, server);
+  const [one] = await twoPods(t, 4);
+  testAgent(nginx, server);
+  fleet.upstream("web", { member1: [one] });
+  fleet.route("shop.example.test", "web");
+  await serves(t, nginx, "one");
+  await nginx.process.stop("SIGKILL");
+  const { rm } = await import("node:fs/promises");
+  await rm(`${nginx.options.dir}/last-good.jsonl`, { force: true });
+  await nginx.restart("SIGTERM");
+  await serves(t, nginx, "one");
+});
+
+test("rows that an nginx has from before go only once the fleet is settled", async (t) => {
+  const nginx = await testNginx(t);
+  const [one] = await twoPods(t, 5);
+  await nginx.apply(
+    { k: "peers", upstream: "old", cluster: "member1", peers: [[one.address, one.port, 1]] },
+    { k: "route", host: "shop.example.test", paths: [["P", "/", "old", "default"]] },
+  );
+  const alone = testAgent(nginx, null);
+  await t.waitFor(() => assert.ok(alone.records.at(-1)?.nginx.up), soon);
+  await serves(t, nginx, "one");
+  await alone.stop();
+  const server = new MemoryServer();
+  const fleet = testFleet(t, server);
+  fleet.route("other.example.test", null);
+  testAgent(nginx, server);
+  await serves(t, nginx, 404);
+  assert.equal((await nginx.get("/", { host: "other.example.test" })).status, 503);
+});
+
+test("only another profile reloads nginx, and one that will not do is taken back", async (t) => {
+  const nginx = await testNginx(t);
+  const server = new MemoryServer();
+  const fleet = testFleet(t, server);
+  const [one] = await twoPods(t, 6);
+  const agent = testAgent(nginx, server);
+  const reloads = () => agent.records.at(-1)?.nginx.reloads;
+  fleet.set(fleetKeys.profile("default", defaultProfile.hash), defaultProfile);
+  fleet.upstream("web", { member1: [one] });
+  fleet.route("shop.example.test", "web", defaultProfile.hash);
+  await serves(t, nginx, "one");
+  await ready(t, agent);
+  assert.equal(reloads(), 0);
+
+  const small = profile("small", { maxBodyBytes: 10 });
+  fleet.set(fleetKeys.profile("default", small.hash), small);
+  fleet.route("shop.example.test", "web", small.hash);
+  await t.waitFor(async () => {
+    const { status } = await nginx.get("/", { method: "POST", body: "more than ten bytes" });
+    assert.equal(status, 413);
+  }, soon);
+  await serves(t, nginx, "one");
+  assert.match(await readFile(confPathOf(nginx.options.dir), "utf8"), new RegExp(`@profile_${small.hash}`));
+  await t.waitFor(() => assert.equal(reloads(), 1), soon);
+
+  const unknown = profile("unknown", { snippet: "deny all;" });
+  fleet.set(fleetKeys.profile("default", unknown.hash), unknown);
+  await t.waitFor(
+    () => assert.match(JSON.stringify(agent.records.at(-1)?.problems), /setting snippet is unknown/),
+    soon,
+  );
+  // After a restart of nginx alone the profile that was good is still there.
+  await nginx.restart("SIGTERM");
+  await t.waitFor(async () => {
+    const { status } = await nginx.get("/", { method: "POST", body: "more than ten bytes", fresh: true });
+    assert.equal(status, 413);
+  }, soon);
+});
+
+test("a change is in nginx within a millisecond or so, and its trace ends there", async (t) => {
+  const nginx = await testNginx(t);
+  const server = new MemoryServer();
+  const fleet = testFleet(t, server);
+  const [one] = await twoPods(t, 7);
+  const agent = testAgent(nginx, server);
+  fleet.upstream("web", { member1: [one] });
+  fleet.route("shop.example.test", "web");
+  await serves(t, nginx, "one");
+  const key = fleetKeys.peers("default", "web", "member1");
+  const seen = async () => {
+    const { values } = await agent.kit.metrics.stage.get();
+    const applied = values.filter(({ labels }) => labels.stage === "applied");
+    const at = (name: string, le?: number) =>
+      applied.find(
+        (v) =>
+          v.metricName?.endsWith(name) &&
+          (le === undefined || (v.labels as Record<string, unknown>)["le"] === le),
+      )?.value ?? 0;
+    return { all: at("_count"), in10ms: at("_bucket", 0.01) };
+  };
+  for (let i = 0; i < 50; i++) {
+    const before = (await seen()).all;
+    const peers = [
+      { address: one.address, port: one.port },
+      { address: "127.25.7.200", port: 1000 + i },
+    ];
+    fleet.set(key, { upstream: "web", cluster: "member1", peers }, newTrace(agent.kit.clock.now()));
+    await t.waitFor(async () => assert.ok((await seen()).all > before), { ...soon, interval: 1 });
+  }
+  const { all, in10ms } = await seen();
+  const { values } = await agent.kit.metrics.histogram("sluice_proxy_apply_duration_seconds", "", []).get();
+  const value = (name: string) => values.find((v) => v.metricName?.endsWith(name))?.value ?? 0;
+  t.diagnostic(
+    `${((value("_sum") / value("_count")) * 1000).toFixed(2)} ms for nginx to take a row, on average`,
+  );
+  t.diagnostic(`${in10ms} of ${all} within 10 ms, the bus included`);
+  assert.ok(in10ms >= all * 0.5);
+});

@@ -1,0 +1,77 @@
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { test } from "node:test";
+import { systemClock } from "@sluice/service-kit";
+import { confPathOf, renderNginx } from "./prepare-nginx.ts";
+import { defaultSettings } from "./profile-settings.ts";
+import { swapConfiguration } from "./reload-nginx.ts";
+import { peersRow, routeRow, type TestNginx, testNginx, testPod } from "./testing/proxy-world.ts";
+
+const conf = (nginx: TestNginx) => readFile(confPathOf(nginx.options.dir), "utf8");
+
+test("a configuration that nginx -t refuses is never put in place", async (t) => {
+  const nginx = await testNginx(t);
+  const before = await conf(nginx);
+  const rendered = renderNginx(nginx.options, new Map());
+  const ports = { nginx: nginx.client, clock: systemClock, signal: t.signal };
+  const keep = t.mock.fn(async () => {});
+  const outcome = await swapConfiguration(
+    nginx.options,
+    { ...rendered, conf: `${rendered.conf}nonsense on;\n` },
+    ports,
+    keep,
+  );
+  assert.ok(!outcome.ok);
+  assert.match(outcome.why, /unknown directive "nonsense"/);
+  assert.equal(await conf(nginx), before);
+  assert.equal(keep.mock.callCount(), 0);
+});
+
+test("a configuration with which no worker comes up is taken back under traffic, and nothing is lost", async (t) => {
+  const nginx = await testNginx(t);
+  await nginx.apply(
+    peersRow("web", "member1", await testPod(t, "127.27.0.1", "pod")),
+    routeRow("shop.example.test", "web"),
+  );
+  const before = await conf(nginx);
+  const rendered = renderNginx(
+    nginx.options,
+    new Map([["slow", { ...defaultSettings, readTimeoutMs: 120_000 }]]),
+  );
+  const ports = { nginx: nginx.client, clock: systemClock, signal: t.signal, newWorkersMs: 500 };
+  // Its settings are no JSON: nginx -t does not read them, the new workers would.
+  const swap = swapConfiguration(nginx.options, { ...rendered, settings: "{" }, ports, async () => {});
+  let done = false;
+  void swap.finally(() => {
+    done = true;
+  });
+  let requests = 0;
+  while (!done) {
+    assert.equal((await nginx.get("/", { fresh: requests++ % 2 === 0 })).body, "pod");
+  }
+  const outcome = await swap;
+  assert.ok(!outcome.ok, "it must not have worked");
+  assert.equal(await conf(nginx), before);
+  assert.equal((await nginx.get("/")).body, "pod");
+});
+
+test("a good configuration comes up under traffic without a failed request", async (t) => {
+  const nginx = await testNginx(t);
+  await nginx.apply(
+    peersRow("web", "member1", await testPod(t, "127.27.1.1", "pod")),
+    routeRow("shop.example.test", "web"),
+  );
+  const rendered = renderNginx(
+    nginx.options,
+    new Map([["slow", { ...defaultSettings, readTimeoutMs: 120_000 }]]),
+  );
+  const ports = { nginx: nginx.client, clock: systemClock, signal: t.signal };
+  const swap = swapConfiguration(nginx.options, rendered, ports, async () => {});
+  let done = false;
+  void swap.finally(() => {
+    done = true;
+  });
+  while (!done) assert.equal((await nginx.get("/", { fresh: true })).body, "pod");
+  assert.deepEqual(await swap, { ok: true });
+  assert.equal((await nginx.client.state(t.signal, true)).config, rendered.hash);
+});
