@@ -232,7 +232,9 @@ class ProxyAgent {
   #caughtUp(revision: number, sent: boolean): void {
     if (this.#source === "bus") this.#appliedRevision = revision;
     this.#metrics.held(this.#rows.counts, this.#rows.refusedPeers);
-    if (sent || !this.#saved) this.#save.notify();
+    if (sent) this.#saved = false;
+    if (this.#rows.size > 0 && !this.#saved) this.#save.notify();
+    else this.#settleHealth();
     this.#publish.notify();
     // A profile may have lost its last route, or a route may wait for one.
     if (sent) this.#profiles.notify();

@@ -171,10 +171,21 @@ local function retry(u, request, failure, status)
   return peer
 end
 
+-- Seconds that the trial of a peer may take where no first-byte limit is set: it failed before, and others wait.
+local TRIAL = 3
+
+-- The first-byte limit of a first try, or nil. Nothing is cut short without a better place to go.
+local function limit_of(u, peer)
+  local limit = settings.firstByteSeconds
+  if not u.healthy then return nil end
+  if peer.held or peer.list.held then return limit or TRIAL end
+  return limit and balancer.elsewhere(u, peer.cluster) and limit or nil
+end
+
 -- First tries that somebody has to look back at: of a peer on hold, and with a first-byte limit.
 local function note(u, peer, request)
-  local limit = settings.firstByteSeconds
-  if limit and balancer.elsewhere(u, peer.cluster) and may_limit(u) then
+  local limit = limit_of(u, peer)
+  if limit and may_limit(u) then
     local state = state_of(request)
     state.peer, state.limit, state.since = peer, limit, now()
     set_timeouts(nil, nil, limit)
