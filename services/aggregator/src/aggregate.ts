@@ -175,12 +175,14 @@ export function aggregate(bus: Bus, options: AggregateOptions, kit: Kit): Aggreg
 
   /** Half of what there is would make verdicts that the other half takes back. */
   async function judgeOnceRead(): Promise<void> {
+    kit.health.set("slices", "not read yet");
     try {
       await read(kit.signal);
     } catch (error) {
       if (kit.signal.aborted) return;
       throw error;
     }
+    kit.health.set("slices", null);
     verdicts.open();
     for (const indexed of index.all()) {
       const merged = merge(indexed);

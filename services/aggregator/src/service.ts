@@ -47,7 +47,9 @@ export const aggregator = defineService({
       config.hub === "off"
         ? null
         : await connectCluster({ name: "hub", kubeconfig: config.hub, log: kit.log });
+    kit.health.set("bus", "not connected yet");
     const bus = own(await connectBus({ url: config.natsUrl, name: "aggregator", kit }));
+    kit.health.set("bus", null);
     const { members, refused } = config;
     await runAggregator({ bus, hub }, { members, refused, peers: groupAssignments(config.peers) }, kit);
     hub?.close();

@@ -121,6 +121,8 @@ export function startHeartbeat({ bus, client, waiting, exports }: HeartbeatPorts
   }
 
   async function live(): Promise<void> {
+    // A member that does not answer is told by its record; this process is ready once it has asked.
+    kit.health.set(cluster, "its API was not asked yet");
     try {
       await before.caughtUp(kit.signal);
     } catch (error) {
@@ -129,6 +131,7 @@ export function startHeartbeat({ bus, client, waiting, exports }: HeartbeatPorts
     }
     do {
       await probe();
+      kit.health.set(cluster, null);
       say();
     } while (await slept(kit.clock, HEARTBEAT_MS, kit.signal));
   }

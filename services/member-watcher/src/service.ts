@@ -26,7 +26,9 @@ export const memberWatcher = defineService({
     const members = await Promise.all(
       config.members.map(([name, kubeconfig]) => connectCluster({ name, kubeconfig, log: kit.log })),
     );
+    kit.health.set("bus", "not connected yet");
     const bus = own(await connectBus({ url: config.natsUrl, name: "member-watcher", kit }));
+    kit.health.set("bus", null);
     await runMemberWatcher({ bus, members }, kit);
     for (const client of members) client.close();
   },
