@@ -112,7 +112,7 @@ async function once(world: World, signal: AbortSignal): Promise<number> {
     await tellStory(world, body, signal);
     return 0;
   } catch (error) {
-    if (signal.aborted || !(error instanceof StepFailed)) throw error;
+    if (signal.aborted || !(error instanceof StepFailed || error instanceof SluiceError)) throw error;
     const missing = await diagnose(world);
     process.stderr.write(`\nnpm start: ${error.message}\n`);
     for (const line of missing) process.stderr.write(`  ${line}\n`);

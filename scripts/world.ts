@@ -3,7 +3,15 @@ import { mkdirSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import { createSteps, endLeftovers, LOCK_HOLDER, lockState, type RunFile, type Steps } from "@sluice/cli";
+import {
+  createSteps,
+  endLeftovers,
+  LOCK_HOLDER,
+  lockState,
+  portFree,
+  type RunFile,
+  type Steps,
+} from "@sluice/cli";
 import { ChildExitedError } from "@sluice/contracts";
 import { connectCluster, type KubeClient } from "@sluice/kube";
 import { type Sandbox, startSandbox } from "@sluice/kube-sandbox";
@@ -39,6 +47,8 @@ export async function startWorld(options: StartOptions, signal: AbortSignal): Pr
   const lock = stack.use(lockState(stateDir, undefined));
   void lock;
   await endLeftovers(stateDir);
+  await portFree("127.0.0.1", options.httpPort, "--http-port");
+  await portFree("127.0.0.1", options.gatewayPort, "--gateway-port");
   // A fresh sandbox has new clusters: what an earlier one left on the bus or in the proxy means nothing in it.
   for (const name of ["nats", "proxy", "logs"])
     rmSync(join(stateDir, name), { recursive: true, force: true });

@@ -13,7 +13,7 @@ const root = fileURLToPath(new URL("../..", import.meta.url));
 const START_MS = 60_000;
 const GONE_MS = 10_000;
 
-interface Started {
+interface Started extends AsyncDisposable {
   readonly stateDir: string;
   readonly child: ChildProcess;
   readonly said: () => string;
@@ -58,10 +58,21 @@ async function started(run: (args: string[]) => [string, string[]], extra: strin
     assert.ok(performance.now() < deadline && child.exitCode === null, `did not start:\n${text}`);
     await delay(50);
   }
-  return { stateDir, child, said: () => text };
+  return {
+    stateDir,
+    child,
+    said: () => text,
+    // A case that fails leaves no world behind for the next one.
+    async [Symbol.asyncDispose]() {
+      if (!existsSync(join(stateDir, "run.json"))) return;
+      const { pid } = JSON.parse(readFileSync(join(stateDir, "run.json"), "utf8")) as { pid: number };
+      process.kill(pid, "SIGTERM");
+      await nothingIsLeft({ stateDir, said: () => text });
+    },
+  };
 }
 
-async function nothingIsLeft({ stateDir, said }: Started): Promise<void> {
+async function nothingIsLeft({ stateDir, said }: Pick<Started, "stateDir" | "said">): Promise<void> {
   const deadline = performance.now() + GONE_MS;
   let left = ["?"];
   while (left.length > 0 && performance.now() < deadline) {
@@ -115,17 +126,17 @@ test("Ctrl-C in a terminal ends everything", { timeout: 120_000 }, async () => {
   }
   child.stdin?.write("\x03");
   await exited;
-  await nothingIsLeft({ stateDir, child, said: () => text });
+  await nothingIsLeft({ stateDir, said: () => text });
 });
 
 test("SIGTERM to npm alone ends everything", { timeout: 120_000 }, async () => {
-  const run = await started(npm);
+  await using run = await started(npm);
   run.child.kill("SIGTERM");
   await nothingIsLeft(run);
 });
 
 test("SIGKILL to npm ends everything", { timeout: 120_000 }, async () => {
-  const run = await started(npm);
+  await using run = await started(npm);
   run.child.kill("SIGKILL");
   await nothingIsLeft(run);
 });
@@ -133,7 +144,7 @@ test("SIGKILL to npm ends everything", { timeout: 120_000 }, async () => {
 test("SIGKILL to the launcher behind npm ends everything, also with a process a service", {
   timeout: 120_000,
 }, async () => {
-  const run = await started(npm, ["--processes"]);
+  await using run = await started(npm, ["--processes"]);
   const launcher = childOf(run.child.pid ?? 0, "run.mjs");
   assert.ok(launcher > 0, "the launcher is found");
   process.kill(launcher, "SIGKILL");
@@ -143,7 +154,7 @@ test("SIGKILL to the launcher behind npm ends everything, also with a process a 
 test("a second start in the same folder, and a port that is taken, are clear errors", {
   timeout: 120_000,
 }, async () => {
-  const run = await started(npm);
+  await using run = await started(npm);
   const again = async (args: string[]) => {
     const child = spawn("npm", ["start", "--silent", "--", ...args], {
       cwd: root,

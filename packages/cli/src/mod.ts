@@ -1,4 +1,5 @@
 export { endLeftovers } from "./leftovers.ts";
+export { portFree } from "./listener.ts";
 export { findRunFile, type RunFile } from "./run-file.ts";
 export { LOCK_HOLDER, lockState } from "./state-lock.ts";
 export { fetchStatus } from "./status-command.ts";

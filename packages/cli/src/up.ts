@@ -23,6 +23,8 @@ import type { PartName, UpOptions } from "./up-options.ts";
 
 /** How long services may take to become ready before `up` says what they wait for and goes on. */
 const READY_MS = 15_000;
+/** The same where a part was left out on purpose: some of the rest will never be. */
+const READY_WITHOUT_MS = 3000;
 const STOP_MS = 8000;
 
 export interface UpEvents {
@@ -109,7 +111,12 @@ export async function up(options: UpOptions, events: UpEvents, signal: AbortSign
     const wanted = services.filter(({ name }) => !without.has(name as PartName));
     parts.push(...wanted);
     for (const part of wanted) part.onFailure((error) => failed.reject(error));
-    await steps.run("services", () => Promise.race([startServices(wanted, steps, signal), failed.promise]));
+    await steps.run("services", () =>
+      Promise.race([
+        startServices(wanted, without.size > 0 ? READY_WITHOUT_MS : READY_MS, steps, signal),
+        failed.promise,
+      ]),
+    );
     const run = (): RunFile => ({
       pid: process.pid,
       startedAt,
@@ -169,9 +176,14 @@ function nginxOptions(options: UpOptions, dir: string, tool: Tool, httpAddress: 
   };
 }
 
-async function startServices(services: readonly Part[], steps: Steps, signal: AbortSignal): Promise<void> {
+async function startServices(
+  services: readonly Part[],
+  readyMs: number,
+  steps: Steps,
+  signal: AbortSignal,
+): Promise<void> {
   await Promise.all(services.map((part) => part.start()));
-  const deadline = performance.now() + READY_MS;
+  const deadline = performance.now() + readyMs;
   const waiting = async () => {
     const states = await Promise.all(
       services.map(async (part) => [part.name, await part.waiting()] as const),
