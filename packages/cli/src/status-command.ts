@@ -8,7 +8,7 @@ const ANSWER_MS = 5000;
 const FINDINGS = 2;
 
 /** `--gateway`, then SLUICE_GATEWAY, then the nearest `.sluice/run.json`, then the default. */
-export function gatewayAddress(flag: string | undefined): string {
+function gatewayAddress(flag: string | undefined): string {
   const said = flag ?? (process.env["SLUICE_GATEWAY"] || undefined);
   const address = said ?? findRunFile(process.cwd())?.gateway ?? DEFAULT_GATEWAY;
   const url = address.includes("://") ? address : `http://${address}`;

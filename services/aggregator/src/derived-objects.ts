@@ -6,7 +6,7 @@ import { derivedName } from "./topology.ts";
 
 // Pure: what an import shall have in the hub.
 
-export const MANAGED_BY = "aggregator.sluice.dev";
+const MANAGED_BY = "aggregator.sluice.dev";
 const SERVICE_LABELS = { "app.kubernetes.io/managed-by": MANAGED_BY };
 /** Finds the objects that are ours. */
 export const OWN_SERVICES = `app.kubernetes.io/managed-by=${MANAGED_BY}`;

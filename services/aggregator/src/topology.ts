@@ -77,7 +77,7 @@ function byAddressThenPort(a: Peer, b: Peer): number {
 }
 
 /** Exports in the order in which they win a conflict: the oldest first, then by cluster (KEP-1645). */
-export function byPrecedence(a: ExportRecord, b: ExportRecord): number {
+function byPrecedence(a: ExportRecord, b: ExportRecord): number {
   if (a.createdAt !== b.createdAt) return a.createdAt - b.createdAt;
   return a.cluster < b.cluster ? -1 : 1;
 }

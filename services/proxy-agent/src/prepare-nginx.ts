@@ -152,7 +152,7 @@ export async function keepProfiles(
   await replaceFile(profilesPathOf(dir), `${JSON.stringify([...profiles])}\n`);
 }
 
-export async function keptProfiles(dir: string): Promise<Map<string, ProfileSettings>> {
+async function keptProfiles(dir: string): Promise<Map<string, ProfileSettings>> {
   const text = await readFile(profilesPathOf(dir), "utf8").catch((error: NodeJS.ErrnoException) => {
     if (error.code === "ENOENT") return "[]";
     throw error;

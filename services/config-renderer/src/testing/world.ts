@@ -20,7 +20,7 @@ import { runConfigRenderer } from "../config-renderer.ts";
 import type { ConfigRendererOptions } from "../options.ts";
 import type { FakeHub } from "./fake-hub.ts";
 
-export const options: ConfigRendererOptions = {
+const options: ConfigRendererOptions = {
   fleet: "default",
   ingressClasses: ["nginx"],
   watchWithoutClass: false,
