@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { Agent, createServer, request, type Server } from "node:http";
+import { connect, createServer, type Socket } from "node:net";
 import { connectBus } from "@sluice/bus";
 import { fleetTable, type Trace } from "@sluice/contracts";
 import {
@@ -27,6 +27,8 @@ interface Sample {
   readonly stages: Readonly<Record<string, number>>;
 }
 
+type PeerServer = AsyncDisposable;
+
 const CHANGES = 1200;
 const WARM_UP = 100;
 const HOST = "latency.example.test";
@@ -43,18 +45,12 @@ export async function latency(options: LatencyOptions): Promise<BenchResult> {
   const inject = options.inject.flatMap((delayed) => ["--inject", delayed]);
   await using world = await startedWorld(["--empty", "--members", "1", ...inject], signal);
   await using stack = new AsyncDisposableStack();
-  for (const address of PEERS) {
-    const server = await servePeer(address);
-    stack.defer(() => new Promise<void>((resolve) => server.close(() => resolve())));
-    stack.defer(() => server.closeAllConnections());
-  }
+  for (const address of PEERS) stack.use(await servePeer(address));
   await install(world.cluster("hub"), world.cluster("member1"), signal);
   const traces = await followTraces(world.addresses.nats, stack);
-  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
-  stack.defer(async () => agent.destroy());
-  const url = `${world.addresses.proxy.http}/`;
+  const asker = stack.use(new Asker(world.addresses.proxy.http));
   const deadline = performance.now() + 20_000;
-  while ((await ask(url, agent)) !== PEERS[0]) {
+  while ((await asker.ask()) !== PEERS[0]) {
     if (performance.now() > deadline) throw new Error("the first peer never answered");
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
@@ -62,7 +58,7 @@ export async function latency(options: LatencyOptions): Promise<BenchResult> {
   const samples: Sample[] = [];
   const wanted = options.changes ?? CHANGES;
   for (let i = 1; i <= WARM_UP + wanted && !signal.aborted; i++) {
-    const sample = await change(member, PEERS[i % 2] ?? PEERS[0], url, agent, traces, signal);
+    const sample = await change(member, PEERS[i % 2] ?? PEERS[0], asker, traces, signal);
     if (i > WARM_UP) samples.push(sample);
     if (i % 300 === 0) log(`${i} of ${WARM_UP + wanted} changes`);
   }
@@ -73,8 +69,7 @@ export async function latency(options: LatencyOptions): Promise<BenchResult> {
 async function change(
   member: KubeClient,
   peer: string,
-  url: string,
-  agent: Agent,
+  asker: Asker,
   traces: Map<string, Trace>,
   signal: AbortSignal,
 ): Promise<Sample> {
@@ -88,7 +83,7 @@ async function change(
     refused = error;
   });
   const gaveUp = performance.now() + CHANGE_MS;
-  while ((await ask(url, agent)) !== peer) {
+  while ((await asker.ask()) !== peer) {
     if (refused !== null) throw refused;
     if (performance.now() > gaveUp)
       throw new Error(`${peer} did not answer within ${CHANGE_MS} ms of the change`);
@@ -165,29 +160,67 @@ async function followTraces(url: string, stack: AsyncDisposableStack): Promise<M
   return traces;
 }
 
-function servePeer(address: string): Promise<Server> {
-  const server = createServer((_request, response) => response.end(address));
-  server.keepAliveTimeout = 60_000;
+/** A peer that answers any request with its address, as cheaply as it can: it shares the cores with what is measured. */
+function servePeer(address: string): Promise<PeerServer> {
+  const answer = `HTTP/1.1 200 OK\r\ncontent-length: ${address.length}\r\n\r\n${address}`;
+  const sockets = new Set<Socket>();
+  const server = createServer({ noDelay: true }, (socket) => {
+    sockets.add(socket);
+    socket.on("data", () => socket.write(answer));
+    socket.on("error", () => socket.destroy());
+    socket.on("close", () => sockets.delete(socket));
+  });
   return new Promise((resolve, reject) => {
     server.once("error", reject);
-    server.listen(PORT, address, () => resolve(server));
+    server.listen(PORT, address, () =>
+      resolve({
+        [Symbol.asyncDispose]: () => {
+          for (const socket of sockets) socket.destroy();
+          return new Promise<void>((closed) => server.close(() => closed()));
+        },
+      }),
+    );
   });
 }
 
-function ask(url: string, agent: Agent): Promise<string> {
-  return new Promise((resolve) => {
-    const sent = request(url, { agent, headers: { host: HOST } }, (response) => {
-      let body = "";
-      response.setEncoding("utf8");
-      response.on("data", (chunk: string) => {
-        body += chunk;
-      });
-      response.on("end", () => resolve(body));
-      response.on("error", () => resolve(""));
+/**
+ * One kept-alive connection through the proxy that asks again and again. A raw socket: an HTTP client would take more
+ * of the two cores than all of Sluice.
+ */
+class Asker implements Disposable {
+  readonly #socket: Socket;
+  #text = "";
+  #answered: (body: string) => void = () => {};
+
+  constructor(url: string) {
+    const { hostname, port } = new URL(url);
+    this.#socket = connect({ host: hostname, port: Number(port), noDelay: true });
+    this.#socket.setEncoding("latin1");
+    this.#socket.on("data", (chunk: string) => {
+      this.#text += chunk;
+      const end = this.#text.indexOf("\r\n\r\n");
+      if (end < 0) return;
+      const length = Number(/content-length: ([0-9]+)/i.exec(this.#text)?.[1] ?? 0);
+      if (this.#text.length < end + 4 + length) return;
+      const body = this.#text.slice(end + 4, end + 4 + length);
+      this.#text = "";
+      this.#answered(body);
     });
-    sent.on("error", () => resolve(""));
-    sent.end();
-  });
+    this.#socket.on("error", () => this.#answered(""));
+    this.#socket.on("close", () => this.#answered(""));
+  }
+
+  ask(): Promise<string> {
+    return new Promise((resolve) => {
+      if (this.#socket.destroyed) return resolve("");
+      this.#answered = resolve;
+      this.#socket.write(`GET / HTTP/1.1\r\nHost: ${HOST}\r\n\r\n`);
+    });
+  }
+
+  [Symbol.dispose](): void {
+    this.#socket.destroy();
+  }
 }
 
 function endpoints(address: string): EndpointSlice["endpoints"] {

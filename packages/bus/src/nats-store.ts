@@ -91,6 +91,8 @@ export class NatsStore implements Store {
           servers: url.split(","),
           name: `sluice-${name}`,
           maxReconnectAttempts: -1,
+          // Otherwise each request makes two Errors for their stacks, whether or not it fails.
+          noAsyncTraces: true,
           reconnectTimeWait: 100,
           reconnectJitter: 100,
           pingInterval: 5000,

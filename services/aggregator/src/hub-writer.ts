@@ -21,6 +21,11 @@ const WORKERS = 8;
 /** Tries before an import makes room for others; it comes again after RETRY_MS, as does what stands in the way. */
 const TRIES = 4;
 const RETRY_MS = 5000;
+/**
+ * Endpoints may change hundreds of times a second; the hub hears of a service at most this often. A write to the hub
+ * costs more than the whole way to nginx, and traffic does not need it.
+ */
+const GATHER_MS = 100;
 /** Answers that say something of the object and nothing of the hub's health. */
 const ANSWERS: readonly number[] = [400, 404, 409, 413, 422];
 /** Answers that the same object would get again. */
@@ -38,6 +43,8 @@ export async function writeHub(aggregation: Aggregation, hub: KubeClient, kit: K
   const again = new Set<string>();
   /** Imports of which something was left as it is, because its cluster is not known (yet). */
   const unsure = new Set<string>();
+  /** Imports whose endpoints changed since the last look. */
+  const moved = new Set<string>();
   /** Imports that are gone: what they had may have lost our label meanwhile. */
   const gone = new Set<string>();
   const guard = createGuard({
@@ -53,7 +60,7 @@ export async function writeHub(aggregation: Aggregation, hub: KubeClient, kit: K
   aggregation.onService((namespace, service) => {
     const key = `${namespace}/${service}`;
     // Most exports may be nobody's import.
-    if (objects.imports.objects.has(key) || objects.slicesOf(key).size > 0) dirty.set(key, true);
+    if (objects.imports.objects.has(key) || objects.slicesOf(key).size > 0) moved.add(key);
   });
   knowledge.onMore(() => {
     for (const key of unsure) dirty.set(key, true);
@@ -232,6 +239,13 @@ export async function writeHub(aggregation: Aggregation, hub: KubeClient, kit: K
     }
   }
 
+  async function gather(): Promise<void> {
+    while (await slept(kit.clock, GATHER_MS, kit.signal)) {
+      for (const key of moved) dirty.set(key, true);
+      moved.clear();
+    }
+  }
+
   async function writeWhenRead(): Promise<void> {
     try {
       // Before everything has been read once, what is missing is not known to be gone.
@@ -243,7 +257,7 @@ export async function writeHub(aggregation: Aggregation, hub: KubeClient, kit: K
     await dirty.run(WORKERS, kit.signal, work);
   }
 
-  await Promise.all([writeWhenRead(), retry(), objects.done]);
+  await Promise.all([writeWhenRead(), gather(), retry(), objects.done]);
 }
 
 function clusterOf({ metadata }: EndpointSlice): string {

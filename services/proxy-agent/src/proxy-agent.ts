@@ -186,15 +186,17 @@ class ProxyAgent {
   async #applyAll(): Promise<void> {
     const { clock, signal } = this.#kit;
     let sent = false;
+    let routed = false;
     for (;;) {
       const revision = this.#view?.revision ?? 0;
       const batch = this.#rows.next();
       if (batch.length === 0) {
-        this.#caughtUp(revision, sent);
+        this.#caughtUp(revision, sent, routed);
         return;
       }
       if (!sent) await this.#kit.injectDelay();
       sent = true;
+      routed ||= batch.some(({ key }) => key?.split(".")[1] !== "peers");
       const began = clock.monotonic();
       const answer = await this.#ports.nginx.apply(
         batch.map(({ row }) => row),
@@ -229,15 +231,15 @@ class ProxyAgent {
   }
 
   /** nginx has all that can be given to it now. */
-  #caughtUp(revision: number, sent: boolean): void {
+  #caughtUp(revision: number, sent: boolean, routed: boolean): void {
     if (this.#source === "bus") this.#appliedRevision = revision;
     this.#metrics.held(this.#rows.counts, this.#rows.refusedPeers);
     if (sent) this.#saved = false;
     if (this.#rows.size > 0 && !this.#saved) this.#save.notify();
     else this.#settleHealth();
     this.#publish.notify();
-    // A profile may have lost its last route, or a route may wait for one.
-    if (sent) this.#profiles.notify();
+    // A profile may have lost its last route, or a route may wait for one; endpoints need none.
+    if (routed) this.#profiles.notify();
   }
 
   // --- profiles into nginx.conf -------------------------------------------------------------------------------------
