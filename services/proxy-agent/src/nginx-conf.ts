@@ -38,6 +38,8 @@ export interface NginxConf {
 }
 
 export const socketPathOf = (dir: string): string => `${dir}/api.sock`;
+/** Where nginx sends itself the requests that no peer is there for. */
+export const replySocketPathOf = (dir: string): string => `${dir}/reply.sock`;
 export const pidFileOf = (dir: string): string => `${dir}/nginx.pid`;
 
 /** Never seen outside: a jump to the location that answers, or that enters another profile. */
@@ -165,6 +167,13 @@ export function proxyPolicy(conf: NginxConf): Directive[] {
   ];
 }
 
+/** Asks for the profile first. Where there is one only, the balancer finds the route, and this costs nothing. */
+const toProfiles: readonly Directive[] = [
+  luaSet(w`$sluice_answer`)`return sluice.route()`,
+  d("if", [w`($sluice_answer)`], [d("return", [number(ELSEWHERE)])]),
+  d("error_page", [number(ELSEWHERE), w`=`, w`@answer`]),
+];
+
 function httpServer(conf: NginxConf): Directive {
   const base = conf.profiles.get("default") ?? defaultSettings;
   const others = [...conf.profiles]
@@ -187,13 +196,13 @@ function httpServer(conf: NginxConf): Directive {
         [w`/`],
         [
           ...(largest === base.maxBodyBytes ? [] : [d("client_max_body_size", [number(largest)])]),
-          luaSet(w`$sluice_answer`)`return sluice.route()`,
-          d("if", [w`($sluice_answer)`], [d("return", [number(ELSEWHERE)])]),
-          d("error_page", [number(ELSEWHERE), w`=`, w`@answer`]),
+          ...(others.length === 0 ? [] : toProfiles),
           d("proxy_pass", [w`http://sluice_peers`]),
         ],
       ),
-      d("location", [w`@answer`], [lua("content_by_lua_block")`sluice.answer()`]),
+      ...(others.length === 0
+        ? []
+        : [d("location", [w`@answer`], [lua("content_by_lua_block")`sluice.answer()`])]),
       ...locations.map(([name, settings]) =>
         d(
           "location",
@@ -220,6 +229,19 @@ export function apiServer(conf: NginxConf): Directive {
   );
 }
 
+export function replyServer(conf: NginxConf): Directive {
+  return d(
+    "server",
+    [],
+    [
+      d("listen", [unixSocket(replySocketPathOf(conf.dir))]),
+      // The request was measured where it came in.
+      d("client_max_body_size", [number(0)]),
+      d("location", [w`/`], [lua("content_by_lua_block")`sluice.reply()`]),
+    ],
+  );
+}
+
 /** The whole nginx.conf of a proxy. Same input, same text. */
 export function nginxConf(conf: NginxConf): string {
   return render([
@@ -238,6 +260,7 @@ export function nginxConf(conf: NginxConf): string {
         peersUpstream(),
         httpServer(conf),
         apiServer(conf),
+        replyServer(conf),
       ],
     ),
   ]);

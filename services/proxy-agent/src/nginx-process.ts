@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
+import { readFile } from "node:fs/promises";
 import { connect } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import { ChildExitedError } from "@sluice/contracts";
@@ -13,6 +14,11 @@ export interface NginxProcess extends AsyncDisposable {
 
 /** Milliseconds that nginx gets to end after SIGTERM. */
 const STOP_MS = 5000;
+
+async function pidIn(file: string): Promise<number | null> {
+  const text = await readFile(file, "utf8").catch(() => "");
+  return text === "" ? null : Number(text);
+}
 
 /** Whether something accepts connections there. */
 export async function accepts(address: string, signal: AbortSignal): Promise<boolean> {
@@ -37,7 +43,7 @@ export async function accepts(address: string, signal: AbortSignal): Promise<boo
  * @throws ChildExitedError with nginx's last words
  */
 export async function startNginx(
-  prepared: Pick<PreparedNginx, "command" | "args" | "env">,
+  prepared: Pick<PreparedNginx, "command" | "args" | "env" | "pidFile">,
   address: string,
   signal: AbortSignal,
 ): Promise<NginxProcess> {
@@ -62,7 +68,8 @@ export async function startNginx(
     clearTimeout(late);
   };
   try {
-    while (!(await accepts(address, signal))) {
+    // The pid file comes after the sockets: somebody else may listen on the address while this one fails to.
+    while (!((await pidIn(prepared.pidFile)) === child.pid && (await accepts(address, signal)))) {
       if (gone())
         throw new ChildExitedError(`nginx ended with ${child.exitCode ?? child.signalCode}: ${said}`);
       await delay(5, undefined, { signal });

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { cp, mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { type NginxConf, nginxConf, pidFileOf, socketPathOf } from "./nginx-conf.ts";
+import { type NginxConf, nginxConf, pidFileOf, replySocketPathOf, socketPathOf } from "./nginx-conf.ts";
 import { defaultSettings, type ProfileSettings } from "./profile-settings.ts";
 
 /** The parts of native-tools' Tool that matter here. */
@@ -80,6 +80,7 @@ export function renderNginx(options: NginxOptions, profiles: ReadonlyMap<string,
   const facts = {
     firstByteMs: options.firstByteTimeoutMs,
     lastGood: lastGoodPathOf(options.dir),
+    replies: replySocketPathOf(options.dir),
     profiles: Object.fromEntries(
       [...all].map(([name, s]) => [name, { readMs: s.readTimeoutMs, maxBodyBytes: s.maxBodyBytes }]),
     ),
@@ -120,9 +121,15 @@ export async function prepareNginx(options: NginxOptions): Promise<PreparedNginx
   await replaceFile(planPathOf(dir), `${JSON.stringify({ options } satisfies Plan)}\n`);
   const socketPath = socketPathOf(dir);
   return {
-    // A socket that a killed nginx left would keep the next one from listening.
+    // Sockets that a killed nginx left would keep the next one from listening.
     command: "/bin/sh",
-    args: ["-c", 'rm -f "$0"; exec "$@"', socketPath, ...nginxCommand(options, confPathOf(dir))],
+    args: [
+      "-c",
+      'rm -f "$0" "$1"; shift; exec "$@"',
+      socketPath,
+      replySocketPathOf(dir),
+      ...nginxCommand(options, confPathOf(dir)),
+    ],
     env: tool.env,
     socketPath,
     pidFile: pidFileOf(dir),

@@ -75,8 +75,8 @@ local function elsewhere(name)
   return "@profile_" .. name
 end
 
--- set_by_lua of the location that every request meets, where the default profile is served: "" for going on, else
--- what `answer` shall do. Not rewrite_by_lua, which makes a coroutine per request.
+-- Only where there are other profiles than the default one: set_by_lua of the location that every request meets. "" for
+-- going on, else what `answer` shall do. Not rewrite_by_lua, which makes a coroutine per request.
 function M.route()
   local u, more = enter()
   if not u then return more end
@@ -85,17 +85,28 @@ function M.route()
   return elsewhere(more)
 end
 
--- Content of the location that is entered when `route` had something to say.
-function M.answer()
-  local what = var.sluice_answer
-  local answer = answers[what]
-  if not answer then return ngx.exec(what) end
+local function say(reason)
+  local answer = answers[reason]
   ngx.status = answer[1]
   ngx.header["content-type"] = "text/plain; charset=utf-8"
   ngx.header["content-length"] = #answer[2]
-  ngx.header["x-sluice-reason"] = what
+  ngx.header["x-sluice-reason"] = reason
   ngx.print(answer[2])
   return ngx.exit(answer[1])
+end
+
+-- Content of the location that is entered when `route` had something to say.
+function M.answer()
+  local what = var.sluice_answer
+  if answers[what] then return say(what) end
+  return ngx.exec(what)
+end
+
+-- A request that the balancer found no peer for: a balancer can choose a peer but not an answer, so it chooses this
+-- server, which looks for the reason once more.
+function M.reply()
+  local u, reason = enter()
+  return say(u and "no-peers" or reason)
 end
 
 -- GET and HEAD may be sent twice.
@@ -201,7 +212,7 @@ function M.balance()
     u, last_request = again(last_upstream), 0
   else
     u = enter()
-    if not u then return ngx.exit(503) end
+    if not u then return set_current_peer(settings.replies) end
   end
   local peer
   local failure, status = get_last_failure()
@@ -215,7 +226,7 @@ function M.balance()
       if u.watched or settings.firstByteSeconds then note(u, peer, request) end
     end
   end
-  if not peer then return ngx.exit(503) end
+  if not peer then return set_current_peer(settings.replies) end
   local ok, err = set_current_peer(peer.address, peer.port)
   if not ok then
     ngx.log(ngx.ERR, "sluice: peer ", peer.name, ": ", err)

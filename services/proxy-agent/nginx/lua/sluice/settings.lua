@@ -10,6 +10,7 @@ function M.load(path)
   local given = assert(cjson.decode(text), "settings are no JSON")
   M.config = assert(given.config)
   M.lastGood = assert(given.lastGood)
+  M.replies = "unix:" .. assert(given.replies)
   -- nil: off
   M.firstByteSeconds = given.firstByteMs and given.firstByteMs > 0 and given.firstByteMs / 1000 or nil
   M.profiles = {}

@@ -8,7 +8,7 @@ local proxy = require "sluice.proxy"
 
 -- nginx.conf calls these as `sluice.…`: `require` in a hook would cost each request.
 local M = {
-  route = proxy.route, answer = proxy.answer, balance = proxy.balance, log = proxy.log,
+  route = proxy.route, answer = proxy.answer, reply = proxy.reply, balance = proxy.balance, log = proxy.log,
   api = api.serve, flush = counters.flush,
 }
 
