@@ -60,7 +60,8 @@ export class Renderer implements HubSink {
   readonly #peersOf = new Map<string, Set<string>>();
   readonly #exported = new Map<string, TopologyService>();
   readonly #seen = new Map<string, ClusterSeen>();
-  #wasConnected = true;
+  /** null: the bus has not been there yet. */
+  #wasConnected: boolean | null = null;
 
   /** Keys that the fleet shall have, but for adopted ones. */
   readonly #desired = new Set<string>();
@@ -428,10 +429,10 @@ export class Renderer implements HubSink {
   /** While the bus is away no heartbeat can come, which says nothing of the clusters. */
   #judgeClusters(connected: boolean): void {
     const now = this.#kit.clock.now();
-    if (connected && !this.#wasConnected) {
+    if (connected && this.#wasConnected === false) {
       for (const [cluster, seen] of this.#seen) this.#seen.set(cluster, { ...seen, heardAt: now });
     }
-    this.#wasConnected = connected;
+    if (connected || this.#wasConnected !== null) this.#wasConnected = connected;
     if (connected) for (const cluster of this.#seen.keys()) this.#renderCluster(cluster);
   }
 }
