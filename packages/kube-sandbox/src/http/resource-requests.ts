@@ -110,6 +110,10 @@ function writeOptions({ query, request }: Call, operation: "apply" | "update"): 
 
 function sendObject(call: Call, code: number, object: KubeObject, warnings: string[]): void {
   const { served, query, request, response, world } = call;
+  if (request.method !== "GET" && object.metadata.resourceVersion === String(world.store.version)) {
+    // For measurements: a client's clock cannot tell when its write took effect.
+    response.setHeader("x-sandbox-stored-at", String(world.store.storedAt));
+  }
   const version = call.subresource === "scale" ? undefined : wantsTable(request.headers.accept);
   if (version === undefined) {
     sendText(response, code, textOf(object), warnings);

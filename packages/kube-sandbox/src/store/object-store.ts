@@ -35,11 +35,17 @@ export class ObjectStore {
   readonly #collections = new Map<string, Collection>();
   readonly #observers = new Set<(resource: string, event: StoreEvent) => void>();
   #version = 1;
+  #storedAt = 0;
   readonly #unobserved: { resource: string; event: StoreEvent }[] = [];
   #observing = false;
 
   get version(): number {
     return this.#version;
+  }
+
+  /** When the present version came to be, ms since 1970 with fractions: the moment from which a change is in the API. */
+  get storedAt(): number {
+    return this.#storedAt;
   }
 
   get(resource: string, namespace: string, name: string): KubeObject | undefined {
@@ -71,6 +77,7 @@ export class ObjectStore {
     const key = keyOf(object.metadata.namespace ?? "", object.metadata.name ?? "");
     const previous = collection.objects.get(key);
     const version = ++this.#version;
+    this.#storedAt = performance.timeOrigin + performance.now();
     const stored = withVersion(object, version);
     collection.objects.set(key, stored);
     if (previous === undefined) collection.sorted = undefined;

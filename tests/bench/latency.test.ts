@@ -1,0 +1,25 @@
+import assert from "node:assert/strict";
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
+import { test } from "node:test";
+import { latency } from "./latency.ts";
+
+// Not how fast it is, but that a benchmark which is slowed down says so, and says where.
+test("a delay that is injected into a stage shows in that stage and in the total", {
+  timeout: 120_000,
+}, async () => {
+  const { signal } = new AbortController();
+  const result = await latency({
+    signal,
+    inject: ["config-renderer=50ms"],
+    changes: 30,
+    warmUp: 5,
+    log: () => {},
+  });
+  await rm(join(import.meta.dirname, "../..", result.raw), { force: true });
+  const { figures } = result;
+  assert.equal(result.samples, 30);
+  assert.ok((figures["config_renderer_p50_ms"] ?? 0) >= 50, JSON.stringify(figures));
+  assert.ok((figures["p50_ms"] ?? 0) >= 50, JSON.stringify(figures));
+  assert.ok((figures["config_renderer_share"] ?? 0) > 0.5, JSON.stringify(figures));
+});
