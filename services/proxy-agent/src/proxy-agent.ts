@@ -39,8 +39,8 @@ export interface ProxyAgentOptions {
 const HEARTBEAT_MS = 2000;
 /** A record of `proxies` at most this often. */
 const PUBLISH_MS = 1000;
-/** The last good copy at most this often; and never more than a twentieth of the time. */
-const SAVE_MS = 1000;
+/** The last good copy at most this often, which is what a crash of nginx and agent at once may lose; and never more than a twentieth of the time. */
+const SAVE_MS = 200;
 const SAVE_SHARE = 20;
 const NGINX_POLL_MS = 50;
 const RETRY_REFUSED_MS = 10_000;
