@@ -9,7 +9,15 @@ async function main(argv: readonly string[]): Promise<number> {
   const program = new Command("sluice")
     .description("Multi-cluster ingress on an event bus")
     .exitOverride()
-    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, "sluice: ")) });
+    .configureOutput({
+      outputError: (text, write) =>
+        write(
+          `${text
+            .replace(/^error: /, "sluice: ")
+            .trimEnd()
+            .replace(/\.$/, "")}; write sluice up or sluice status, with flags that --help lists\n`,
+        ),
+    });
   program
     .command("up")
     .description("run Sluice on your clusters until Ctrl-C")
@@ -48,3 +56,5 @@ try {
     process.exitCode = 1;
   }
 }
+// A connection that something of `up` keeps alive must not keep the process.
+if (process.argv[2] === "up") process.exit();

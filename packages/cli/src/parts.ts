@@ -1,7 +1,7 @@
 import { rmSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { type NatsServer, startNatsServer, type Tool } from "@sluice/native-tools";
-import { type AnyService, createLogger, type RunningService } from "@sluice/service-kit";
+import { type AnyService, createLogger, type RunningService, slept, systemClock } from "@sluice/service-kit";
 import { Child } from "./child.ts";
 import { waitForListener } from "./listener.ts";
 
@@ -218,9 +218,12 @@ export function servicePart(options: {
           running = null;
         });
     },
-    async stop() {
+    async stop(graceMs) {
       controller.abort(new Error("stopping"));
-      await done;
+      // Nobody can kill a service in our own process; one that does not end must not keep the others up.
+      const late = new AbortController();
+      await Promise.race([done, slept(systemClock, graceMs, late.signal)]);
+      late.abort();
     },
     async waiting() {
       if (running === null) return "it has not started";

@@ -1,6 +1,7 @@
 import { ConfigError, parseCidr } from "@sluice/contracts";
 import {
   assignment,
+  bool,
   type ConfigOf,
   type ConfigSpec,
   duration,
@@ -102,7 +103,7 @@ export const upSettings = {
     help: "one process a service; one that ends stays down until SIGUSR2",
     default: "false",
     boolean: true,
-    read: (value: string) => value === "true",
+    read: bool,
   },
   without: {
     env: "SLUICE_UP_WITHOUT",
@@ -135,7 +136,7 @@ export const upSettings = {
     help: "one line of JSON on stdout when ready, with every address",
     default: "false",
     boolean: true,
-    read: (value: string) => value === "true",
+    read: bool,
   },
 } satisfies ConfigSpec;
 

@@ -59,6 +59,7 @@ export async function up(options: UpOptions, events: UpEvents, signal: AbortSign
   const httpAddress = `127.0.0.1:${options.httpPort}`;
   await portFree("127.0.0.1", options.httpPort, "--http-port");
   await portFree("127.0.0.1", options.gatewayPort, "--gateway-port");
+  await readKubeconfigs(options);
 
   const tools = await steps.run(
     "nginx and nats-server",
@@ -256,6 +257,14 @@ async function serviceParts(options: UpOptions, wiring: Wiring): Promise<Part[]>
       const entry = import.meta.resolve(entries[service.name] ?? "");
       return processPart({ name: service.name, entry, args: all, probePort: await freePort(), logFile });
     }),
+  );
+}
+
+/** @throws KubeconfigError before anything has been started; whether the clusters answer is seen later */
+async function readKubeconfigs({ hub, members }: UpOptions): Promise<void> {
+  const files = [["hub", hub] as const, ...members];
+  await Promise.all(
+    files.map(async ([name, kubeconfig]) => (await connectCluster({ name, kubeconfig })).close()),
   );
 }
 

@@ -36,7 +36,9 @@ export function readKubeconfig(source: string | object, contextName?: string): C
     root = fields(typeof source === "string" ? parse(readFileSync(source, "utf8")) : source, path);
   } catch (error) {
     if (error instanceof KubeconfigError) throw error;
-    throw new KubeconfigError(`${path}: ${(error as Error).message}`, { cause: error });
+    // A parser shows the place on lines of their own; one line is what a person gets.
+    const [why] = (error as Error).message.split("\n");
+    throw new KubeconfigError(`${path}: ${why}`, { cause: error });
   }
   const wanted = contextName ?? string(root["current-context"]);
   if (wanted === undefined) throw new KubeconfigError(`${path}: has no current-context; add one`);
@@ -132,7 +134,9 @@ function pluginCredentials(path: string, text: string, context: string, server: 
         await (await config).applyToHTTPSOptions(options);
       } catch (error) {
         config = null;
-        throw new KubeconfigError(`${path}: ${(error as Error).message}`, { cause: error });
+        // A parser shows the place on lines of their own; one line is what a person gets.
+        const [why] = (error as Error).message.split("\n");
+        throw new KubeconfigError(`${path}: ${why}`, { cause: error });
       }
       const { ca, cert, key, servername, rejectUnauthorized } = options;
       return {
