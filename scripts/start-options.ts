@@ -1,7 +1,15 @@
 import { ConfigError } from "@sluice/contracts";
-import { type ConfigOf, type ConfigSpec, integer, oneOf, readConfig, text } from "@sluice/service-kit";
-
-const flagged = (value: string) => value === "true";
+import {
+  assignment,
+  bool,
+  type ConfigOf,
+  type ConfigSpec,
+  duration,
+  integer,
+  oneOf,
+  readConfig,
+  text,
+} from "@sluice/service-kit";
 
 /** What can be left out, to see that its absence is found out and named. */
 export const STAGES = [
@@ -51,7 +59,7 @@ const startSettings = {
     help: "without the example",
     default: "false",
     boolean: true,
-    read: flagged,
+    read: bool,
   },
   once: {
     env: "SLUICE_START_ONCE",
@@ -59,7 +67,7 @@ const startSettings = {
     help: "run the failover story by itself and exit",
     default: "false",
     boolean: true,
-    read: flagged,
+    read: bool,
   },
   without: {
     env: "SLUICE_START_WITHOUT",
@@ -74,28 +82,36 @@ const startSettings = {
     help: "one process a service",
     default: "false",
     boolean: true,
-    read: flagged,
+    read: bool,
   },
   inject: {
     env: "SLUICE_START_INJECT",
     flag: "inject",
-    help: "SERVICE=DURATION, given on to sluice up; for benchmarks",
+    help: "SERVICE=DURATION: how long that service waits before it publishes a change; for benchmarks",
     many: true,
-    read: text,
+    read: (value: string) => {
+      const [service, time] = assignment(value);
+      oneOf(...STAGES)(service);
+      duration(time);
+      return value;
+    },
   },
   firstByteTimeout: {
     env: "SLUICE_START_FIRST_BYTE_TIMEOUT",
     flag: "first-byte-timeout",
-    help: "given on to sluice up",
+    help: "how long a GET or HEAD waits for a first byte before another cluster is asked",
     default: "2s",
-    read: text,
+    read: (value: string) => {
+      duration(value);
+      return value;
+    },
   },
   logLevel: {
     env: "SLUICE_LOG_LEVEL",
     flag: "log-level",
     help: "level of the logs in STATE-DIR/logs",
     default: "info",
-    read: text,
+    read: oneOf("trace", "debug", "info", "warn", "error"),
   },
   json: {
     env: "SLUICE_START_JSON",
@@ -103,7 +119,7 @@ const startSettings = {
     help: "one line of JSON on stdout when ready, with every address",
     default: "false",
     boolean: true,
-    read: flagged,
+    read: bool,
   },
 } satisfies ConfigSpec;
 
@@ -122,7 +138,9 @@ export function readStartOptions(argv: readonly string[], env: NodeJS.ProcessEnv
 export function startUsage(): string {
   const lines = Object.values(startSettings as ConfigSpec).map((setting) => {
     const value = setting.boolean === true ? "" : " VALUE";
-    return `  --${`${setting.flag}${value}`.padEnd(28)} ${setting.help}; ${setting.env}`;
+    const standard =
+      setting.default === undefined || setting.boolean === true ? "" : ` (default ${setting.default})`;
+    return `  --${`${setting.flag}${value}`.padEnd(28)} ${setting.help}${standard}; ${setting.env}`;
   });
   return `npm start -- [flags]\n\nA hub and member clusters in a sandbox, and Sluice on them.\n\n${lines.join("\n")}\n`;
 }

@@ -1,3 +1,4 @@
+import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { SluiceError } from "@sluice/contracts";
 import { watchLauncher } from "@sluice/service-kit";
@@ -58,11 +59,15 @@ function screen(world: World, options: StartOptions): string {
       "    for p in mcs-workload web-export-policy; do kubectl -n jack patch propagationpolicy $p --type merge \\",
       `      -p '{"spec":{"placement":{"clusterAffinity":{"clusterNames":["member1","member2"]}}}}'; done`,
       `    kubectl --kubeconfig ${member1} -n jack scale deployment web --replicas=0`,
+      `  and bring it back:`,
+      `    kubectl --kubeconfig ${member1} -n jack scale deployment web --replicas=1`,
       "",
     );
   }
   lines.push(
-    `  See what is routed where:  npm run -s sluice -- status   (${gateway})`,
+    "  See what is routed where, from any folder:",
+    `    ${join(import.meta.dirname, "..", "sluice")} status --gateway ${gateway}`,
+    "",
     "  Stop:  Ctrl-C",
     "",
   );

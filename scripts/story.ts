@@ -68,8 +68,11 @@ export async function tellStory(world: World, first: string, signal: AbortSignal
   if (!(await podsIn(member1, signal)).has(podOf(first))) {
     throw new StepFailed(`the first answer came from ${podOf(first) || "nobody"}, not from a pod of member1`);
   }
-  const status = await fetchStatus(run.gateway);
-  if (status.missing.length > 0) throw new StepFailed(`sluice status misses ${status.missing.join(", ")}`);
+  // The first answer may be there sooner than every process's first word that it lives.
+  await until("sluice status knows every stage", signal, async () => {
+    const { missing } = await fetchStatus(run.gateway);
+    return { holds: missing.length === 0, seen: `it misses ${missing.join(", ")}` };
+  });
 
   say("\nThe policies are widened to member2.");
   for (const name of ["mcs-workload", "web-export-policy"]) {
