@@ -9,6 +9,7 @@ import {
   oneOf,
   readConfig,
   text,
+  usageOf,
 } from "@sluice/service-kit";
 
 /** What can be left out, to see that its absence is found out and named. */
@@ -136,11 +137,5 @@ export function readStartOptions(argv: readonly string[], env: NodeJS.ProcessEnv
 }
 
 export function startUsage(): string {
-  const lines = Object.values(startSettings as ConfigSpec).map((setting) => {
-    const value = setting.boolean === true ? "" : " VALUE";
-    const standard =
-      setting.default === undefined || setting.boolean === true ? "" : ` (default ${setting.default})`;
-    return `  --${`${setting.flag}${value}`.padEnd(28)} ${setting.help}${standard}; ${setting.env}`;
-  });
-  return `npm start -- [flags]\n\nA hub and member clusters in a sandbox, and Sluice on them.\n\n${lines.join("\n")}\n`;
+  return `npm start -- [flags]\n\nA hub and member clusters in a sandbox, and Sluice on them.\n\n${usageOf(startSettings)}`;
 }

@@ -9,6 +9,7 @@ import {
   oneOf,
   readConfig,
   text,
+  usageOf,
 } from "@sluice/service-kit";
 
 /** Everything that `up` starts; each can be left out with `--without`. */
@@ -159,11 +160,5 @@ export function readUpOptions(argv: readonly string[], env: NodeJS.ProcessEnv): 
 }
 
 export function usage(): string {
-  const lines = Object.values(upSettings as ConfigSpec).map((setting) => {
-    const value = setting.boolean === true ? "" : " VALUE";
-    const standard =
-      setting.default === undefined || setting.boolean === true ? "" : ` (default ${setting.default})`;
-    return `  --${`${setting.flag}${value}`.padEnd(28)} ${setting.help}${standard}; ${setting.env}`;
-  });
-  return `sluice up --hub KUBECONFIG --member NAME=KUBECONFIG …\n\nRuns Sluice on your clusters until Ctrl-C.\n\n${lines.join("\n")}\n`;
+  return `sluice up --hub KUBECONFIG --member NAME=KUBECONFIG …\n\nRuns Sluice on your clusters until Ctrl-C.\n\n${usageOf(upSettings)}`;
 }

@@ -134,9 +134,7 @@ function pluginCredentials(path: string, text: string, context: string, server: 
         await (await config).applyToHTTPSOptions(options);
       } catch (error) {
         config = null;
-        // A parser shows the place on lines of their own; one line is what a person gets.
-        const [why] = (error as Error).message.split("\n");
-        throw new KubeconfigError(`${path}: ${why}`, { cause: error });
+        throw new KubeconfigError(`${path}: ${(error as Error).message}`, { cause: error });
       }
       const { ca, cert, key, servername, rejectUnauthorized } = options;
       return {

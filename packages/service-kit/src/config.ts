@@ -141,3 +141,14 @@ export function groupAssignments(given: readonly (readonly [string, string])[]):
   }
   return groups;
 }
+
+/** A line for each setting: flag, what it is for, what it is when nothing is said, and its variable. */
+export function usageOf(spec: ConfigSpec): string {
+  const lines = Object.values(spec).map((setting) => {
+    const value = setting.boolean === true ? "" : " VALUE";
+    const standard =
+      setting.default === undefined || setting.boolean === true ? "" : ` (default ${setting.default})`;
+    return `  --${`${setting.flag}${value}`.padEnd(28)} ${setting.help}${standard}; ${setting.env}\n`;
+  });
+  return lines.join("");
+}

@@ -12,6 +12,7 @@ export {
   readConfig,
   type Setting,
   text,
+  usageOf,
 } from "./config.ts";
 export { createGuard, type Guard, type GuardOptions } from "./guard.ts";
 export { Health } from "./health.ts";

@@ -85,6 +85,13 @@ describe("a service as a process", { concurrency: 2 }, () => {
     assert.match(said.stderr, /does not answer/);
   });
 
+  test("prints every flag with its variable on --help, and nothing else", async (t) => {
+    const { said, ended } = start(t, ["--help"]);
+    assert.equal(await ended, 0, said.stderr);
+    assert.match(said.stdout, /--probe-port VALUE +[^\n]+\(default 9090\); SLUICE_PROBE_PORT\n/);
+    assert.equal(said.stderr, "");
+  });
+
   test("says one line and exits with 64 on a wrong variable", async (t) => {
     const { said, ended } = start(t, [], { SLUICE_INJECT_DELAY: "5" });
     assert.equal(await ended, 64);

@@ -1,5 +1,14 @@
 import { SluiceError } from "@sluice/contracts";
-import { type ConfigOf, type ConfigSpec, duration, integer, oneOf, readConfig, text } from "./config.ts";
+import {
+  type ConfigOf,
+  type ConfigSpec,
+  duration,
+  integer,
+  oneOf,
+  readConfig,
+  text,
+  usageOf,
+} from "./config.ts";
 import type { Health } from "./health.ts";
 import { createKit, type Kit } from "./kit.ts";
 import { watchLauncher } from "./launcher.ts";
@@ -59,6 +68,8 @@ export interface ServiceDefinition<S extends ConfigSpec = ConfigSpec> {
 
 /** A definition whose settings only its own `run` needs to know. */
 export type AnyService = Pick<ServiceDefinition, "name"> & {
+  /** What `--help` prints. */
+  usage(): string;
   start(argv: readonly string[], options: StartOptions): Promise<RunningService>;
 };
 
@@ -82,7 +93,12 @@ export interface RunningService {
 
 /** Ties a definition's settings to its `run`, so that it can be started by whoever has its arguments. */
 export function defineService<S extends ConfigSpec>(definition: ServiceDefinition<S>): AnyService {
-  return { name: definition.name, start: (argv, options) => startService(definition, argv, options) };
+  const { name, settings } = definition;
+  return {
+    name,
+    usage: () => `sluice-${name} [flags]\n\n${usageOf({ ...settings, ...commonConfig })}`,
+    start: (argv, options) => startService(definition, argv, options),
+  };
 }
 
 /** @throws ConfigError before anything has begun */
@@ -131,9 +147,34 @@ async function startService<S extends ConfigSpec>(
 /** The whole life of one service process: settings, logger, probes, signals, ordered shutdown. */
 export async function runService(service: AnyService): Promise<void> {
   const controller = new AbortController();
+  const argv = process.argv.slice(2);
+  if (argv.includes("--help") || argv.includes("-h")) {
+    process.stdout.write(service.usage());
+    return;
+  }
+  let log: Logger | undefined;
+  let code = 0;
+  const stop = (why: string) => {
+    log?.info({ cause: why }, "stopping");
+    controller.abort(new Error(why));
+  };
+  // Before anything begins: a signal between the first step and this line would end the process on the spot.
+  using _signals = onStopSignal(
+    SHUTDOWN_MS,
+    (cause) => {
+      if ("signal" in cause) return stop(cause.signal);
+      code = 1;
+      log?.error({ err: cause.error }, "uncaught error");
+      stop("uncaught error");
+    },
+    () => {
+      log?.error(`not stopped after ${SHUTDOWN_MS / 1000} s, leaving`);
+      process.exit(1);
+    },
+  );
   let running: RunningService;
   try {
-    running = await service.start(process.argv.slice(2), {
+    running = await service.start(argv, {
       signal: controller.signal,
       env: process.env,
       processMetrics: true,
@@ -142,25 +183,7 @@ export async function runService(service: AnyService): Promise<void> {
     process.stderr.write(`sluice-${service.name}: ${(error as Error).message}\n`);
     process.exit(error instanceof SluiceError ? error.exit : 1);
   }
-  const { log } = running;
-  const stop = (why: string) => {
-    log.info({ cause: why }, "stopping");
-    controller.abort(new Error(why));
-  };
-  let code = 0;
-  using _signals = onStopSignal(
-    SHUTDOWN_MS,
-    (cause) => {
-      if ("signal" in cause) return stop(cause.signal);
-      code = 1;
-      log.error({ err: cause.error }, "uncaught error");
-      stop("uncaught error");
-    },
-    () => {
-      log.error(`not stopped after ${SHUTDOWN_MS / 1000} s, leaving`);
-      process.exit(1);
-    },
-  );
+  log = running.log;
   using _launcher = watchLauncher(process.env, stop);
   try {
     await running.done;
