@@ -103,6 +103,7 @@ export function aggregate(bus: Bus, options: AggregateOptions, kit: Kit): Aggreg
     const holder = holderOf(namespace, service);
     const key = topologyKeys.peers(namespace, service, cluster);
     const copy = indexed.copies.get(cluster);
+    if (trace !== undefined) kit.log.debug({ trace: trace.id, key }, "topology");
     const id = `${namespace}/${service}/${cluster}`;
     const refusedBefore = refusedOf.get(id);
     if (copy?.export === undefined || derivedName(service) === null) {

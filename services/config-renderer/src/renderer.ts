@@ -335,6 +335,7 @@ export class Renderer implements HubSink {
       if (keys === undefined) this.#peerKeysOf.set(id, new Set([key]));
       else keys.add(key);
     }
+    if (trace !== undefined) this.#kit.log.debug({ trace: trace.id, key }, "fleet");
     this.#attached.holder.set(key, row, trace);
   }
 
@@ -344,6 +345,7 @@ export class Renderer implements HubSink {
     const id = key.split(".")[2] as string;
     const keys = this.#peerKeysOf.get(id);
     if (keys?.delete(key) && keys.size === 0) this.#peerKeysOf.delete(id);
+    if (trace !== undefined) this.#kit.log.debug({ trace: trace.id, key }, "fleet, removed");
     this.#attached.holder.remove(key, trace);
   }
 

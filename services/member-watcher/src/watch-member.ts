@@ -137,6 +137,7 @@ export async function watchMember({ bus, client }: MemberPorts, kit: Kit): Promi
     // Most Services are nobody's export.
     if (object === undefined && before === undefined) return;
     const trace = traceOf(change);
+    if (trace !== undefined) log.debug({ trace: trace.id, cluster, export: key }, "seen");
     const outcome = object === undefined ? null : exportRecord(cluster, object, services.objects.get(key));
     const now = new Set<string>();
     if (outcome?.exported === true) {
@@ -155,6 +156,7 @@ export async function watchMember({ bus, client }: MemberPorts, kit: Kit): Promi
   function publish(service: string, slice: EndpointSlice, trace: Trace | undefined): string {
     const { namespace = "", name } = slice.metadata;
     const key = sliceKeys.slice(cluster, namespace, service, name);
+    if (trace !== undefined) log.debug({ trace: trace.id, key }, "slices");
     holder.set(key, sliceRecord(cluster, service, slice), trace);
     return key;
   }
@@ -170,7 +172,11 @@ export async function watchMember({ bus, client }: MemberPorts, kit: Kit): Promi
       group?.delete(name);
       if (group?.size === 0) slicesOf.delete(key);
       const slot = sliceKeys.slice(cluster, namespace, before, name);
-      if (published.get(key)?.delete(slot) === true) holder.remove(slot, traceOf(change));
+      if (published.get(key)?.delete(slot) === true) {
+        const trace = traceOf(change);
+        if (trace !== undefined) log.debug({ trace: trace.id, key: slot }, "slices, removed");
+        holder.remove(slot, trace);
+      }
     }
     if (service === null || change.kind !== "upsert") return;
     const key = `${namespace}/${service}`;

@@ -43,6 +43,8 @@ export class Member {
   readonly #client: KubeClient;
   readonly #hub: Hub;
   readonly #kit: Kit;
+  /** As it was given: a reflector names the cluster in its log lines itself. */
+  readonly #plainKit: Kit;
   readonly #reporter: ProblemReporter;
   readonly #guard: Guard;
   readonly #queue: Reconciler;
@@ -55,6 +57,7 @@ export class Member {
     this.name = client.name;
     this.#client = client;
     this.#hub = hub;
+    this.#plainKit = kit;
     this.#kit = { ...kit, log: kit.log.child({ cluster: client.name }) };
     this.#reporter = reporter;
     this.#guard = createGuard({
@@ -102,7 +105,7 @@ export class Member {
       client: this.#client,
       type,
       labelSelector: `${MANAGED_LABEL}=true`,
-      kit: this.#kit,
+      kit: this.#plainKit,
       onChange: (change) => this.check(idOf(change.kind === "delete" ? change.old : change.object)),
       // Served from now on, perhaps for the first time: what failed for want of the kind is due.
       onListed: () => this.checkKind(kind),

@@ -224,6 +224,7 @@ class ProxyAgent {
     if (planned.key === null) return;
     const trace = this.#traces.get(planned.key);
     this.#traces.delete(planned.key);
+    if (trace !== undefined) log.debug({ trace: trace.id, key: planned.key }, "applied");
     const began = trace?.at["watch"];
     if (began !== undefined) {
       metrics.stage.observe({ stage: "applied" }, Math.max(0, clock.now() - began) / 1000);
