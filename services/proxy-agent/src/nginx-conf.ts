@@ -229,7 +229,7 @@ export function apiServer(conf: NginxConf): Directive {
   );
 }
 
-export function replyServer(conf: NginxConf): Directive {
+function replyServer(conf: NginxConf): Directive {
   return d(
     "server",
     [],
