@@ -248,10 +248,10 @@ test("an object named derived-cart that somebody else made is left alone and rep
   });
   await s.apply(foreign);
   await s.applyAll(s.serviceObjects({ name: "cart", clusters: ["member1"] }));
-  const event = await eventually(
-    "an Event",
-    async () => (await s.eventsOn("ServiceImport", "cart"))[0] ?? false,
-  );
+  const event = await eventually("an Event that says so", async () => {
+    const events = await s.eventsOn("ServiceImport", "cart");
+    return events.find(({ reason }) => reason === "DerivedServiceTaken") ?? false;
+  });
   assert.match(event.message ?? "", /derived-cart/);
   const theirs = await s.hub.get<Service>(
     resources.service,
@@ -259,7 +259,10 @@ test("an object named derived-cart that somebody else made is left alone and rep
     signal,
   );
   assert.deepEqual(theirs?.spec?.selector, { app: "theirs" });
-  assert.equal(theirs?.spec?.ports?.[0]?.port, 9999);
+  assert.deepEqual(
+    theirs?.spec?.ports?.map(({ port }) => port),
+    [9999],
+  );
   // Traffic does not need the derived service.
   await s.answeredBy("cart", ["member1"], 1);
   await s.delete("v1", "Service", "derived-cart");
