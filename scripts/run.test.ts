@@ -37,10 +37,13 @@ const START = `
 import { appendFileSync } from "node:fs";
 const [what, ...rest] = process.argv.slice(2);
 const node: string = process.versions.node;
-console.log(JSON.stringify({ node, rest, launcher: process.env.SLUICE_LAUNCHER_PID }));
+const say = () => console.log(JSON.stringify({ node, rest, launcher: process.env.SLUICE_LAUNCHER_PID }));
+if (what !== "wait") say();
 if (what === "exit") process.exit(Number(rest[0]));
 if (what === "wait") {
   process.on("SIGTERM", () => { appendFileSync(rest[0]!, "SIGTERM"); process.exit(7); });
+  // Only now: whoever reads it may send the signal at once.
+  say();
   setInterval(() => {}, 1000);
 }
 if (what === "hang") setInterval(() => {}, 1000);

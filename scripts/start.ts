@@ -6,7 +6,7 @@ import { get } from "@sluice/tests/requests";
 import { diagnose, missingStages } from "./diagnose.ts";
 import { readStartOptions, type StartOptions, startUsage } from "./start-options.ts";
 import { EXAMPLE, StepFailed, tellStory } from "./story.ts";
-import { startWorld, type World } from "./world.ts";
+import { SluiceEndedError, startWorld, type World } from "./world.ts";
 
 /** How long the example may take from its manifests to its first answer. */
 const FIRST_ANSWER_MS = 20_000;
@@ -135,6 +135,9 @@ try {
 } catch (error) {
   if (error instanceof SluiceError) {
     process.stderr.write(`npm start: ${error.message} [${error.code}]\n`);
+    process.exitCode = error.exit;
+  } else if (error instanceof SluiceEndedError) {
+    process.stderr.write(`npm start: ${error.message}\n`);
     process.exitCode = error.exit;
   } else if (error instanceof StepFailed) {
     process.stderr.write(`npm start: ${error.message}\n`);

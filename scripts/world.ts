@@ -12,7 +12,6 @@ import {
   type RunFile,
   type Steps,
 } from "@sluice/cli";
-import { ChildExitedError } from "@sluice/contracts";
 import { connectCluster, type KubeClient } from "@sluice/kube";
 import { type Sandbox, startSandbox } from "@sluice/kube-sandbox";
 import { createLogger } from "@sluice/service-kit";
@@ -21,6 +20,15 @@ import type { StartOptions } from "./start-options.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const STOP_MS = 9000;
+
+/** `sluice up` ended before it was ready; it has said why itself, and its exit code is ours. */
+export class SluiceEndedError extends Error {
+  readonly exit: number;
+  constructor(how: string, exit: number) {
+    super(`sluice up ended with ${how}; the lines above say why`);
+    this.exit = exit;
+  }
+}
 
 /** The sandbox's clusters, and Sluice on them. */
 export interface World extends AsyncDisposable {
@@ -140,7 +148,7 @@ async function startSluice(
   const line = await Promise.race([firstLine(child), ended.then(() => null)]);
   if (line === null) {
     signal.throwIfAborted();
-    throw new ChildExitedError(`sluice up ended with ${await ended}; the lines above say why`);
+    throw new SluiceEndedError(await ended, child.exitCode ?? 1);
   }
   return { run: JSON.parse(line) as RunFile, child, ended };
 }

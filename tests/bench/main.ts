@@ -35,6 +35,10 @@ function table(result: BenchResult): string {
 
 async function main(argv: readonly string[]): Promise<number> {
   const [name, ...rest] = argv;
+  if (argv.includes("--help") || argv.includes("-h")) {
+    process.stdout.write(USAGE);
+    return 0;
+  }
   const bench = name === undefined ? undefined : benches[name];
   const inject: string[] = [];
   let json = false;
@@ -43,12 +47,12 @@ async function main(argv: readonly string[]): Promise<number> {
     if (rest[i] === "--json") json = true;
     else if (rest[i] === "--inject" && next !== undefined) inject.push(rest[++i] ?? "");
     else {
-      process.stderr.write(`bench: ${rest[i]} is not known\n${USAGE}`);
+      process.stderr.write(`bench: ${rest[i]} is not known; write ${USAGE}`);
       return 64;
     }
   }
   if (bench === undefined) {
-    process.stderr.write(`bench: ${name === undefined ? "name one" : `there is no ${name}`}\n${USAGE}`);
+    process.stderr.write(`bench: ${name === undefined ? "name one" : `there is no ${name}`}; write ${USAGE}`);
     return 64;
   }
   const controller = new AbortController();

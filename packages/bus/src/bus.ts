@@ -18,6 +18,7 @@ import { FencedView, PlainView, type TableView, type ViewOptions } from "./view.
 
 /** How often a live process says so; its record is gone three seconds after the last time. */
 const HEARTBEAT_MS = 1000;
+const HEARTBEAT_RETRY_MS = 100;
 
 /** Writes plain tables: newest wins, level-triggered, written again when the servers have lost their memory. */
 export interface PlainWriter<T> {
@@ -122,8 +123,10 @@ class StoreBus implements Bus {
     const { clock, signal, log } = this.#kit;
     const startedAt = clock.now();
     let told = false;
+    let waitMs: number;
     do {
       try {
+        waitMs = HEARTBEAT_MS;
         await this.publish(membersTable, this.self, {
           role: this.#role,
           process: this.#process,
@@ -135,8 +138,10 @@ class StoreBus implements Bus {
       } catch (err) {
         if (!signal.aborted && !told) log.debug({ err }, "could not say that this process lives");
         told = true;
+        // A bus that is not there yet may come any moment, and a process that nobody sees looks missing.
+        waitMs = HEARTBEAT_RETRY_MS;
       }
-    } while (await slept(clock, HEARTBEAT_MS, signal));
+    } while (await slept(clock, waitMs, signal));
   }
 
   async close(): Promise<void> {

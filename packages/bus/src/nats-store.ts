@@ -111,7 +111,9 @@ export class NatsStore implements Store {
     if (connection === null) return;
     const close = () =>
       void connection.close().catch((err: unknown) => kit.log.debug({ err }, "closing NATS"));
-    this.#signal.addEventListener("abort", close, { once: true });
+    // The end may have come while it was connecting: nobody would close it then, and its status would never end.
+    if (this.#signal.aborted) close();
+    else this.#signal.addEventListener("abort", close, { once: true });
     const closed = connection.closed();
     void this.#live(connection);
     for await (const status of connection.status()) {

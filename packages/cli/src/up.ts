@@ -65,10 +65,16 @@ export async function up(options: UpOptions, events: UpEvents, signal: AbortSign
     "nginx and nats-server",
     async () => {
       const log = (message: string) => steps.note(`  ${message}`);
-      const [nginx, nats] = await Promise.all([
+      const found = await Promise.allSettled([
         ensureTool("nginx", { signal, log }),
         ensureTool("nats-server", { signal, log }),
       ]);
+      const missing = found.flatMap((each) => (each.status === "rejected" ? [each.reason as Error] : []));
+      // Both at once, so that a person installs once.
+      for (const { message } of missing.slice(1)) steps.note(`  ${message}`);
+      if (missing[0] !== undefined) throw missing[0];
+      const [nginx, nats] = found.map((each) => (each.status === "fulfilled" ? each.value : null));
+      if (nginx == null || nats == null) throw new StartTimeoutError("nginx or nats-server was not found");
       return { nginx, nats };
     },
     ({ nginx, nats }) => `${nginx.version}, ${nats.version}`,

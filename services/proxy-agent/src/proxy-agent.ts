@@ -118,6 +118,9 @@ class ProxyAgent {
     });
     this.#view = view;
     this.#profiles.notify();
+    this.#whenDelivered(view).catch((err: unknown) =>
+      log.debug({ err }, "stopped before the first snapshot"),
+    );
     await Promise.all([
       this.#applyLoop(),
       this.#profileLoop(),
@@ -127,6 +130,19 @@ class ProxyAgent {
       view.done,
     ]);
     await this.#saveCopy();
+  }
+
+  /**
+   * The bus's rows count from here on, settled or not: a part that is not settled only leaves open what is no longer
+   * there, and one member that is away may keep it so for days.
+   */
+  async #whenDelivered(view: TableView<FleetValue>): Promise<void> {
+    const { signal } = this.#kit;
+    const claimed = () => view.parts().length > 0 && this.#rows.size > 0;
+    await view.caughtUp(signal);
+    await view.when(claimed, signal);
+    this.#source = "bus";
+    this.#apply.notify();
   }
 
   #changed(key: string, value: FleetValue | undefined, trace: Trace | undefined): void {

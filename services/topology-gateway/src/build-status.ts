@@ -21,6 +21,8 @@ import type { GatewayState } from "./gateway-state.ts";
 
 /** A process renews its record each second and loses it after three; two more for a slow bus. */
 const MEMBER_LIVE_MS = 5000;
+/** Characters of somebody else's error that a line of status shows. */
+const MAX_ERROR = 120;
 /** A proxy writes its record at most once a second, and at least every few. */
 const PROXY_SILENT_MS = 15_000;
 
@@ -88,7 +90,8 @@ function clustersOf(state: GatewayState, now: number): StatusCluster[] {
       ...judged,
       heardMsAgo: Math.max(0, Math.round(now - seen.heardAt)),
       ...(record.kubernetesVersion === undefined ? {} : { kubernetesVersion: record.kubernetesVersion }),
-      waiting: [...record.waiting],
+      // Of an API that does not answer this is the consequence, one error a kind.
+      waiting: judged.state === "unreachable" ? [] : [...record.waiting],
       exports: record.exports,
       peers: addresses.get(record.cluster) ?? 0,
       allowed: allowed.has(record.cluster) ? [...(allowed.get(record.cluster) ?? [])] : null,
@@ -115,7 +118,7 @@ function judgeCluster(
   }
   const unreachableMs = unreachableFor(seen, now);
   if (unreachableMs === null) return { state: "ok" };
-  const why = seen.record.api.error === undefined ? "" : `: ${seen.record.api.error}`;
+  const why = seen.record.api.error === undefined ? "" : `: ${seen.record.api.error.slice(0, MAX_ERROR)}`;
   return { state: "unreachable", reason: `its API does not answer for ${seconds(unreachableMs)}${why}` };
 }
 
@@ -201,7 +204,8 @@ function routesIn(state: GatewayState): {
 
 function proxiesOf(state: GatewayState, now: number): StatusProxy[] {
   const proxies = [...state.proxies.values()].map(({ record, heardAt }): StatusProxy => {
-    const fleetRevision = state.fleetRevisions.get(record.fleet) ?? 0;
+    // A proxy also counts claims, which are no rows.
+    const fleetRevision = Math.max(state.fleetRevisions.get(record.fleet) ?? 0, record.revision);
     const lag = Math.max(0, fleetRevision - record.revision);
     const silent = (state.awaySince ?? now) - heardAt > PROXY_SILENT_MS;
     return {
