@@ -152,3 +152,11 @@ export function usageOf(spec: ConfigSpec): string {
   });
   return lines.join("");
 }
+
+/** Where the bus is; one setting for every service. */
+export const natsUrlSetting: Setting<string> = {
+  env: "SLUICE_NATS_URL",
+  flag: "nats-url",
+  help: "address of the bus, e.g. nats://127.0.0.1:4222",
+  read: text,
+};

@@ -8,6 +8,7 @@ export {
   duration,
   groupAssignments,
   integer,
+  natsUrlSetting,
   oneOf,
   readConfig,
   type Setting,

@@ -1,15 +1,17 @@
 import { connectBus } from "@sluice/bus";
 import { connectCluster } from "@sluice/kube";
-import { assignment, type ConfigSpec, defineService, groupAssignments, text } from "@sluice/service-kit";
+import {
+  assignment,
+  type ConfigSpec,
+  defineService,
+  groupAssignments,
+  natsUrlSetting,
+  text,
+} from "@sluice/service-kit";
 import { runAggregator } from "./aggregator.ts";
 
 const settings = {
-  natsUrl: {
-    env: "SLUICE_NATS_URL",
-    flag: "nats-url",
-    help: "address of the bus, e.g. nats://127.0.0.1:4222",
-    read: text,
-  },
+  natsUrl: natsUrlSetting,
   hub: {
     env: "SLUICE_AGGREGATOR_HUB",
     flag: "hub",

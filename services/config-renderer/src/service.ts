@@ -1,7 +1,15 @@
 import { connectBus } from "@sluice/bus";
 import { parseCidr } from "@sluice/contracts";
 import { connectCluster } from "@sluice/kube";
-import { assignment, bool, type ConfigOf, type ConfigSpec, defineService, text } from "@sluice/service-kit";
+import {
+  assignment,
+  bool,
+  type ConfigOf,
+  type ConfigSpec,
+  defineService,
+  natsUrlSetting,
+  text,
+} from "@sluice/service-kit";
 import { runConfigRenderer } from "./config-renderer.ts";
 import type { ConfigRendererOptions } from "./options.ts";
 
@@ -20,12 +28,7 @@ function name(value: string): string {
 }
 
 const settings = {
-  natsUrl: {
-    env: "SLUICE_NATS_URL",
-    flag: "nats-url",
-    help: "address of the bus, e.g. nats://127.0.0.1:4222",
-    read: text,
-  },
+  natsUrl: natsUrlSetting,
   hub: {
     env: "SLUICE_CONFIG_RENDERER_HUB",
     flag: "hub",

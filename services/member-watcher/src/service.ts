@@ -1,15 +1,10 @@
 import { connectBus } from "@sluice/bus";
 import { connectCluster } from "@sluice/kube";
-import { assignment, type ConfigSpec, defineService, text } from "@sluice/service-kit";
+import { assignment, type ConfigSpec, defineService, natsUrlSetting } from "@sluice/service-kit";
 import { runMemberWatcher } from "./member-watcher.ts";
 
 const settings = {
-  natsUrl: {
-    env: "SLUICE_NATS_URL",
-    flag: "nats-url",
-    help: "address of the bus, e.g. nats://127.0.0.1:4222",
-    read: text,
-  },
+  natsUrl: natsUrlSetting,
   members: {
     env: "SLUICE_MEMBER_WATCHER_MEMBERS",
     flag: "member",

@@ -2,7 +2,14 @@ import { hostname } from "node:os";
 import { resolve } from "node:path";
 import { connectBus } from "@sluice/bus";
 import { fleetTable, parseCidr, proxiesTable } from "@sluice/contracts";
-import { assignment, type ConfigSpec, defineService, groupAssignments, text } from "@sluice/service-kit";
+import {
+  assignment,
+  type ConfigSpec,
+  defineService,
+  groupAssignments,
+  natsUrlSetting,
+  text,
+} from "@sluice/service-kit";
 import { LastGoodFile } from "./last-good.ts";
 import { UnixNginxClient } from "./nginx-client.ts";
 import { socketPathOf } from "./nginx-conf.ts";
@@ -24,12 +31,7 @@ function name(value: string): string {
 }
 
 const settings = {
-  natsUrl: {
-    env: "SLUICE_NATS_URL",
-    flag: "nats-url",
-    help: "address of the bus, e.g. nats://127.0.0.1:4222",
-    read: text,
-  },
+  natsUrl: natsUrlSetting,
   fleet: {
     env: "SLUICE_PROXY_AGENT_FLEET",
     flag: "fleet",

@@ -1,15 +1,10 @@
 import { connectBus } from "@sluice/bus";
 import { roles } from "@sluice/contracts";
-import { type ConfigSpec, defineService, integer, text } from "@sluice/service-kit";
+import { type ConfigSpec, defineService, integer, natsUrlSetting, text } from "@sluice/service-kit";
 import { runTopologyGateway } from "./topology-gateway.ts";
 
 const settings = {
-  natsUrl: {
-    env: "SLUICE_NATS_URL",
-    flag: "nats-url",
-    help: "address of the bus, e.g. nats://127.0.0.1:4222",
-    read: text,
-  },
+  natsUrl: natsUrlSetting,
   host: {
     env: "SLUICE_TOPOLOGY_GATEWAY_HOST",
     flag: "host",
