@@ -11,7 +11,8 @@ import {
   type Trace,
 } from "@sluice/contracts";
 import { Backoff, type Kit, NewestByKey, slept } from "@sluice/service-kit";
-import { Holder, type HoldOptions, type PartHolder } from "./part-holder.ts";
+import type { HoldOptions, PartHolder } from "./hold-options.ts";
+import { Holder } from "./part-holder.ts";
 import { shareFollowers } from "./shared-follow.ts";
 import type { Store } from "./store.ts";
 import { FencedView, PlainView, type TableView, type ViewOptions } from "./view.ts";

@@ -13,7 +13,7 @@ import {
 } from "@sluice/contracts";
 import { createKit, type Kit } from "@sluice/service-kit";
 import { type Bus, createBus } from "./bus.ts";
-import type { HoldOptions } from "./part-holder.ts";
+import type { HoldOptions } from "./hold-options.ts";
 import type { FollowSink, Store, StoredEntry } from "./store.ts";
 
 /** A server under test, and as many clients of it as a case needs. */
