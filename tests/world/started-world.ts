@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import type { RunFile } from "@sluice/cli";
 import { connectCluster, type KubeClient } from "@sluice/kube";
 import { freePort } from "@sluice/native-tools";
 
@@ -12,15 +13,7 @@ const root = fileURLToPath(new URL("../..", import.meta.url));
 const STOP_MS = 12_000;
 
 /** What `npm start -- --json` prints. */
-export interface WorldAddresses {
-  readonly pid: number;
-  readonly stateDir: string;
-  readonly proxy: { readonly http: string };
-  readonly gateway: string;
-  readonly nats: string;
-  readonly kubeconfigs: Readonly<Record<string, string>>;
-  readonly processes: readonly { readonly name: string; readonly pid: number | null }[];
-  readonly probes: Readonly<Record<string, string>>;
+export interface WorldAddresses extends RunFile {
   readonly sandbox: { readonly control: { readonly url: string; readonly token: string } };
 }
 

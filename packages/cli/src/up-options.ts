@@ -1,4 +1,4 @@
-import { ConfigError, parseCidr } from "@sluice/contracts";
+import { ConfigError } from "@sluice/contracts";
 import {
   assignment,
   bool,
@@ -7,6 +7,7 @@ import {
   duration,
   integer,
   oneOf,
+  peersSetting,
   readConfig,
   text,
   usageOf,
@@ -34,19 +35,7 @@ export const upSettings = {
     many: true,
     read: assignment,
   },
-  peers: {
-    env: "SLUICE_PEERS",
-    flag: "peers",
-    help: "NAME=CIDR[,CIDR]: where a member's pods may be, besides what its Nodes say; may be repeated",
-    many: true,
-    read: (value: string) => {
-      const [name, list] = assignment(value);
-      for (const cidr of list.split(",")) {
-        if (parseCidr(cidr) === null) throw new Error(`${cidr} is no CIDR; write NAME=10.4.0.0/14[,…]`);
-      }
-      return [name, list] as const;
-    },
-  },
+  peers: peersSetting,
   httpPort: {
     env: "SLUICE_UP_HTTP_PORT",
     flag: "http-port",

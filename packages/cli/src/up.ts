@@ -65,16 +65,14 @@ export async function up(options: UpOptions, events: UpEvents, signal: AbortSign
     "nginx and nats-server",
     async () => {
       const log = (message: string) => steps.note(`  ${message}`);
-      const found = await Promise.allSettled([
+      const wanted = [
         ensureTool("nginx", { signal, log }),
         ensureTool("nats-server", { signal, log }),
-      ]);
-      const missing = found.flatMap((each) => (each.status === "rejected" ? [each.reason as Error] : []));
+      ] as const;
+      const missing = (await Promise.allSettled(wanted)).filter((each) => each.status === "rejected");
       // Both at once, so that a person installs once.
-      for (const { message } of missing.slice(1)) steps.note(`  ${message}`);
-      if (missing[0] !== undefined) throw missing[0];
-      const [nginx, nats] = found.map((each) => (each.status === "fulfilled" ? each.value : null));
-      if (nginx == null || nats == null) throw new StartTimeoutError("nginx or nats-server was not found");
+      for (const { reason } of missing.slice(1)) steps.note(`  ${(reason as Error).message}`);
+      const [nginx, nats] = await Promise.all(wanted);
       return { nginx, nats };
     },
     ({ nginx, nats }) => `${nginx.version}, ${nats.version}`,

@@ -1,5 +1,5 @@
 import { parseArgs } from "node:util";
-import { ConfigError } from "@sluice/contracts";
+import { ConfigError, parseCidr } from "@sluice/contracts";
 
 /** One setting: a variable, a flag (the flag wins), and how its text is read. */
 export interface Setting<T> {
@@ -160,3 +160,25 @@ export const natsUrlSetting: Setting<string> = {
   help: "address of the bus, e.g. nats://127.0.0.1:4222",
   read: text,
 };
+
+/** Where peers may be; one setting for `up` and for every service that holds members to it. */
+export const peersSetting: Setting<readonly [cluster: string, cidrs: string]> & { readonly many: true } = {
+  env: "SLUICE_PEERS",
+  flag: "peers",
+  help: "NAME=CIDR[,CIDR]: where that cluster's peers may be, besides what its Nodes tell; may be repeated",
+  many: true,
+  read(value) {
+    const [cluster, list] = assignment(value);
+    const cidrs = list.split(",").map((cidr) => cidr.trim());
+    for (const cidr of cidrs) {
+      if (parseCidr(cidr) === null) throw new Error(`${cidr} is no CIDR; write NAME=CIDR[,CIDR]`);
+    }
+    return [cluster, cidrs.join(",")];
+  },
+};
+
+/** A name that goes into keys of the bus, e.g. a fleet's. */
+export function dnsName(value: string): string {
+  if (!/^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/.test(value)) throw new Error("write a lower-case DNS name");
+  return value;
+}

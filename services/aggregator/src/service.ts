@@ -1,11 +1,11 @@
 import { connectBus } from "@sluice/bus";
 import { connectCluster } from "@sluice/kube";
 import {
-  assignment,
   type ConfigSpec,
   defineService,
   groupAssignments,
   natsUrlSetting,
+  peersSetting,
   text,
 } from "@sluice/service-kit";
 import { runAggregator } from "./aggregator.ts";
@@ -25,13 +25,7 @@ const settings = {
     many: true,
     read: text,
   },
-  peers: {
-    env: "SLUICE_PEERS",
-    flag: "peers",
-    help: "NAME=CIDR[,CIDR] that a member's peers may be in, besides what its Nodes say",
-    many: true,
-    read: assignment,
-  },
+  peers: peersSetting,
   refused: {
     env: "SLUICE_REFUSED_PEERS",
     flag: "refuse-peer",

@@ -1,31 +1,18 @@
 import { connectBus } from "@sluice/bus";
-import { parseCidr } from "@sluice/contracts";
 import { connectCluster } from "@sluice/kube";
 import {
-  assignment,
   bool,
   type ConfigOf,
   type ConfigSpec,
   defineService,
+  dnsName,
+  groupAssignments,
   natsUrlSetting,
+  peersSetting,
   text,
 } from "@sluice/service-kit";
 import { runConfigRenderer } from "./config-renderer.ts";
 import type { ConfigRendererOptions } from "./options.ts";
-
-function peersFlag(value: string): readonly [cluster: string, cidrs: readonly string[]] {
-  const [cluster, list] = assignment(value);
-  const cidrs = list.split(",").map((cidr) => cidr.trim());
-  for (const cidr of cidrs) {
-    if (parseCidr(cidr) === null) throw new Error(`${cidr} is no CIDR; write NAME=CIDR[,CIDR]`);
-  }
-  return [cluster, cidrs];
-}
-
-function name(value: string): string {
-  if (!/^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/.test(value)) throw new Error("write a lower-case DNS name");
-  return value;
-}
 
 const settings = {
   natsUrl: natsUrlSetting,
@@ -40,7 +27,7 @@ const settings = {
     flag: "fleet",
     help: "name of the fleet of proxies that is written for",
     default: "default",
-    read: name,
+    read: dnsName,
   },
   ingressClasses: {
     env: "SLUICE_CONFIG_RENDERER_INGRESS_CLASS",
@@ -48,7 +35,7 @@ const settings = {
     help: "class of MultiClusterIngress that this fleet serves; may be repeated",
     default: "nginx",
     many: true,
-    read: name,
+    read: dnsName,
   },
   watchWithoutClass: {
     env: "SLUICE_CONFIG_RENDERER_WATCH_WITHOUT_CLASS",
@@ -65,24 +52,16 @@ const settings = {
     many: true,
     read: text,
   },
-  peers: {
-    env: "SLUICE_PEERS",
-    flag: "peers",
-    help: "NAME=CIDR[,CIDR]: where that cluster's peers may be, besides what its Nodes tell; may be repeated",
-    many: true,
-    read: peersFlag,
-  },
+  peers: peersSetting,
 } satisfies ConfigSpec;
 
 function optionsFrom(config: ConfigOf<typeof settings>): ConfigRendererOptions {
-  const peers: Record<string, string[]> = {};
-  for (const [cluster, cidrs] of config.peers) peers[cluster] = [...(peers[cluster] ?? []), ...cidrs];
   return {
     fleet: config.fleet,
     ingressClasses: config.ingressClasses,
     watchWithoutClass: config.watchWithoutClass,
     publishAddresses: config.publishAddresses,
-    peers,
+    peers: Object.fromEntries(groupAssignments(config.peers)),
   };
 }
 

@@ -1,13 +1,14 @@
 import { hostname } from "node:os";
 import { resolve } from "node:path";
 import { connectBus } from "@sluice/bus";
-import { fleetTable, parseCidr, proxiesTable } from "@sluice/contracts";
+import { fleetTable, proxiesTable } from "@sluice/contracts";
 import {
-  assignment,
   type ConfigSpec,
   defineService,
+  dnsName,
   groupAssignments,
   natsUrlSetting,
+  peersSetting,
   text,
 } from "@sluice/service-kit";
 import { LastGoodFile } from "./last-good.ts";
@@ -17,19 +18,6 @@ import { lastGoodPathOf, readPlan } from "./prepare-nginx.ts";
 import { type ProxyAgentPorts, runProxyAgent } from "./proxy-agent.ts";
 import { reloadNginx } from "./reload-nginx.ts";
 
-function peersFlag(value: string): readonly [cluster: string, cidrs: string] {
-  const [cluster, list] = assignment(value);
-  for (const cidr of list.split(",")) {
-    if (parseCidr(cidr) === null) throw new Error(`${cidr} is no CIDR; write NAME=CIDR[,CIDR]`);
-  }
-  return [cluster, list];
-}
-
-function name(value: string): string {
-  if (!/^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/.test(value)) throw new Error("write a lower-case DNS name");
-  return value;
-}
-
 const settings = {
   natsUrl: natsUrlSetting,
   fleet: {
@@ -37,7 +25,7 @@ const settings = {
     flag: "fleet",
     help: "name of the fleet that this proxy belongs to",
     default: "default",
-    read: name,
+    read: dnsName,
   },
   proxy: {
     env: "SLUICE_PROXY_AGENT_PROXY",
@@ -47,7 +35,7 @@ const settings = {
       hostname()
         .toLowerCase()
         .replaceAll(/[^-a-z0-9.]/g, "-") || "proxy",
-    read: name,
+    read: dnsName,
   },
   nginxDir: {
     env: "SLUICE_PROXY_AGENT_NGINX_DIR",
@@ -55,13 +43,7 @@ const settings = {
     help: "folder that nginx was prepared in: its configuration, its socket, the last good copy",
     read: (value) => resolve(value),
   },
-  peers: {
-    env: "SLUICE_PEERS",
-    flag: "peers",
-    help: "NAME=CIDR[,CIDR]: where that cluster's peers may be, besides what its Nodes tell; may be repeated",
-    many: true,
-    read: peersFlag,
-  },
+  peers: peersSetting,
   refused: {
     env: "SLUICE_REFUSED_PEERS",
     flag: "refuse-peer",
