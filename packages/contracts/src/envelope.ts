@@ -9,6 +9,11 @@ export interface Envelope<T> {
   readonly epoch?: Epoch;
   readonly deleted?: true;
   readonly trace?: Trace;
+  /**
+   * Of each kind of source the newest resourceVersion that its writer had acted upon. Whoever takes the part over has
+   * seen no less once its own cache has reached these. Numbers, as KEP-5504 lets resourceVersions be compared.
+   */
+  readonly source?: Readonly<Record<string, number>>;
   readonly data?: T;
 }
 
@@ -18,6 +23,7 @@ const Outer = Compile(
     epoch: Type.Optional(Epoch),
     deleted: Type.Optional(Type.Literal(true)),
     trace: Type.Optional(Trace),
+    source: Type.Optional(Type.Record(Type.String(), Type.Integer({ minimum: 0 }))),
     data: Type.Optional(Type.Unknown()),
   }),
 );

@@ -192,9 +192,10 @@ export const fleetKeys: KeySpace & {
   cluster: (fleet, cluster) => `${encodeToken(fleet)}.clusters.${encodeToken(cluster)}`,
 };
 
-/** `<cluster>` in `clusters`; `<cluster>.<ns>.<svc>` in `verdicts`; `<fleet>.<proxy>` in `proxies`; `<role>.<process>` in `members`. */
+/** `<cluster>` in `clusters`; `<verb>.<cluster>` in `intents`; `<cluster>.<ns>.<svc>` in `verdicts`; `<fleet>.<proxy>` in `proxies`; `<role>.<process>` in `members`. */
 export const plainKeys = {
   cluster: (cluster: string) => encodeToken(cluster),
+  intent: (verb: string, cluster: string) => `${verb}.${encodeToken(cluster)}`,
   verdict: (cluster: string, namespace: string, service: string) =>
     [cluster, namespace, service].map(encodeToken).join("."),
   proxy: (fleet: string, proxy: string) => `${encodeToken(fleet)}.${encodeToken(proxy)}`,

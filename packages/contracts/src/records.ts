@@ -58,6 +58,28 @@ export const MemberRecord = Type.Object({
   pid: Type.Integer(),
   startedAt: Instant,
   at: Instant,
+  /** Scopes (clusters, fleets) whose parts it can hold; absent: those of every scope of its role. */
+  serves: Type.Optional(Type.Array(Name, { maxItems: 10_000 })),
+  /** It is about to end: what it holds goes to others at once. */
+  leaving: Type.Optional(Type.Literal(true)),
+  /** Parts (`<table>/<scope>/<shard>`) whose source it could not read in time: it ranks last for them. */
+  resigned: Type.Optional(Type.Array(Type.String(), { maxItems: 10_000 })),
+  /** Parts that it holds, or stands by for. */
+  parts: Type.Optional(
+    Type.Array(
+      Type.Object({
+        part: Type.String(),
+        state: Type.Union([
+          /** It writes, and absence means absence. */
+          Type.Literal("synced"),
+          /** It has claimed the part and is not through with it yet. */
+          Type.Literal("holding"),
+          Type.Literal("standby"),
+        ]),
+      }),
+      { maxItems: 20_000 },
+    ),
+  ),
 });
 export type MemberRecord = Type.Static<typeof MemberRecord>;
 
@@ -136,6 +158,10 @@ export const ClusterRecord = Type.Object({
   waiting: Type.Array(Type.String()),
   exports: Type.Integer({ minimum: 0 }),
   watcher: Type.String(),
+  /** A list would take away more than half of its peers: they stay until then, unless somebody lets it pass. */
+  held: Type.Optional(
+    Type.Object({ peers: Type.Integer(), of: Type.Integer(), since: Instant, until: Instant }),
+  ),
 });
 export type ClusterRecord = Type.Static<typeof ClusterRecord>;
 
@@ -146,6 +172,26 @@ export const Condition = Type.Object({
   message: Type.String(),
 });
 export type Condition = Type.Static<typeof Condition>;
+
+/** `intents`: what an operator ordered; key `<verb>.<cluster>`. */
+export const IntentRecord = Type.Object({
+  verb: Type.Union([
+    /** No new sessions go to the cluster. */
+    Type.Literal("drain"),
+    /** The cluster is gone for good: its records are removed. */
+    Type.Literal("unjoin"),
+    /** A list that takes away most of the cluster's peers is believed. */
+    Type.Literal("accept-list"),
+  ]),
+  cluster: Name,
+  at: Instant,
+  /** Who, for people; e.g. the user of the command line. */
+  by: Type.String({ maxLength: 253 }),
+  reason: Type.Optional(Type.String({ maxLength: 1024 })),
+  /** Also where it is the last cluster of an import. */
+  force: Type.Optional(Type.Literal(true)),
+});
+export type IntentRecord = Type.Static<typeof IntentRecord>;
 
 /** `verdicts`: what the aggregator has to say of one export; the watcher writes it back as conditions. */
 export const VerdictRecord = Type.Object({
@@ -241,6 +287,8 @@ export const FleetCluster = Type.Object({
     Type.Literal("down"),
     Type.Literal("drained"),
   ]),
+  /** Why it is not ok, for people. */
+  reason: Type.Optional(Type.String()),
   /** CIDRs that its peers must be in; the agent holds them to it once more. */
   allowed: Cidrs,
 });
@@ -271,5 +319,15 @@ export const ProxyRecord = Type.Object({
   /** Peers that this proxy holds ejected now. */
   ejected: Type.Array(Type.Object({ cluster: Type.String(), peer: Type.String(), until: Instant })),
   httpAddress: Type.Optional(Type.String()),
+  /** Its data-path verdict of each cluster that it has peers of: dead once every peer of it is ejected. */
+  clusters: Type.Optional(
+    Type.Array(
+      Type.Object({
+        cluster: Name,
+        verdict: Type.Union([Type.Literal("alive"), Type.Literal("dead")]),
+        since: Instant,
+      }),
+    ),
+  ),
 });
 export type ProxyRecord = Type.Static<typeof ProxyRecord>;

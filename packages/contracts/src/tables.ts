@@ -69,6 +69,11 @@ export const verdictsTable: TableSpec<records.VerdictRecord> = {
   storage: "file",
   schemaOf: () => records.VerdictRecord,
 };
+export const intentsTable: TableSpec<records.IntentRecord> = {
+  name: "intents",
+  storage: "file",
+  schemaOf: () => records.IntentRecord,
+};
 export const proxiesTable: TableSpec<records.ProxyRecord> = {
   name: "proxies",
   storage: "file",
@@ -93,6 +98,7 @@ export const allTables: readonly TableSpec[] = [
   verdictsTable,
   topologyTable,
   fleetTable,
+  intentsTable,
   proxiesTable,
   membersTable,
   bootTable,
