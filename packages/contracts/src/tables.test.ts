@@ -50,6 +50,15 @@ const examples: Readonly<Record<string, Readonly<Record<string, Readonly<Record<
       watcher: "member-watcher.a",
     },
   },
+  intents: {
+    [plainKeys.intent("drain", "member1")]: {
+      verb: "drain",
+      cluster: "member1",
+      at: 1_790_000_000_000,
+      by: "ops",
+      reason: "new kernel",
+    },
+  },
   verdicts: {
     [plainKeys.verdict("member1", "shop", "web")]: {
       ...inMember,
