@@ -289,6 +289,8 @@ export const FleetCluster = Type.Object({
   ]),
   /** Why it is not ok, for people. */
   reason: Type.Optional(Type.String()),
+  /** Drained also where no other cluster has peers of an upstream. */
+  forced: Type.Optional(Type.Literal(true)),
   /** CIDRs that its peers must be in; the agent holds them to it once more. */
   allowed: Cidrs,
 });

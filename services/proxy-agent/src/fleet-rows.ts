@@ -41,6 +41,8 @@ interface Held {
   readonly row: NginxRow | null;
 }
 
+type NginxPeers = Extract<NginxRow, { readonly peers: unknown }>;
+
 type Built = { readonly row: NginxRow } | { readonly waits: string };
 
 /**
@@ -62,6 +64,8 @@ export class FleetRows {
   readonly #problems = new Map<string, string>();
   /** Rows that may go: removed by somebody who may, by row key. */
   readonly #removable = new Set<string>();
+  /** Peers that nginx has, by cluster and row key. */
+  readonly #peersOf = new Map<string, Map<string, NginxPeers>>();
   /** Which routes in nginx use an upstream. */
   readonly #users = new Map<string, Set<string>>();
   readonly #refusedPeers = new Map<string, number>();
@@ -142,6 +146,7 @@ export class FleetRows {
     const before = new Map(this.#held);
     this.#held.clear();
     this.#users.clear();
+    this.#peersOf.clear();
     this.#peerCount = 0;
     for (const name of there) {
       const known = before.get(rowKey(name))?.row ?? null;
@@ -224,8 +229,8 @@ export class FleetRows {
     const value = this.#wanted.get(key);
     const kind = key.split(".")[1];
     if (kind === "clusters") {
-      const { cluster, state } = value as FleetCluster;
-      return { row: { k: "cluster", cluster, state } };
+      const { cluster, state, forced } = value as FleetCluster;
+      return { row: { k: "cluster", cluster, state, ...(forced === true ? { forced } : {}) } };
     }
     if (kind === "upstreams") return { row: { k: "upstream", id: (value as UpstreamRow).id } };
     if (kind === "peers") return { row: this.#buildPeers(key, value as PeersRow) };
@@ -317,7 +322,12 @@ export class FleetRows {
     const id = rowKey(name);
     this.#held.set(id, { name, row });
     if (row === null || "del" in row) return;
-    if (row.k === "peers") this.#peerCount += row.peers.length;
+    if (row.k === "peers") {
+      this.#peerCount += row.peers.length;
+      const known = this.#peersOf.get(row.cluster);
+      if (known === undefined) this.#peersOf.set(row.cluster, new Map([[id, row]]));
+      else known.set(id, row);
+    }
     if (row.k !== "route") return;
     for (const [, , upstream] of row.paths) {
       const users = this.#users.get(upstream) ?? new Set();
@@ -329,7 +339,11 @@ export class FleetRows {
     const row = this.#held.get(id)?.row;
     this.#held.delete(id);
     if (row == null || "del" in row) return;
-    if (row.k === "peers") this.#peerCount -= row.peers.length;
+    if (row.k === "peers") {
+      this.#peerCount -= row.peers.length;
+      const known = this.#peersOf.get(row.cluster);
+      if (known?.delete(id) && known.size === 0) this.#peersOf.delete(row.cluster);
+    }
     if (row.k === "route") for (const [, , upstream] of row.paths) this.#users.get(upstream)?.delete(id);
   }
 
@@ -339,6 +353,11 @@ export class FleetRows {
       const name = this.#nameOf.get(key);
       yield { key, value, row: (name && this.#held.get(rowKey(name))?.row) ?? null };
     }
+  }
+
+  /** The peers that nginx has, by cluster. */
+  peersByCluster(): Map<string, IteratorObject<NginxPeers>> {
+    return new Map([...this.#peersOf].map(([cluster, rows]) => [cluster, rows.values()]));
   }
 
   /** Profile rows that are wanted, by fleet key. */

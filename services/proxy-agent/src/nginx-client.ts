@@ -12,6 +12,17 @@ const Applied = Type.Object({
   refused: Type.Optional(Type.Array(Type.Object({ i: Count, why: Type.String() }))),
 });
 const Other = Type.Object({ instance: Type.String() });
+const Hold = Type.Object({
+  upstream: Type.String(),
+  cluster: Type.String(),
+  /** Empty: the whole cluster, for this upstream. */
+  peer: Type.String(),
+  until: Type.Number(),
+  /** Its time is over, and nobody has tried it with success yet. */
+  ended: Type.Optional(Type.Literal(true)),
+});
+/** A peer, or a cluster's peers of one upstream, that nginx keeps out since requests failed there. */
+export type NginxHold = Type.Static<typeof Hold>;
 const State = Type.Object({
   instance: Type.String(),
   revision: Count,
@@ -24,17 +35,7 @@ const State = Type.Object({
   workers: Count,
   nginx: Type.String(),
   counters: Type.Record(Type.String(), Count),
-  ejected: Type.Optional(
-    Type.Array(
-      Type.Object({
-        upstream: Type.String(),
-        cluster: Type.String(),
-        /** Empty: the whole cluster, for this upstream. */
-        peer: Type.String(),
-        until: Type.Number(),
-      }),
-    ),
-  ),
+  held: Type.Optional(Type.Array(Hold)),
 });
 export type NginxState = Type.Static<typeof State>;
 const Keys = Type.Object({

@@ -27,7 +27,7 @@ test("when a whole cluster freezes no request fails, few wait for the limit, and
   );
   assert.ok(Math.max(...answers.map(({ ms }) => ms)) < LIMIT_MS * 1.5);
   const state = await nginx.client.state(t.signal);
-  assert.ok(state.ejected?.some(({ cluster, peer }) => cluster === "member1" && peer === ""));
+  assert.ok(state.held?.some(({ cluster, peer }) => cluster === "member1" && peer === ""));
 });
 
 test("with two of three clusters frozen one request waits at most one and a half limits", async (t) => {

@@ -7,7 +7,13 @@ export type PathEntry = readonly [type: "E" | "P", path: string, upstream: strin
 
 /** What nginx's API takes: the whole state of one small thing, as rows.lua reads it. */
 export type NginxRow =
-  | { readonly k: "cluster"; readonly cluster: string; readonly state: FleetCluster["state"] }
+  | {
+      readonly k: "cluster";
+      readonly cluster: string;
+      readonly state: FleetCluster["state"];
+      /** Drained also where no other cluster has peers. */
+      readonly forced?: true;
+    }
   | { readonly k: "upstream"; readonly id: string }
   | {
       readonly k: "peers";

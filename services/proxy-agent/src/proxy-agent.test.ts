@@ -240,3 +240,31 @@ test("a change is in nginx within a millisecond or so, and its trace ends there"
   t.diagnostic(`${in10ms} of ${all} within 10 ms, the bus included`);
   assert.ok(in10ms >= all * 0.5);
 });
+
+test("a cluster is told dead while none of its peers answers, and alive once one does", {
+  timeout: 60_000,
+}, async (t) => {
+  const nginx = await testNginx(t);
+  const server = new MemoryServer();
+  const fleet = testFleet(t, server);
+  const [one, two] = await twoPods(t, 9);
+  const agent = testAgent(nginx, server);
+  fleet.upstream("web", { member1: [one], member2: [two] });
+  fleet.route("shop.example.test", "web");
+  await serves(t, nginx, "one", "two");
+  const verdicts = () =>
+    Object.fromEntries((agent.records.at(-1)?.clusters ?? []).map((each) => [each.cluster, each.verdict]));
+  await t.waitFor(() => assert.deepEqual(verdicts(), { member1: "alive", member2: "alive" }), soon);
+  await one.close();
+  await serves(t, nginx, "two");
+  await t.waitFor(() => assert.deepEqual(verdicts(), { member1: "dead", member2: "alive" }), soon);
+  await testPod(t, one.address, "back", one.port);
+  // Its hold ends by time, but only an answer is an answer: requests have to come.
+  await t.waitFor(
+    async () => {
+      await nginx.get("/", { fresh: true });
+      assert.deepEqual(verdicts(), { member1: "alive", member2: "alive" });
+    },
+    { timeout: 40_000, interval: 50 },
+  );
+});

@@ -8,6 +8,7 @@ import {
   type Trace,
 } from "@sluice/contracts";
 import { type Kit, slept } from "@sluice/service-kit";
+import { DataPath } from "./data-path.ts";
 import { FleetRows, type PlannedRow } from "./fleet-rows.ts";
 import type { LastGoodStore } from "./last-good.ts";
 import type { NginxClient, NginxState } from "./nginx-client.ts";
@@ -45,6 +46,8 @@ const SAVE_SHARE = 20;
 const NGINX_POLL_MS = 50;
 const RETRY_REFUSED_MS = 10_000;
 const MAX_PROBLEMS = 100;
+/** Peers on hold that a record names; of a dead cluster they are many, and its verdict says the same. */
+const MAX_EJECTED = 100;
 
 /** Runs until the kit's signal aborts; nothing of it runs after that. */
 export async function runProxyAgent(
@@ -61,6 +64,7 @@ class ProxyAgent {
   readonly #kit: Kit;
   readonly #rows: FleetRows;
   readonly #metrics: ProxyMetrics;
+  readonly #dataPath = new DataPath();
   readonly #part;
   readonly #traces = new Map<string, Trace>();
   readonly #apply = new Wake();
@@ -390,6 +394,7 @@ class ProxyAgent {
           if (state.instance !== this.#instance) this.#instance = null;
           else this.#state = state;
           this.#metrics.nginx(state);
+          this.#judgeClusters(state);
         } catch (err) {
           if (signal.aborted) return;
           this.#kit.log.debug({ err }, "nginx did not answer a heartbeat");
@@ -403,6 +408,15 @@ class ProxyAgent {
       }
       if (this.#instance === null) this.#apply.notify();
       this.#publish.notify();
+    }
+  }
+
+  #judgeClusters(state: NginxState): void {
+    const { log, clock } = this.#kit;
+    const changed = this.#dataPath.judge(this.#rows.peersByCluster(), state.held ?? [], clock.now());
+    for (const { cluster, verdict } of changed) {
+      if (verdict === "dead") log.warn({ cluster }, "no peer of this cluster answers any more");
+      else log.info({ cluster }, "this cluster's peers answer again");
     }
   }
 
@@ -424,11 +438,11 @@ class ProxyAgent {
       },
       rows: { ...this.#rows.counts, profiles: this.#wantedProfilesCount() },
       problems: problems.slice(0, MAX_PROBLEMS),
-      ejected: (state?.ejected ?? []).map(({ cluster, peer, until }) => ({
-        cluster,
-        peer: peer === "" ? "*" : peer,
-        until,
-      })),
+      ejected: (state?.held ?? [])
+        .filter(({ ended }) => ended !== true)
+        .slice(0, MAX_EJECTED)
+        .map(({ cluster, peer, until }) => ({ cluster, peer: peer === "" ? "*" : peer, until })),
+      clusters: this.#dataPath.verdicts,
       ...(this.#httpAddress === undefined ? {} : { httpAddress: this.#httpAddress }),
     };
   }

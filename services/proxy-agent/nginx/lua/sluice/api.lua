@@ -59,7 +59,7 @@ local function state()
   facts.nginx = string.format("%d.%d.%d", ngx.config.nginx_version / 1000000, ngx.config.nginx_version / 1000 % 1000,
     ngx.config.nginx_version % 1000)
   facts.counters = counters.all()
-  facts.ejected = list(holds.ejected())
+  facts.held = list(holds.all())
   return say(200, facts)
 end
 

@@ -62,7 +62,7 @@ function M.other(u, tried)
   local best, found, seen = nil, nil, 0
   for _, list in ipairs(u.lists) do
     local base = tried[list.cluster] and AGAIN or 0
-    for _, peer in ipairs(list.peers) do
+    for _, peer in ipairs(list.usable) do
       if not tried[peer.name] then
         local score = peer.score + base
         if not best or score < best then

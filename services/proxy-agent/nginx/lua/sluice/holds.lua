@@ -73,14 +73,17 @@ function M.mark_streams(id)
   ngx.log(ngx.WARN, "sluice: upstream ", id, " streams; no first-byte limit for ", FORGET, " s")
 end
 
-function M.ejected()
+-- `ended`: its time is over, and nobody has tried it with success yet.
+function M.all()
   local out, time = {}, now()
   for _, key in ipairs(F:get_keys(0)) do
     if key:sub(1, 2) == "x:" then
       local id, cluster, peer = key:match("^x:([^|]+)|([^|]+)|(.*)$")
       local ends = F:get(key)
-      if id and ends and ends > time then
-        out[#out + 1] = { upstream = id, cluster = cluster, peer = peer, ["until"] = ends * 1000 }
+      if id and ends then
+        out[#out + 1] = {
+          upstream = id, cluster = cluster, peer = peer, ["until"] = ends * 1000, ended = ends <= time or nil,
+        }
       end
     end
   end

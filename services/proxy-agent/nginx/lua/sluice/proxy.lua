@@ -221,7 +221,7 @@ function M.balance()
   else
     peer = first_peer(u, u.trials and is_read())
     if peer then
-      local size = u.size
+      local size = u.usable
       if size > 1 then set_more_tries((size < MAX_TRIES and size or MAX_TRIES) - 1) end
       if u.watched or settings.firstByteSeconds then note(u, peer, request) end
     end

@@ -2,7 +2,8 @@
 --
 --   h:<host>            generation of a host                     r:<host>          its paths, as JSON
 --   g:<id>              generation of an upstream                l:<id>            its clusters, as JSON
---   p:<id>|<cluster>    that cluster's peers, as JSON            c:<cluster>       state of a cluster
+--   p:<id>|<cluster>    that cluster's peers, as JSON            c:<cluster>       its state; "forced": drained also
+--                                                                        where it is the only cluster with peers
 --   rev                 counts rows; generations are taken from it and so never repeat
 --   instance            made once per start of nginx; survives a reload
 local cjson = require "cjson.safe"
@@ -172,7 +173,7 @@ function kinds.cluster(row)
     D:delete("c:" .. row.cluster)
   else
     if not STATES[row.state] then return "state is none of ok, stale, down, drained" end
-    local problem = put("c:" .. row.cluster, row.state)
+    local problem = put("c:" .. row.cluster, row.state == "drained" and row.forced and "forced" or row.state)
     if problem then return problem end
   end
   generations.clusters[0] = generations.next()

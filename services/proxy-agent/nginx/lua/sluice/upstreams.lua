@@ -10,9 +10,9 @@ local M = { ALIAS_ABOVE = 64 }
 local LIMIT = 100000
 local cache, count = {}, 0
 
--- How little a peer is wanted; the lowest sum that any peer has is what first tries take. So nothing ever empties an
--- upstream: when all are held (panic), all are taken.
-local SUSPECT, DRAINING, HELD, DRAINED = 2, 4, 8, 16
+-- How little a peer is wanted; the lowest sum that any peer has is what first tries take. So no failure ever empties
+-- an upstream: when all are held (panic), all are taken. Only an order does: see `obey`.
+local SUSPECT, DRAINING, HELD = 2, 4, 8
 M.AGAIN = 1 -- added on a retry, for a peer of a cluster that has just failed this request
 
 local function parse(id, cluster, raw, old)
@@ -50,6 +50,23 @@ local function alias_table(peers, total)
   return prob, alias
 end
 
+-- What of each cluster's peers may be asked at all: none where somebody drained it, for first tries as for retries. Where
+-- no other cluster has peers of this upstream a drained one stays in, unless the order was forced.
+local NONE = {}
+local function obey(u)
+  local state_of, others = {}, false
+  for _, list in ipairs(u.lists) do
+    local state = D:get("c:" .. list.cluster)
+    state_of[list] = state
+    if #list.peers > 0 and state ~= "drained" and state ~= "forced" then others = true end
+  end
+  for _, list in ipairs(u.lists) do
+    local state = state_of[list]
+    list.usable = (state == "forced" or state == "drained" and others) and NONE or list.peers
+  end
+  return state_of
+end
+
 -- Sorts the peers anew: after a change of peers, of a hold or of a cluster's state, or when a hold ends.
 local function sort(u)
   u.holds_seen, u.clusters_seen = holds_slots[u.slot], clusters_slot[0] -- before what they announce
@@ -62,14 +79,15 @@ local function sort(u)
     if ends > time and (not wake or ends < wake) then wake = ends end
     return ends
   end
+  local state_of, usable = obey(u), 0
   for _, list in ipairs(u.lists) do
-    local state = D:get("c:" .. list.cluster)
-    local base = state == "drained" and DRAINED or state == "down" and HELD or 0
+    local base = state_of[list] == "down" and HELD or 0
+    usable = usable + #list.usable
     local ends = held(list.name)
     list.held = ends
     if ends then base = base + SUSPECT end
-    if ends and ends <= time and #list.peers > 0 then trials[#trials + 1] = { name = list.name, list = list, ends = ends } end
-    for _, peer in ipairs(list.peers) do
+    if ends and ends <= time and #list.usable > 0 then trials[#trials + 1] = { name = list.name, list = list, ends = ends } end
+    for _, peer in ipairs(list.usable) do
       local until_ = held(peer.name)
       peer.held = until_
       peer.score = base + (peer.draining and DRAINING or 0) + (until_ and HELD or 0)
@@ -80,7 +98,7 @@ local function sort(u)
   local active, total, equal, clusters, cluster = {}, 0, true, 0, nil
   for _, list in ipairs(u.lists) do
     local some = false
-    for _, peer in ipairs(list.peers) do
+    for _, peer in ipairs(list.usable) do
       if peer.score == best then
         active[#active + 1] = peer
         total = total + peer.weight
@@ -90,7 +108,7 @@ local function sort(u)
     end
     if some then clusters, cluster = clusters + 1, list.cluster end
   end
-  u.active, u.count, u.total, u.equal = active, #active, total, equal
+  u.active, u.count, u.total, u.equal, u.usable = active, #active, total, equal, usable
   -- The one cluster that first tries go to, or nil when there are several.
   u.only_cluster = clusters == 1 and cluster or nil
   u.healthy = best ~= nil and best < HELD
