@@ -7,7 +7,7 @@ import type { CustomResourceDefinition, EndpointSlice, KubeClient, KubeObject } 
 import { createKit } from "@sluice/service-kit";
 import { parse } from "yaml";
 import { startedWorld } from "../world/started-world.ts";
-import { type BenchResult, thisMachine, writeRaw } from "./bench-result.ts";
+import { type BenchResult, percentile, thisMachine, writeRaw } from "./bench-result.ts";
 
 export interface LatencyOptions {
   readonly signal: AbortSignal;
@@ -132,11 +132,6 @@ function changeSlice(server: string, peer: string, signal: AbortSignal): Promise
     sent.on("error", reject);
     sent.end(body);
   });
-}
-
-function percentile(values: readonly number[], share: number): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  return sorted[Math.min(sorted.length - 1, Math.ceil(share * sorted.length) - 1)] ?? Number.NaN;
 }
 
 async function report(samples: readonly Sample[]): Promise<BenchResult> {

@@ -5,16 +5,41 @@ interface BenchArguments {
   readonly signal: AbortSignal;
   /** `SERVICE=DURATION`, as `sluice up --inject` takes it. */
   readonly inject: readonly string[];
+  /** What `Bench.numbers` names, as given or as by default. */
+  readonly number: (name: string) => number;
   readonly log: (line: string) => void;
 }
 
-const benches: Readonly<Record<string, (args: BenchArguments) => Promise<BenchResult>>> = {
-  latency: async (args) => (await import("./latency.ts")).latency(args),
-  throughput: async (args) => (await import("./throughput.ts")).throughput(args),
-  start: async (args) => (await import("./start.ts")).start(args),
+interface Bench {
+  /** Options with a whole number, and what they are when nothing is said. */
+  readonly numbers?: Readonly<Record<string, number>>;
+  run(args: BenchArguments): Promise<BenchResult>;
+}
+
+const benches: Readonly<Record<string, Bench>> = {
+  latency: { run: async (args) => (await import("./latency.ts")).latency(args) },
+  throughput: { run: async (args) => (await import("./throughput.ts")).throughput(args) },
+  start: { run: async (args) => (await import("./start.ts")).start(args) },
+  scale: {
+    numbers: { clusters: 250, services: 10_000, endpoints: 1_000_000, rate: 1000, seconds: 20 },
+    run: async ({ number, ...args }) => {
+      const size = {
+        clusters: number("clusters"),
+        services: number("services"),
+        endpoints: number("endpoints"),
+      };
+      const load = { rate: number("rate"), seconds: number("seconds") };
+      return (await import("./scale.ts")).scale({ ...args, ...size, ...load });
+    },
+  },
 };
 
-const USAGE = `npm run -s bench -- ${Object.keys(benches).join("|")} [--json] [--inject SERVICE=DURATION]\n`;
+const USAGE = Object.entries(benches)
+  .map(([name, { numbers = {} }]) => {
+    const own = Object.entries(numbers).map(([option, value]) => ` [--${option} ${value}]`);
+    return `npm run -s bench -- ${name}${own.join("")} [--json] [--inject SERVICE=DURATION]\n`;
+  })
+  .join("");
 
 function table(result: BenchResult): string {
   const width = Math.max(...Object.keys(result.figures).map((name) => name.length));
@@ -41,13 +66,17 @@ async function main(argv: readonly string[]): Promise<number> {
   }
   const bench = name === undefined ? undefined : benches[name];
   const inject: string[] = [];
+  const numbers = new Map(Object.entries(bench?.numbers ?? {}));
   let json = false;
   for (let i = 0; i < rest.length; i++) {
     const next = rest[i + 1];
+    const option = rest[i]?.replace(/^--/, "") ?? "";
     if (rest[i] === "--json") json = true;
     else if (rest[i] === "--inject" && next !== undefined) inject.push(rest[++i] ?? "");
-    else {
-      process.stderr.write(`bench: ${rest[i]} is not known; write ${USAGE}`);
+    else if (rest[i]?.startsWith("--") && numbers.has(option) && /^[1-9][0-9]{0,9}$/.test(next ?? ""))
+      numbers.set(option, Number(rest[++i]));
+    else if (bench !== undefined) {
+      process.stderr.write(`bench: ${rest[i]} ${next ?? ""} is not known; write ${USAGE}`);
       return 64;
     }
   }
@@ -58,7 +87,8 @@ async function main(argv: readonly string[]): Promise<number> {
   const controller = new AbortController();
   for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => controller.abort(new Error(signal)));
   const log = (line: string) => void process.stderr.write(`${line}\n`);
-  const result = await bench({ signal: controller.signal, inject, log });
+  const number = (option: string) => numbers.get(option) ?? Number.NaN;
+  const result = await bench.run({ signal: controller.signal, inject, number, log });
   process.stdout.write(json ? `${JSON.stringify(result)}\n` : table(result));
   return 0;
 }
