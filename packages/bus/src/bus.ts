@@ -1,25 +1,25 @@
-import { randomBytes } from "node:crypto";
 import {
   type Envelope,
   encodeEnvelope,
   type FencedTableSpec,
   membersTable,
   type Part,
-  plainKeys,
   RecordTooLargeError,
   type TableSpec,
   type Trace,
 } from "@sluice/contracts";
 import { Backoff, type Kit, NewestByKey, slept } from "@sluice/service-kit";
 import type { HoldOptions, PartHolder } from "./hold-options.ts";
+import { Membership } from "./membership.ts";
 import { Holder } from "./part-holder.ts";
 import { shareFollowers } from "./shared-follow.ts";
 import type { Store } from "./store.ts";
 import { FencedView, PlainView, type TableView, type ViewOptions } from "./view.ts";
 
-/** How often a live process says so; its record is gone three seconds after the last time. */
-const HEARTBEAT_MS = 1000;
-const HEARTBEAT_RETRY_MS = 100;
+/** How often a writer of plain tables looks whether the servers have lost their memory. */
+const BOOT_POLL_MS = 1000;
+/** How long a process that ends waits for its heirs, or for the bus to take its farewell, ms. */
+const HAND_OVER_MS = 1000;
 
 /** Writes plain tables: newest wins, level-triggered, written again when the servers have lost their memory. */
 export interface PlainWriter<T> {
@@ -34,40 +34,96 @@ export interface Bus extends AsyncDisposable {
   /** `<role>.<process>`: this process, as claims and `members` name it. */
   readonly self: string;
   view<T>(spec: TableSpec<T>, options?: ViewOptions<T>): TableView<T>;
-  hold<T>(
-    spec: FencedTableSpec<T>,
-    part: Part,
-    options: Omit<HoldOptions, "kit" | "holder" | "isLive">,
-  ): PartHolder<T>;
+  /**
+   * Aborts once the kit's signal has aborted and what this process holds has been handed over: for everything that
+   * holders need until then.
+   */
+  readonly signal: AbortSignal;
+  /** Writes a part for as long as it is this process's turn, and stands by otherwise. */
+  hold<T>(spec: FencedTableSpec<T>, part: Part, options: HoldRequest): PartHolder<T>;
+  /** How this process ranks for a part among the live ones of its role; see PartHolder.rank. */
+  rankOf(spec: TableSpec, part: Part): number;
+  /** Resolves when a rank may be another. */
+  ranksChanged(signal: AbortSignal): Promise<void>;
   writer<T>(spec: TableSpec<T>): PlainWriter<T>;
   /** One write of a plain table. @throws when the bus does not answer */
   publish<T>(spec: TableSpec<T>, key: string, value: T, trace?: Trace): Promise<void>;
-  /** Shows this process in `members` until the signal of its kit aborts. */
-  join(): Promise<void>;
+  /**
+   * Shows this process in `members` until it ends; whoever holds a part has joined.
+   * @param serves scopes whose parts it can hold, e.g. clusters; default: all
+   */
+  join(serves?: readonly string[]): Promise<void>;
   close(): Promise<void>;
 }
 
-export type BusKit = Pick<Kit, "log" | "metrics" | "clock" | "signal" | "health" | "injectDelay">;
+export type BusKit = Pick<Kit, "log" | "metrics" | "clock" | "random" | "signal" | "health" | "injectDelay">;
 
-export function createBus(store: Store, role: string, kit: BusKit): Bus {
-  return new StoreBus(store, role, kit);
+export type HoldRequest = Omit<HoldOptions, "kit" | "holder" | "turns">;
+
+/** @param end aborted once everything is handed over; default: one of its own. The store must live as long. */
+export function createBus(
+  store: Store,
+  role: string,
+  kit: BusKit,
+  end: AbortController = new AbortController(),
+): Bus {
+  return new StoreBus(store, role, kit, end);
 }
 
 class StoreBus implements Bus {
   readonly #store: Store;
   /** The same, for holders: all of one process end with it, so they can share what they follow. */
   readonly #holders: Store;
-  readonly #role: string;
-  readonly #process = randomBytes(6).toString("hex");
   readonly #kit: BusKit;
-  readonly #live = new Map<string, number>();
-  #membersFollowed = false;
+  readonly #membership: Membership;
+  readonly #holding = new Set<{ readonly holding: boolean; hasHeir(): boolean }>();
 
-  constructor(store: Store, role: string, kit: BusKit) {
+  constructor(store: Store, role: string, outer: BusKit, end: AbortController) {
+    const kit = { ...outer, signal: end.signal };
     this.#store = store;
     this.#holders = shareFollowers(store);
-    this.#role = role;
     this.#kit = kit;
+    this.#membership = new Membership({
+      role,
+      kit,
+      publish: (key, record) => this.publish(membersTable, key, record),
+      view: (options) => this.view(membersTable, options),
+    });
+    const stop = () => void this.#end(outer.signal.reason, end);
+    if (outer.signal.aborted) stop();
+    else outer.signal.addEventListener("abort", stop, { once: true });
+  }
+
+  get signal(): AbortSignal {
+    return this.#kit.signal;
+  }
+
+  /** Never rejects: whatever goes wrong, the end comes. */
+  async #end(reason: unknown, end: AbortController): Promise<void> {
+    const heldNow = () => [...this.#holding].some((each) => each.holding && each.hasHeir());
+    try {
+      if (this.connected && this.#membership.joined) await this.#handOver(heldNow);
+    } catch (err) {
+      this.#kit.log.warn({ err }, "could not hand over; others take over once this process has been silent");
+    }
+    end.abort(reason);
+  }
+
+  /** Others claim at the news; until they have, this process writes on. */
+  async #handOver(heldNow: () => boolean): Promise<void> {
+    const { clock, signal, log } = this.#kit;
+    const began = clock.monotonic();
+    const late = new AbortController();
+    const limit = slept(clock, HAND_OVER_MS, AbortSignal.any([signal, late.signal]));
+    const handedOver = async () => {
+      await this.#membership.leave();
+      while (heldNow() && !late.signal.aborted) await clock.sleep(5, late.signal);
+    };
+    await Promise.race([handedOver().catch(() => {}), limit]);
+    late.abort();
+    const took = Math.round(clock.monotonic() - began);
+    if (heldNow()) log.warn({ took }, "some of what this process held was not taken over in time");
+    else log.info({ took }, "what this process held is handed over");
   }
 
   get connected(): boolean {
@@ -75,7 +131,7 @@ class StoreBus implements Bus {
   }
 
   get self(): string {
-    return plainKeys.member(this.#role, this.#process);
+    return this.#membership.self;
   }
 
   view<T>(spec: TableSpec<T>, options: ViewOptions<T> = {}): TableView<T> {
@@ -84,31 +140,32 @@ class StoreBus implements Bus {
       : new PlainView(this.#store, spec, options, this.#kit);
   }
 
-  hold<T>(
-    spec: FencedTableSpec<T>,
-    part: Part,
-    options: Omit<HoldOptions, "kit" | "holder" | "isLive">,
-  ): PartHolder<T> {
-    this.#followMembers();
-    return new Holder(this.#holders, spec, part, {
+  hold<T>(spec: FencedTableSpec<T>, part: Part, options: HoldRequest): PartHolder<T> {
+    const { log } = this.#kit;
+    this.join().catch((err: unknown) => log.error({ err }, "this process cannot be seen by others"));
+    const holder = new Holder<T>(this.#holders, spec, part, {
       ...options,
       kit: this.#kit,
       holder: this.self,
-      isLive: (holder) => this.#isLive(holder),
+      turns: this.#membership,
     });
+    const held = {
+      get holding() {
+        return holder.holding;
+      },
+      hasHeir: () => this.#membership.hasHeir(spec.name, part),
+    };
+    this.#holding.add(held);
+    void holder.done.finally(() => this.#holding.delete(held)).catch(() => {});
+    return holder;
   }
 
-  #followMembers(): void {
-    if (this.#membersFollowed) return;
-    this.#membersFollowed = true;
-    const { clock } = this.#kit;
-    void this.view(membersTable, { onChange: (key) => this.#live.set(key, clock.monotonic()) }).done;
+  rankOf(spec: TableSpec, part: Part): number {
+    return this.#membership.rankOf(spec.name, part);
   }
 
-  #isLive(holder: string): boolean {
-    const seen = this.#live.get(holder);
-    const ttlMs = (membersTable.ttlSeconds ?? 0) * 1000;
-    return holder !== this.self && seen !== undefined && this.#kit.clock.monotonic() - seen < ttlMs + 1000;
+  async ranksChanged(signal: AbortSignal): Promise<void> {
+    await this.#membership.changed(signal);
   }
 
   async publish<T>(spec: TableSpec<T>, key: string, value: T, trace?: Trace): Promise<void> {
@@ -120,29 +177,8 @@ class StoreBus implements Bus {
     return new StorePlainWriter(this.#store, spec, this.#kit);
   }
 
-  async join(): Promise<void> {
-    const { clock, signal, log } = this.#kit;
-    const startedAt = clock.now();
-    let told = false;
-    let waitMs: number;
-    do {
-      try {
-        waitMs = HEARTBEAT_MS;
-        await this.publish(membersTable, this.self, {
-          role: this.#role,
-          process: this.#process,
-          pid: process.pid,
-          startedAt,
-          at: clock.now(),
-        });
-        told = false;
-      } catch (err) {
-        if (!signal.aborted && !told) log.debug({ err }, "could not say that this process lives");
-        told = true;
-        // A bus that is not there yet may come any moment, and a process that nobody sees looks missing.
-        waitMs = HEARTBEAT_RETRY_MS;
-      }
-    } while (await slept(clock, waitMs, signal));
+  async join(serves?: readonly string[]): Promise<void> {
+    await this.#membership.join(serves);
   }
 
   async close(): Promise<void> {
@@ -193,7 +229,7 @@ class StorePlainWriter<T> implements PlainWriter<T> {
   async #rewriteOnBoot(): Promise<void> {
     const { signal, clock } = this.#kit;
     let known: string | null = null;
-    while (await slept(clock, HEARTBEAT_MS, signal)) {
+    while (await slept(clock, BOOT_POLL_MS, signal)) {
       const boot: string | null = await this.#store.boot(signal).catch(() => null);
       if (boot === null || boot === known) continue;
       if (known !== null) for (const key of this.#wanted.keys()) this.#queue.set(key, true);
@@ -202,8 +238,8 @@ class StorePlainWriter<T> implements PlainWriter<T> {
   }
 
   async #write(key: string): Promise<void> {
-    const { signal, clock, log } = this.#kit;
-    const backoff = new Backoff(50, 2000);
+    const { signal, clock, log, random } = this.#kit;
+    const backoff = new Backoff(50, 2000, random.next);
     while (!signal.aborted) {
       const wanted = this.#wanted.get(key);
       if (wanted === undefined) return;

@@ -14,7 +14,10 @@ export interface ConnectOptions {
 /** @throws BusAssetError when a bucket on the bus is configured otherwise than Sluice needs it */
 export async function connectBus(options: ConnectOptions): Promise<Bus> {
   const { kit, url, name } = options;
-  const store = new NatsStore({ url, name, kit });
-  if (options.waitOnFirstConnect ?? true) await store.ready(kit.signal);
-  return createBus(store, name, kit);
+  // The connection outlives the order to stop: what this process holds is handed over first.
+  const end = new AbortController();
+  const store = new NatsStore({ url, name, kit: { ...kit, signal: end.signal } });
+  const bus = createBus(store, name, kit, end);
+  if (options.waitOnFirstConnect ?? true) await store.ready(end.signal);
+  return bus;
 }

@@ -10,12 +10,23 @@ import {
   slicesTable,
 } from "@sluice/contracts";
 import { createKit } from "@sluice/service-kit";
+import type { Turns } from "./membership.ts";
 import { MemoryServer } from "./memory-store.ts";
 import { Holder } from "./part-holder.ts";
 import type { PutResult, Store, StoredEntry } from "./store.ts";
 import { slice } from "./table-contract.ts";
 
 const part = { scope: "member1", shard: "0" };
+
+/** A process that is alone with its parts. */
+const alone: Turns = {
+  rankOf: () => 0,
+  isLive: () => false,
+  alive: true,
+  resign: () => {},
+  changed: () => new Promise(() => {}),
+  show: () => () => {},
+};
 
 /** A store whose answers a test may hold up, lose, or let something else overtake. */
 interface Faults {
@@ -60,6 +71,7 @@ async function withHolder(
   const holder = new Holder<SliceRecord>(faulty(server.connect(), faults), slicesTable as never, part, {
     kit,
     holder: "member-watcher.test",
+    turns: alone,
     fresh: async () => {},
   });
   try {
@@ -168,6 +180,7 @@ test("a holder that ends with work in hand ends", async () => {
   const holder = new Holder<SliceRecord>(server.connect(), slicesTable as never, part, {
     kit,
     holder: "member-watcher.test",
+    turns: alone,
     fresh: async () => {},
   });
   await until("synced", () => holder.synced);
@@ -188,6 +201,7 @@ test("while what is wanted of a key is not known, what lies there stays, and the
   const holder = new Holder<SliceRecord>(server.connect(), slicesTable as never, part, {
     kit,
     holder: "member-watcher.test",
+    turns: alone,
     fresh: async () => {},
     knows: (_key, there) => {
       shown.push(there);

@@ -1,4 +1,3 @@
-import { randomUUID } from "node:crypto";
 import {
   BadRecordError,
   Claim,
@@ -17,10 +16,10 @@ import {
   type Trace,
 } from "@sluice/contracts";
 import { Backoff, NewestByKey, slept } from "@sluice/service-kit";
-import type { HoldOptions, PartHolder } from "./hold-options.ts";
+import type { HoldOptions, PartHolder, TakenOver } from "./hold-options.ts";
 import { Signal } from "./signal.ts";
 import type { FollowSink, Store, StoredEntry } from "./store.ts";
-import { readThere, recordOf, type There } from "./stored-record.ts";
+import { readThere, recordOf, sourcesOf, type There } from "./stored-record.ts";
 
 interface Wanted<T> {
   readonly value: T;
@@ -45,6 +44,12 @@ const WRITE_WORKERS = 64;
 /** After this long a tombstone has been seen by every reader that may resume. */
 const TOMBSTONE_MS = 24 * 3_600_000;
 const REAP_MS = 600_000;
+/** How long a source may take before the part is left to others, ms. */
+const PATIENCE_MS = 30_000;
+/** After that long a process that resigned is tried again, ms. */
+const RESIGNED_MS = 60_000;
+/** Two processes that see different members would take a part from each other for ever: each waits longer and longer, ms. */
+const QUARREL_MS = [500, 8000] as const;
 
 export class Holder<T> implements PartHolder<T>, FollowSink {
   readonly #store: Store;
@@ -64,6 +69,11 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
   readonly #removeTraces = new Map<string, Trace>();
   readonly #queue = new NewestByKey<string, true>();
   readonly #event = new Signal();
+  /** Aborted by the end of the process, or of this holder alone. */
+  readonly #signal: AbortSignal;
+  /** The servers have begun another life since the source was last read. */
+  #rebooted = false;
+  readonly #quarrel: Backoff;
   readonly done: Promise<void>;
 
   constructor(store: Store, spec: FencedTableSpec<T>, part: Part, options: HoldOptions) {
@@ -71,12 +81,18 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
     this.#spec = spec;
     this.#part = part;
     this.#options = options;
-    const { signal } = options.kit;
+    const { kit, turns } = options;
+    const signal = options.signal === undefined ? kit.signal : AbortSignal.any([kit.signal, options.signal]);
+    this.#signal = signal;
+    this.#quarrel = new Backoff(...QUARREL_MS, () => 0.5 + kit.random.next() / 2);
+    const hide = turns.show(spec.name, part, () =>
+      this.synced ? "synced" : this.holding ? "holding" : "idle",
+    );
     this.done = Promise.all([
       store.follow(spec, spec.keys.filterOf(part.scope), this, signal),
       this.#queue.run(WRITE_WORKERS, signal, (key) => this.#write(key)),
       this.#live(),
-    ]).then(() => {});
+    ]).then(hide);
   }
 
   get holding(): boolean {
@@ -86,6 +102,10 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
   get occupied(): boolean {
     for (const { text } of this.#there.values()) if (text !== null) return true;
     return false;
+  }
+
+  get rank(): number {
+    return this.#options.turns.rankOf(this.#spec.name, this.#part);
   }
 
   get synced(): boolean {
@@ -123,6 +143,7 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
   // --- what the table says ------------------------------------------------------------------------------------------
 
   restart(boot: string): void {
+    if (this.#boot !== "" && this.#boot !== boot) this.#rebooted = true;
     this.#boot = boot;
     this.#there = new Map();
     this.#claims = { newest: 0, id: "", holder: "", revision: 0 };
@@ -212,8 +233,9 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
   }
 
   async #live(): Promise<void> {
-    const { signal, log, clock } = this.#options.kit;
-    const backoff = new Backoff(200, 5000);
+    const { log, clock, random } = this.#options.kit;
+    const signal = this.#signal;
+    const backoff = new Backoff(200, 5000, random.next);
     while (!signal.aborted) {
       try {
         await this.#holdOnce(signal);
@@ -221,6 +243,7 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
       } catch (error) {
         if (signal.aborted) break;
         this.#writable = false;
+        this.#own?.lost.abort(error);
         if (!(error instanceof StepDownError)) {
           log.warn({ err: error, table: this.#spec.name, part: this.#part }, "could not hold, trying again");
         }
@@ -231,8 +254,8 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
   }
 
   async #holdOnce(signal: AbortSignal): Promise<void> {
-    await this.#when(() => this.#snapshot, signal);
     await this.#waitForTurn(signal);
+    await this.#when(() => this.#snapshot, signal);
     const own = await this.#claim(signal);
     this.#own = own;
     this.#synced = false;
@@ -246,7 +269,7 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
     if (this.#boot !== own.boot) this.#lose("the servers have another boot");
     both.throwIfAborted();
     log.info({ table: this.#spec.name, part: this.#part, claim: own.epoch.n }, "claimed");
-    await this.#options.fresh(both);
+    await this.#readSource(both);
     both.throwIfAborted();
     this.#writable = true;
     await this.#settle(both);
@@ -257,18 +280,66 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
     }
     await this.#putSynced(own, both);
     this.#synced = true;
+    this.#quarrel.reset();
     log.info({ table: this.#spec.name, part: this.#part, records: this.#wanted.size }, "synced");
     while (await slept(clock, REAP_MS, both)) await this.#reap(own, both);
     both.throwIfAborted();
   }
 
-  /** A process that lost its part leaves it to the newer holder for as long as that one lives. */
+  /** Until this process ranks first for the part and its source has been read. */
   async #waitForTurn(signal: AbortSignal): Promise<void> {
-    const { isLive, kit } = this.#options;
-    if (this.#own === null || isLive === undefined) return;
-    while (this.#claims.newest > this.#own.epoch.n && isLive(this.#claims.holder)) {
-      await kit.clock.sleep(500, signal);
+    const { turns, warm, kit } = this.#options;
+    for (;;) {
+      while (this.rank !== 0) await turns.changed(signal);
+      const lost = this.#own !== null && this.#claims.newest > this.#own.epoch.n;
+      if (lost && turns.isLive(this.#claims.holder)) {
+        // It does not see that we rank first, or we do not see that it does.
+        await kit.clock.sleep(this.#quarrel.next(), signal);
+        if (this.rank !== 0) continue;
+      }
+      if (warm !== undefined) await this.#patiently((limited) => warm(limited), "its source", signal);
+      if (this.rank === 0) return;
     }
+  }
+
+  async #readSource(signal: AbortSignal): Promise<void> {
+    const over: TakenOver = { sources: this.#rebooted ? null : sourcesOf(this.#there.values()) };
+    await this.#patiently((limited) => this.#options.fresh(limited, over), "its source anew", signal);
+    this.#rebooted = false;
+  }
+
+  /** While it takes too long, others may try: this process ranks last then, and gives up if one of them can. */
+  async #patiently(
+    read: (signal: AbortSignal) => Promise<void>,
+    what: string,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { turns, kit, patienceMs = PATIENCE_MS } = this.#options;
+    const over = new AbortController();
+    const both = AbortSignal.any([signal, over.signal]);
+    let resigned = false;
+    const watch = async () => {
+      if (!(await slept(kit.clock, patienceMs, both))) return;
+      kit.log.warn({ table: this.#spec.name, part: this.#part }, `could not read ${what} in time, resigning`);
+      resigned = true;
+      turns.resign(this.#spec.name, this.#part, true);
+      while (this.rank === 0 && !both.aborted) await turns.changed(both).catch(() => {});
+      over.abort(new StepDownError(`${this.#spec.name} ${partName(this.#part)}: ${what} cannot be read`));
+    };
+    const watching = watch();
+    try {
+      await Promise.race([read(both), rejected(both)]);
+    } finally {
+      over.abort();
+      await watching;
+      if (resigned) void this.#tryAgainLater();
+    }
+  }
+
+  async #tryAgainLater(): Promise<void> {
+    const { turns, kit } = this.#options;
+    await slept(kit.clock, RESIGNED_MS, this.#signal);
+    turns.resign(this.#spec.name, this.#part, false);
   }
 
   /** Exactly one process wins a number, because the key is created and never overwritten. */
@@ -277,7 +348,7 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
     const { kit } = this.#options;
     for (let n = this.#claims.newest + 1; ; n++) {
       signal.throwIfAborted();
-      const id = randomUUID();
+      const id = kit.random.uuid();
       const boot = this.#boot;
       const layout = this.#layout.n;
       const claim: Claim = {
@@ -354,11 +425,16 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
 
   /** Brings one key to what is wanted, for as long as we hold the part. */
   async #write(key: string): Promise<void> {
-    const { kit, knows } = this.#options;
-    const backoff = new Backoff(20, 2000);
+    const { kit, knows, turns } = this.#options;
+    const backoff = new Backoff(20, 2000, kit.random.next);
     for (;;) {
       const own = this.#own;
-      if (own === null || !this.#writable || own.lost.signal.aborted || kit.signal.aborted) return;
+      if (own === null || !this.#writable || own.signal.aborted) return;
+      // Nobody has heard us for so long that somebody else may hold the part by now: our claim may be worth nothing.
+      if (!turns.alive) {
+        await turns.changed(own.signal).catch(() => {});
+        continue;
+      }
       const wanted = this.#wanted.get(key);
       const there = this.#there.get(key);
       if (!this.#differs(own, wanted, there)) {
@@ -405,10 +481,12 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
     const { kit } = this.#options;
     await kit.injectDelay();
     const trace = this.#published(wanted === undefined ? this.#removeTraces.get(key) : wanted.trace);
+    const source = this.#options.source?.();
     const envelope: Envelope<T> = {
       v: 1,
       epoch: own.epoch,
       ...(trace === undefined ? {} : { trace }),
+      ...(source === undefined ? {} : { source }),
       ...(wanted === undefined ? { deleted: true } : { data: wanted.value }),
     };
     const result = await this.#store.put(
@@ -430,6 +508,7 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
         epochId: own.epoch.id,
         text: wanted?.text ?? null,
         storedAt: kit.clock.now(),
+        source,
       });
     }
     return "written";
@@ -479,4 +558,12 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
 
 function partName(part: Part): string {
   return [part.scope, part.shard].filter(Boolean).join("/");
+}
+
+/** Rejects with the signal's reason once it aborts. */
+async function rejected(signal: AbortSignal): Promise<never> {
+  signal.throwIfAborted();
+  const { promise, reject } = Promise.withResolvers<never>();
+  signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+  return promise;
 }

@@ -10,6 +10,8 @@ export interface There {
   /** null: a tombstone. */
   readonly text: string | null;
   readonly storedAt: number;
+  /** What its writer had acted upon; undefined: it does not say. */
+  readonly source?: Readonly<Record<string, number>> | undefined;
 }
 
 export function readThere(spec: TableSpec, entry: StoredEntry, log: Logger): There {
@@ -20,7 +22,8 @@ export function readThere(spec: TableSpec, entry: StoredEntry, log: Logger): The
     if (schema === null) throw new BadRecordError(`${subject}: not a key of this table`);
     const envelope = decodeEnvelope(schema, entry.value, subject);
     const text = envelope.deleted === true ? null : JSON.stringify(envelope.data);
-    return { revision, storedAt, epochId: envelope.epoch?.id ?? null, text };
+    const { epoch, source } = envelope;
+    return { revision, storedAt, epochId: epoch?.id ?? null, text, source };
   } catch (error) {
     if (!(error instanceof BadRecordError)) throw error;
     log.warn({ err: error, table: spec.name }, "a record in our part is unreadable");
@@ -31,4 +34,16 @@ export function readThere(spec: TableSpec, entry: StoredEntry, log: Logger): The
 /** The record itself; undefined: nothing, a tombstone, or what does not parse. */
 export function recordOf(there: There | undefined): unknown {
   return there?.text ? JSON.parse(there.text) : undefined;
+}
+
+/** The newest of each kind over all records; null when one of them does not say. */
+export function sourcesOf(records: Iterable<There>): Map<string, number> | null {
+  const newest = new Map<string, number>();
+  for (const { source } of records) {
+    if (source === undefined) return null;
+    for (const [kind, version] of Object.entries(source)) {
+      if (version > (newest.get(kind) ?? -1)) newest.set(kind, version);
+    }
+  }
+  return newest;
 }

@@ -52,6 +52,7 @@ async function until(what: string, condition: () => boolean | Promise<boolean>):
 /** One process of a case: a store, a bus on it, and its end. */
 class Process implements AsyncDisposable {
   readonly #controller = new AbortController();
+  readonly #end = new AbortController();
   readonly #running: Promise<unknown>[] = [];
   readonly kit: Kit;
   readonly store: Store;
@@ -59,8 +60,8 @@ class Process implements AsyncDisposable {
 
   constructor(server: ContractServer, role = "member-watcher") {
     this.kit = createKit({ service: role, signal: this.#controller.signal });
-    this.store = server.connect(this.kit);
-    this.bus = createBus(this.store, role, this.kit);
+    this.store = server.connect({ ...this.kit, signal: this.#end.signal });
+    this.bus = createBus(this.store, role, this.kit, this.#end);
   }
 
   get signal(): AbortSignal {
@@ -87,6 +88,19 @@ class Process implements AsyncDisposable {
     this.#controller.abort(new Error("the case is over"));
     await Promise.all(this.#running);
     await this.store.close();
+  }
+}
+
+/** A process that everybody ranks before `first`; chance decides, so several are tried. */
+async function outranking(first: Process, server: ContractServer): Promise<Process> {
+  for (;;) {
+    const next = new Process(server);
+    void next.bus.join();
+    const ranks = () => [first, next].map(({ bus }) => bus.rankOf(slicesTable, part));
+    await until("they see each other", () => ranks().sort().join() === "0,1");
+    if (ranks()[1] === 0) return next;
+    await next[Symbol.asyncDispose]();
+    await until("it is alone again", () => first.bus.rankOf(slicesTable, part) === 0);
   }
 }
 
@@ -278,8 +292,7 @@ export function tableContract(name: string, start: () => Promise<ContractServer>
     const old = first.hold();
     old.set(...slice("a", "10.0.0.1"));
     await until("it is there", () => view.size === 1);
-    await using second = new Process(server);
-    void second.bus.join();
+    await using second = await outranking(first, server);
     const young = second.hold();
     young.set(...slice("a", "10.0.0.2"));
     await until("the second holds", () => young.synced);
