@@ -10,6 +10,8 @@ import {
 } from "@sluice/contracts";
 import { Backoff, type Kit, NewestByKey, slept } from "@sluice/service-kit";
 import type { HoldOptions, PartHolder } from "./hold-options.ts";
+import { LayoutFollower, type LayoutRequest } from "./layout.ts";
+import type { BusLog } from "./log.ts";
 import { Membership } from "./membership.ts";
 import { Holder } from "./part-holder.ts";
 import { shareFollowers } from "./shared-follow.ts";
@@ -41,6 +43,8 @@ export interface Bus extends AsyncDisposable {
   readonly signal: AbortSignal;
   /** Writes a part for as long as it is this process's turn, and stands by otherwise. */
   hold<T>(spec: FencedTableSpec<T>, part: Part, options: HoldRequest): PartHolder<T>;
+  /** Follows into how many shards a scope is cut; resolves when the request's signal has aborted. */
+  layout(spec: FencedTableSpec, scope: string, request: LayoutRequest): Promise<void>;
   /** How this process ranks for a part among the live ones of its role; see PartHolder.rank. */
   rankOf(spec: TableSpec, part: Part): number;
   /** Resolves when a rank may be another. */
@@ -53,6 +57,8 @@ export interface Bus extends AsyncDisposable {
    * @param serves scopes whose parts it can hold, e.g. clusters; default: all
    */
   join(serves?: readonly string[]): Promise<void>;
+  /** What became of the logged tables over time. */
+  readonly log: BusLog;
   close(): Promise<void>;
 }
 
@@ -134,6 +140,10 @@ class StoreBus implements Bus {
     return this.#membership.self;
   }
 
+  get log(): BusLog {
+    return this.#store.log;
+  }
+
   view<T>(spec: TableSpec<T>, options: ViewOptions<T> = {}): TableView<T> {
     return isFenced(spec)
       ? new FencedView(this.#store, spec, options, this.#kit)
@@ -158,6 +168,10 @@ class StoreBus implements Bus {
     this.#holding.add(held);
     void holder.done.finally(() => this.#holding.delete(held)).catch(() => {});
     return holder;
+  }
+
+  async layout(spec: FencedTableSpec, scope: string, request: LayoutRequest): Promise<void> {
+    await new LayoutFollower(this.#store, spec, scope, request, this.#kit).done;
   }
 
   rankOf(spec: TableSpec, part: Part): number {

@@ -65,6 +65,16 @@ export interface Reflector<T extends KubeObject> {
   listed(signal: AbortSignal): Promise<void>;
   /** Resolves when a list that started after this call has been applied whole. */
   relist(signal: AbortSignal): Promise<void>;
+  /**
+   * The newest resourceVersion whose change has been told of, as a number (KEP-5504: resourceVersions of one kind may be
+   * compared as such); -1 before the first list. undefined: this API's versions are no numbers.
+   */
+  readonly actedOn: number | undefined;
+  /**
+   * Resolves when everything up to this resourceVersion has been told of. The watch brings that at once where there is
+   * anything to bring; where it does not, e.g. because the API was restored from an older copy, a new list does.
+   */
+  reach(resourceVersion: number, signal: AbortSignal): Promise<void>;
   /** Resolves once kit.signal has aborted and nothing runs any more. */
   readonly done: Promise<void>;
 }
@@ -77,6 +87,8 @@ export interface ReflectorTiming {
   readonly startup: readonly [baseMs: number, capMs: number];
   /** While the kind is not served: its CRD may come any moment. */
   readonly missing: readonly [baseMs: number, capMs: number];
+  /** How long `reach` waits for the watch before it lists. */
+  readonly reachMs: number;
   /** Quiet for so long, and failures count from the base again. */
   readonly resetMs: number;
   /** What the server is asked to keep a watch open for: a random time between the two. */
@@ -92,6 +104,7 @@ const defaults: ReflectorTiming = {
   failure: [800, 30_000],
   startup: [100, 2000],
   missing: [200, 2000],
+  reachMs: 1000,
   resetMs: 120_000,
   watchSeconds: [300, 600],
   idleMs: 150_000,
@@ -122,6 +135,11 @@ class ListWatch<T extends KubeObject> implements Reflector<T> {
   #begun = 0;
   #applied = 0;
   #waiters = new Set<{ readonly from: number; resolve(): void }>();
+  /** Everything up to this version has been told of. */
+  #reached = -1;
+  #actedOn = -1;
+  #comparable = true;
+  #progress = new Set<() => void>();
   /** Ends the watch, or the pause, in progress. */
   #interrupt = new AbortController();
 
@@ -142,17 +160,51 @@ class ListWatch<T extends KubeObject> implements Reflector<T> {
   }
 
   async listed(signal: AbortSignal): Promise<void> {
-    await this.#reached(1, signal);
+    await this.#listReached(1, signal);
   }
 
   async relist(signal: AbortSignal): Promise<void> {
-    const reached = this.#reached(this.#begun + 1, signal);
+    const reached = this.#listReached(this.#begun + 1, signal);
     this.#resourceVersion = null;
     this.#interrupt.abort();
     await reached;
   }
 
-  async #reached(list: number, signal: AbortSignal): Promise<void> {
+  get actedOn(): number | undefined {
+    return this.#comparable ? this.#actedOn : undefined;
+  }
+
+  async reach(resourceVersion: number, signal: AbortSignal): Promise<void> {
+    const { clock } = this.#options.kit;
+    await this.listed(signal);
+    if (this.#reached >= resourceVersion) return;
+    const over = new AbortController();
+    const both = AbortSignal.any([signal, this.#signal, over.signal]);
+    let tell = () => {};
+    const brought = new Promise<void>((resolve) => {
+      tell = () => {
+        if (this.#reached >= resourceVersion) resolve();
+      };
+      this.#progress.add(tell);
+    });
+    try {
+      await Promise.race([brought, slept(clock, this.#timing.reachMs, both)]);
+    } finally {
+      over.abort();
+      this.#progress.delete(tell);
+    }
+    signal.throwIfAborted();
+    this.#signal.throwIfAborted();
+    if (!(this.#reached >= resourceVersion)) await this.relist(signal);
+  }
+
+  /** @param resourceVersion of a list, an event or a bookmark that has been told of whole */
+  #note(resourceVersion: string): void {
+    this.#reached = this.#number(resourceVersion);
+    for (const tell of [...this.#progress]) tell();
+  }
+
+  async #listReached(list: number, signal: AbortSignal): Promise<void> {
     if (this.#applied >= list) return;
     signal.throwIfAborted();
     this.#signal.throwIfAborted();
@@ -207,21 +259,28 @@ class ListWatch<T extends KubeObject> implements Reflector<T> {
     this.#startup.reset();
     const seenAt = kit.clock.now();
     const gone = new Map(this.objects);
+    const listVersion = this.#number(list.resourceVersion);
+    // An API that was restored from an older copy counts from there.
+    this.#actedOn = Math.min(this.#actedOn, listVersion);
     for (const object of list.items) {
       const key = objectKey(object);
       const old = this.objects.get(key);
       gone.delete(key);
       if (old !== undefined && sameVersion(old, object)) continue;
       this.objects.set(key, object);
+      this.#act(object.metadata.resourceVersion);
       this.#options.onChange({ kind: "upsert", key, object, old, seenAt, fromList: true });
     }
     for (const [key, old] of gone) {
       this.objects.delete(key);
+      // When it went is not known, only that it was before this list.
+      this.#act(list.resourceVersion);
       this.#options.onChange({ kind: "delete", key, old, seenAt, fromList: true });
     }
     // A relist asked for meanwhile wants a list that begins after it was asked for.
     this.#resourceVersion = [...this.#waiters].some((w) => w.from > number) ? null : list.resourceVersion;
     this.#applied = number;
+    this.#note(list.resourceVersion);
     for (const waiter of [...this.#waiters]) if (waiter.from <= number) waiter.resolve();
     this.#become({ kind: "watching" });
     this.#options.onListed?.();
@@ -263,7 +322,10 @@ class ListWatch<T extends KubeObject> implements Reflector<T> {
         if (event.type !== "BOOKMARK") {
           events += 1;
           this.#apply(event.type === "DELETED", event.object, seenAt);
-        } else if (event.resourceVersion !== "") this.#resourceVersion = event.resourceVersion;
+        } else if (event.resourceVersion !== "") {
+          this.#resourceVersion = event.resourceVersion;
+          this.#note(event.resourceVersion);
+        }
       }
       return fruitful();
     } catch (error) {
@@ -290,14 +352,25 @@ class ListWatch<T extends KubeObject> implements Reflector<T> {
     const old = this.objects.get(key);
     const version = object.metadata.resourceVersion;
     if (version !== undefined && this.#resourceVersion !== null) this.#resourceVersion = version;
-    if (deleted) {
-      if (old === undefined) return;
+    this.#act(version);
+    if (!deleted) {
+      this.objects.set(key, object);
+      this.#options.onChange({ kind: "upsert", key, object, old, seenAt, fromList: false });
+    } else if (old !== undefined) {
       this.objects.delete(key);
       this.#options.onChange({ kind: "delete", key, old: object, seenAt, fromList: false });
-      return;
     }
-    this.objects.set(key, object);
-    this.#options.onChange({ kind: "upsert", key, object, old, seenAt, fromList: false });
+    if (version !== undefined) this.#note(version);
+  }
+
+  #act(resourceVersion: string | undefined): void {
+    this.#actedOn = Math.max(this.#actedOn, this.#number(resourceVersion));
+  }
+
+  #number(resourceVersion: string | undefined): number {
+    if (resourceVersion !== undefined && /^[0-9]{1,15}$/.test(resourceVersion)) return Number(resourceVersion);
+    this.#comparable = false;
+    return -1;
   }
 
   async #failed(error: unknown, what: string): Promise<void> {

@@ -16,6 +16,8 @@ export interface HeartbeatPorts {
   /** What the watcher waits for, for people. */
   waiting(): string[];
   exports(): number;
+  /** Whether this process is the one that speaks for the member: of several that watch it, one does. */
+  speaks(): boolean;
 }
 
 export interface Heartbeat {
@@ -25,7 +27,10 @@ export interface Heartbeat {
 }
 
 /** Keeps a member's record in `clusters`: that its watcher lives, whether its API answers, what its Nodes say. */
-export function startHeartbeat({ bus, client, waiting, exports }: HeartbeatPorts, kit: Kit): Heartbeat {
+export function startHeartbeat(
+  { bus, client, waiting, exports, speaks }: HeartbeatPorts,
+  kit: Kit,
+): Heartbeat {
   const cluster = client.name;
   const key = plainKeys.cluster(cluster);
   const clusters = bus.writer(clustersTable);
@@ -78,7 +83,7 @@ export function startHeartbeat({ bus, client, waiting, exports }: HeartbeatPorts
 
   function say(): void {
     // Nothing is said of an API that was not asked yet: its predecessor's last word is truer.
-    if (api === null || kit.signal.aborted) return;
+    if (api === null || kit.signal.aborted || !speaks()) return;
     const known = knownCidrs();
     const failing =
       nodes.state.kind === "failing" ? [`Node: ${nodes.state.error ?? "cannot be listed"}`] : [];

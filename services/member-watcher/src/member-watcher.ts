@@ -1,6 +1,7 @@
 import type { Bus } from "@sluice/bus";
+import { sliceKeys, slicesTable } from "@sluice/contracts";
 import type { KubeClient } from "@sluice/kube";
-import type { Kit } from "@sluice/service-kit";
+import { type Kit, slept } from "@sluice/service-kit";
 import { watchMember } from "./watch-member.ts";
 
 export interface MemberWatcherPorts {
@@ -9,7 +10,81 @@ export interface MemberWatcherPorts {
   readonly members: readonly KubeClient[];
 }
 
-/** Watches any number of members from one process. Resolves when the kit's signal has aborted and nothing runs. */
-export async function runMemberWatcher({ bus, members }: MemberWatcherPorts, kit: Kit): Promise<void> {
-  await Promise.all([bus.join(), ...members.map((client) => watchMember({ bus, client }, kit))]);
+export interface MemberWatcherOptions {
+  /** Into how many shards to cut a member, by its name; others stay as they are cut. */
+  readonly shards?: ReadonlyMap<string, number>;
+}
+
+/** A member that is no longer this process's is watched on for so long, ms: ranks may swing while processes come and go. */
+const LINGER_MS = 10_000;
+
+/**
+ * Watches members. Any number of processes may watch the same ones: each shard of a member is written by one of them, and
+ * a second keeps its caches warm. Resolves when the kit's signal has aborted and nothing runs.
+ */
+export async function runMemberWatcher(
+  { bus, members }: MemberWatcherPorts,
+  kit: Kit,
+  options: MemberWatcherOptions = {},
+): Promise<void> {
+  const joined = bus.join(members.map(({ name }) => name));
+  const watching = members.map((client) =>
+    watchWhileRanked(bus, client, options.shards?.get(client.name), kit),
+  );
+  await Promise.all([joined, ...watching]);
+}
+
+/** Starts watching once this process ranks first or second for a shard, and stops once it has ranked lower for a while. */
+async function watchWhileRanked(
+  bus: Bus,
+  client: KubeClient,
+  wanted: number | undefined,
+  kit: Kit,
+): Promise<void> {
+  const { signal, clock, health, log } = kit;
+  let shards = 0;
+  let wake = Promise.withResolvers<void>();
+  const layout = bus.layout(slicesTable, client.name, {
+    shards: wanted,
+    signal,
+    onLayout: (now) => {
+      shards = now;
+      wake.resolve();
+    },
+  });
+  const needed = () =>
+    Array.from({ length: shards }, (_, n) =>
+      bus.rankOf(slicesTable, { scope: client.name, shard: sliceKeys.shardAt(n) }),
+    ).some((rank) => rank === 0 || rank === 1);
+  /** Until ranks or the layout may have changed. */
+  const change = async (until: AbortSignal) => {
+    const over = new AbortController();
+    const ranks = bus.ranksChanged(AbortSignal.any([until, over.signal])).catch(() => {});
+    await Promise.race([ranks, wake.promise]);
+    over.abort();
+    wake = Promise.withResolvers();
+  };
+  health.set(client.name, "its rank is not known yet");
+  while (!signal.aborted) {
+    while (!needed() && !signal.aborted) {
+      // With enough others for it there is nothing to wait for.
+      if (bus.rankOf(slicesTable, { scope: client.name, shard: "0" }) >= 0) health.set(client.name, null);
+      await change(signal);
+    }
+    if (signal.aborted) break;
+    const stop = new AbortController();
+    const memberKit = { ...kit, signal: AbortSignal.any([signal, stop.signal]) };
+    const watch = watchMember({ bus, client }, memberKit);
+    const leave = async () => {
+      while (!memberKit.signal.aborted) {
+        if (needed()) await change(memberKit.signal);
+        else if ((await slept(clock, LINGER_MS, memberKit.signal)) && !needed() && !watch.holding) {
+          log.info({ cluster: client.name }, "others watch this member now");
+          stop.abort(new Error("others watch this member"));
+        }
+      }
+    };
+    await Promise.all([watch.done, leave()]);
+  }
+  await layout;
 }

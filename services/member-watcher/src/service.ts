@@ -1,6 +1,6 @@
 import { connectBus } from "@sluice/bus";
 import { connectCluster } from "@sluice/kube";
-import { assignment, type ConfigSpec, defineService, natsUrlSetting } from "@sluice/service-kit";
+import { assignment, type ConfigSpec, defineService, integer, natsUrlSetting } from "@sluice/service-kit";
 import { runMemberWatcher } from "./member-watcher.ts";
 
 const settings = {
@@ -12,7 +12,19 @@ const settings = {
     many: true,
     read: assignment,
   },
+  shards: {
+    env: "SLUICE_MEMBER_WATCHER_SHARDS",
+    flag: "shards",
+    help: "NAME=NUMBER: cut that member into so many shards, which several processes share; may be given more than once",
+    many: true,
+    read: shardsOf,
+  },
 } satisfies ConfigSpec;
+
+function shardsOf(value: string): readonly [cluster: string, shards: number] {
+  const [cluster, count] = assignment(value);
+  return [cluster, integer(1, 1024)(count)];
+}
 
 export const memberWatcher = defineService({
   name: "member-watcher",
@@ -24,7 +36,8 @@ export const memberWatcher = defineService({
     kit.health.set("bus", "not connected yet");
     const bus = own(await connectBus({ url: config.natsUrl, name: "member-watcher", kit }));
     kit.health.set("bus", null);
-    await runMemberWatcher({ bus, members }, kit);
+    const shards = new Map(config.shards);
+    await runMemberWatcher({ bus, members }, { ...kit, signal: bus.signal }, { shards });
     for (const client of members) client.close();
   },
 });

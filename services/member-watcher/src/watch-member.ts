@@ -1,11 +1,10 @@
-import type { Bus, PartHolder } from "@sluice/bus";
+import type { Bus, HoldRequest, PartHolder } from "@sluice/bus";
 import {
   type Condition,
   newTrace,
   plainKeys,
   type SliceValue,
   sliceKeys,
-  slicesTable,
   type Trace,
   verdictsTable,
 } from "@sluice/contracts";
@@ -21,19 +20,28 @@ import {
 import type { Kit } from "@sluice/service-kit";
 import { writeConditions } from "./condition-writer.ts";
 import { exportConditions, exportRecord, serviceOfSlice, sliceRecord } from "./exported-service.ts";
+import { ExportsKnown } from "./exports-known.ts";
 import { startHeartbeat } from "./member-heartbeat.ts";
+import { Shards } from "./shards.ts";
 
 export interface MemberPorts {
   readonly bus: Bus;
   readonly client: KubeClient;
 }
 
+export interface MemberWatch {
+  /** This process holds a shard of the member. */
+  readonly holding: boolean;
+  /** Resolves when the kit's signal has aborted and nothing runs any more. */
+  readonly done: Promise<void>;
+}
+
 /**
- * Watches one member and keeps its part of `slices`, its record in `clusters` and the conditions of its exports.
- * Resolves when the kit's signal has aborted and nothing runs any more. The way of one change, top to bottom:
- * reflector → `onSlice` → holder.set.
+ * Watches one member and keeps its part of `slices`, its record in `clusters` and the conditions of its exports: of the
+ * shards that are this process's. For the others its caches stay warm. The way of one change, top to bottom:
+ * reflector → `onSlice` → shards.set.
  */
-export async function watchMember({ bus, client }: MemberPorts, kit: Kit): Promise<void> {
+export function watchMember({ bus, client }: MemberPorts, kit: Kit): MemberWatch {
   const cluster = client.name;
   const log = kit.log.child({ cluster });
   const memberKit = { ...kit, log };
@@ -63,52 +71,43 @@ export async function watchMember({ bus, client }: MemberPorts, kit: Kit): Promi
   });
   const sources = [exports, services, slices];
 
-  const holder: PartHolder<SliceValue> = bus.hold(
-    slicesTable,
-    { scope: cluster, shard: "0" },
-    {
-      fresh: async (signal) => {
-        exportsListed = listExports(signal);
+  const exportsKnown = new ExportsKnown(exports, memberKit);
+  const shards = new Shards({ bus, cluster, request: holdShard, onCut: publishAll }, memberKit);
+
+  function holdShard(
+    _shard: string,
+    holder: () => PartHolder<SliceValue> | undefined,
+  ): Omit<HoldRequest, "signal"> {
+    let known = exportsKnown.begin(() => {});
+    return {
+      warm: async (signal) => {
+        await Promise.all([services.listed(signal), slices.listed(signal), exportsKnown.listed(signal)]);
+      },
+      fresh: async (signal, { sources: acted }) => {
+        // A cache that has seen all that the predecessors had acted upon knows no less than they did.
+        const read = (reflector: (typeof sources)[number], kind: string) => {
+          if (acted === null) return reflector.relist(signal);
+          const version = acted.get(kind);
+          return version === undefined ? reflector.listed(signal) : reflector.reach(version, signal);
+        };
+        known = exportsKnown.begin(() => holder()?.recheck());
+        known.read(read(exports, "ServiceExport"));
         await Promise.all([
-          services.relist(signal),
-          slices.relist(signal),
-          Promise.race([exportsListed.done, exportsNotServed(signal)]),
+          read(services, "Service"),
+          read(slices, "EndpointSlice"),
+          exportsKnown.read(known, signal),
         ]);
+        heartbeat.beat();
+        for (const key of exports.objects.keys()) judge(key);
       },
       // A kind that is not served cannot be listed, which is no knowledge of what was there when it was.
-      knows: () => exportsListed.listed,
+      knows: () => known.whole,
       complete: async () => {
-        if (holder.occupied) await exportsListed.done;
+        if (holder()?.occupied === true) await known.done;
       },
-    },
-  );
-
-  /** The list of exports that belongs to the newest claim. */
-  let exportsListed: { listed: boolean; readonly done: Promise<void> } = {
-    listed: false,
-    done: new Promise(() => {}),
-  };
-  function listExports(signal: AbortSignal): { listed: boolean; readonly done: Promise<void> } {
-    const begun = {
-      listed: false,
-      done: exports.relist(signal).then(() => {
-        begun.listed = true;
-        holder.recheck();
-      }),
+      source: () =>
+        actedOn({ ServiceExport: exports.actedOn, Service: services.actedOn, EndpointSlice: slices.actedOn }),
     };
-    // Whoever awaits it is told; with the CRD away nobody may.
-    begun.done.catch((err: unknown) => log.debug({ err }, "exports were not listed under this claim"));
-    return begun;
-  }
-  let stateChanged = () => {};
-  async function exportsNotServed(signal: AbortSignal): Promise<void> {
-    while (exports.state.kind !== "waiting-for-resource") {
-      const { promise, resolve, reject } = Promise.withResolvers<void>();
-      const abort = () => reject(signal.reason);
-      stateChanged = resolve;
-      signal.addEventListener("abort", abort, { once: true });
-      await promise.finally(() => signal.removeEventListener("abort", abort));
-    }
   }
 
   const conditions = writeConditions(client, memberKit);
@@ -119,7 +118,10 @@ export async function watchMember({ bus, client }: MemberPorts, kit: Kit): Promi
       else for (const [id, object] of exports.objects) if (verdictKey(object) === key) judge(id);
     },
   });
-  const heartbeat = startHeartbeat({ bus, client, waiting, exports: () => exports.objects.size }, memberKit);
+  const heartbeat = startHeartbeat(
+    { bus, client, waiting, exports: () => exports.objects.size, speaks: () => shards.speaks },
+    memberKit,
+  );
 
   /** Keys of `slices` that a service has now; what falls out is removed. */
   const published = new Map<string, Set<string>>();
@@ -144,10 +146,10 @@ export async function watchMember({ bus, client }: MemberPorts, kit: Kit): Promi
       const { namespace, service } = outcome.record;
       const exportKey = sliceKeys.export(cluster, namespace, service);
       now.add(exportKey);
-      holder.set(exportKey, outcome.record, trace);
+      shards.set(exportKey, outcome.record, trace);
       for (const slice of slicesOf.get(key)?.values() ?? []) now.add(publish(service, slice, trace));
     }
-    for (const old of before ?? []) if (!now.has(old)) holder.remove(old, trace);
+    for (const old of before ?? []) if (!now.has(old)) shards.remove(old, trace);
     if (now.size > 0) published.set(key, now);
     else published.delete(key);
     judge(key);
@@ -157,7 +159,7 @@ export async function watchMember({ bus, client }: MemberPorts, kit: Kit): Promi
     const { namespace = "", name } = slice.metadata;
     const key = sliceKeys.slice(cluster, namespace, service, name);
     if (trace !== undefined) log.debug({ trace: trace.id, key }, "slices");
-    holder.set(key, sliceRecord(cluster, service, slice), trace);
+    shards.set(key, sliceRecord(cluster, service, slice), trace);
     return key;
   }
 
@@ -175,7 +177,7 @@ export async function watchMember({ bus, client }: MemberPorts, kit: Kit): Promi
       if (published.get(key)?.delete(slot) === true) {
         const trace = traceOf(change);
         if (trace !== undefined) log.debug({ trace: trace.id, key: slot }, "slices, removed");
-        holder.remove(slot, trace);
+        shards.remove(slot, trace);
       }
     }
     if (service === null || change.kind !== "upsert") return;
@@ -190,6 +192,11 @@ export async function watchMember({ bus, client }: MemberPorts, kit: Kit): Promi
     if (slots !== undefined) slots.add(publish(service, change.object, traceOf(change)));
   }
 
+  /** Into other shards: each holder is to know all that is wanted of its own. */
+  function publishAll(): void {
+    for (const key of exports.objects.keys()) onService(key, { seenAt: kit.clock.now(), fromList: true });
+  }
+
   function verdictKey({ metadata: { namespace = "", name } }: ServiceExport): string {
     return plainKeys.verdict(cluster, namespace, name);
   }
@@ -201,6 +208,8 @@ export async function watchMember({ bus, client }: MemberPorts, kit: Kit): Promi
   function judge(key: string): void {
     const object = exports.objects.get(key);
     if (!mayJudge || object === undefined) return;
+    const { name, namespace = "" } = object.metadata;
+    if (!shards.holds(namespace, name)) return conditions.forget(key);
     const said: readonly Condition[] = verdicts.get(verdictKey(object))?.conditions ?? [];
     const own = exportRecord(cluster, object, services.objects.get(key));
     conditions.want(object, exportConditions(own, said));
@@ -232,17 +241,46 @@ export async function watchMember({ bus, client }: MemberPorts, kit: Kit): Promi
   function onReflectorState(): void {
     // The first states come while the rest is still being made.
     queueMicrotask(() => {
-      stateChanged();
+      exportsKnown.stateChanged();
       heartbeat.beat();
     });
   }
 
-  await Promise.all([
+  /** Who speaks for the member, and who stands by, goes by rank. */
+  async function followRanks(): Promise<void> {
+    while (!kit.signal.aborted) {
+      heartbeat.beat();
+      await bus.ranksChanged(kit.signal).catch((error: unknown) => {
+        if (!kit.signal.aborted) throw error;
+      });
+    }
+  }
+
+  const done = Promise.all([
     judgeOnceRead(),
+    followRanks(),
     heartbeat.done,
-    holder.done,
+    shards.done,
     conditions.done,
     verdicts.done,
     ...sources.map((source) => source.done),
-  ]);
+  ]).then(() => {});
+  return {
+    get holding() {
+      return shards.holding;
+    },
+    done,
+  };
+}
+
+/** What is told of every record; undefined when an API's versions cannot be compared. */
+function actedOn(
+  versions: Readonly<Record<string, number | undefined>>,
+): Readonly<Record<string, number>> | undefined {
+  const acted: Record<string, number> = {};
+  for (const [kind, version] of Object.entries(versions)) {
+    if (version === undefined) return undefined;
+    if (version >= 0) acted[kind] = version;
+  }
+  return acted;
 }
