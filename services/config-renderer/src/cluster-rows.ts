@@ -1,4 +1,5 @@
-import { type ClusterSeen, type FleetCluster, isClusterStale, parseCidr } from "@sluice/contracts";
+import { type ClusterSeen, type FleetCluster, parseCidr } from "@sluice/contracts";
+import type { JudgedCluster } from "./cluster-states.ts";
 
 /** A loopback range of a person's must be this narrow: it is a trial's. */
 const LOOPBACK_MIN_BITS = 16;
@@ -23,11 +24,11 @@ export function clusterRow(
   cluster: string,
   seen: ClusterSeen | undefined,
   fromFlags: readonly string[],
-  now: number,
+  judged: JudgedCluster,
 ): FleetCluster {
   return {
     cluster,
-    state: seen !== undefined && isClusterStale(seen, now) ? "stale" : "ok",
+    ...judged,
     allowed: allowedCidrs(seen?.record.nodeCidrs ?? [], fromFlags),
   };
 }

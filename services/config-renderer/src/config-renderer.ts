@@ -1,5 +1,12 @@
 import type { Bus } from "@sluice/bus";
-import { clustersTable, fleetTable, topologyTable } from "@sluice/contracts";
+import {
+  clustersTable,
+  encodeToken,
+  fleetTable,
+  intentsTable,
+  proxiesTable,
+  topologyTable,
+} from "@sluice/contracts";
 import type { KubeClient } from "@sluice/kube";
 import type { Kit } from "@sluice/service-kit";
 import { HubReporter } from "./hub-reporter.ts";
@@ -14,7 +21,7 @@ export interface ConfigRendererPorts {
 
 /**
  * Keeps one fleet's rows current: routes and upstreams from the hub's objects, peers from `topology`, cluster states
- * from `clusters`. Resolves when the signal has aborted and nothing of it runs.
+ * from `clusters`, `intents` and `proxies`. Resolves when the signal has aborted and nothing of it runs.
  */
 export async function runConfigRenderer(
   { bus, hub }: ConfigRendererPorts,
@@ -40,13 +47,18 @@ export async function runConfigRenderer(
     onSettled: () => renderer.topologySettled(),
   });
   const clusters = bus.view(clustersTable, { onChange: (key, value) => renderer.clusterChanged(key, value) });
+  const intents = bus.view(intentsTable, { onChange: () => renderer.intentChanged() });
+  const proxies = bus.view(proxiesTable, {
+    filter: `${encodeToken(options.fleet)}.*`,
+    onChange: (key, value) => renderer.proxyChanged(key, value),
+  });
   const fleet = bus.view(fleetTable, {
     filter: fleetTable.keys.filterOf(options.fleet),
     onChange: (key, value) => renderer.fleetChanged(key, value),
   });
   const reporter = new HubReporter(hub, options.publishAddresses, kit);
   const source = new HubSource(hub, renderer, kit);
-  renderer.attach({ holder, topology, clusters, hub: source, reporter });
+  renderer.attach({ holder, topology, clusters, intents, proxies, hub: source, reporter });
   await Promise.all([
     renderer.publish(signal),
     renderer.tick(signal),
@@ -55,6 +67,8 @@ export async function runConfigRenderer(
     holder.done,
     topology.done,
     clusters.done,
+    intents.done,
+    proxies.done,
     fleet.done,
     source.done,
   ]);

@@ -4,9 +4,14 @@ import {
   type ClusterSeen,
   type FleetValue,
   fleetKeys,
+  type IntentRecord,
   newTrace,
+  orderOf,
+  type ProxyRecord,
+  type ProxySeen,
   plainKeys,
   sawCluster,
+  sawProxy,
   type TopologyPeers,
   type TopologyService,
   type TopologyValue,
@@ -18,6 +23,7 @@ import type { IngressClass, MultiClusterIngress, ServiceImport } from "@sluice/k
 import { type Kit, slept } from "@sluice/service-kit";
 import { AdoptedFleet } from "./adopted-fleet.ts";
 import { clusterRow } from "./cluster-rows.ts";
+import { countVotes, judgeCluster } from "./cluster-states.ts";
 import type { HubReporter } from "./hub-reporter.ts";
 import type { HubSink, HubSource } from "./hub-source.ts";
 import type { ConfigRendererOptions } from "./options.ts";
@@ -35,6 +41,9 @@ export interface RendererPorts {
   readonly holder: PartHolder<FleetValue>;
   readonly topology: TableView<TopologyValue>;
   readonly clusters: TableView<ClusterRecord>;
+  readonly intents: TableView<IntentRecord>;
+  /** Of this fleet. */
+  readonly proxies: TableView<ProxyRecord>;
   readonly hub: HubSource;
   readonly reporter: HubReporter;
 }
@@ -60,6 +69,8 @@ export class Renderer implements HubSink {
   readonly #peersOf = new Map<string, Set<string>>();
   readonly #exported = new Map<string, TopologyService>();
   readonly #seen = new Map<string, ClusterSeen>();
+  /** By key in `proxies`. */
+  readonly #proxies = new Map<string, ProxySeen>();
   /** null: the bus has not been there yet. */
   #wasConnected: boolean | null = null;
 
@@ -94,7 +105,7 @@ export class Renderer implements HubSink {
   /** Wiring: the ports call back, so they exist after this. */
   attach(ports: RendererPorts): void {
     this.#ports = ports;
-    for (const cluster of Object.keys(this.#options.peers)) this.#renderCluster(cluster);
+    this.#renderClusters();
     this.changed();
   }
 
@@ -189,13 +200,38 @@ export class Renderer implements HubSink {
     this.#wake.notify();
   }
 
-  #renderCluster(cluster: string): void {
+  /** An order came or was taken back; there are few, so every cluster is looked at. */
+  intentChanged(): void {
+    this.#renderClusters();
+    this.#sweep();
+  }
+
+  proxyChanged(key: string, record: ProxyRecord | undefined): void {
+    const before = this.#proxies.get(key);
+    if (record === undefined) this.#proxies.delete(key);
+    else this.#proxies.set(key, sawProxy(before, record, this.#kit.clock.now()));
+    // The ticker looks at all of them anyway; a verdict that changed does not wait for it.
+    if (JSON.stringify(before?.record.clusters) !== JSON.stringify(record?.clusters)) this.#renderClusters();
+  }
+
+  #renderClusters(): void {
     if (this.#ports === undefined) return;
+    const votesOn = countVotes(this.#proxies.values(), this.#kit.clock.now());
+    const known = new Set([...this.#seen.keys(), ...Object.keys(this.#options.peers)]);
+    for (const cluster of known) this.#renderCluster(cluster, votesOn);
+  }
+
+  #renderCluster(cluster: string, votesOn = countVotes(this.#proxies.values(), this.#kit.clock.now())): void {
+    if (this.#ports === undefined) return;
+    const { intents } = this.#ports;
     const key = fleetKeys.cluster(this.#options.fleet, cluster);
     const seen = this.#seen.get(cluster);
     const fromFlags = this.#options.peers[cluster] ?? [];
-    if (seen === undefined && fromFlags.length === 0) this.#remove(key);
-    else this.#set(key, clusterRow(cluster, seen, fromFlags, this.#kit.clock.now()));
+    const unjoined = orderOf(intents, "unjoin", cluster) !== undefined;
+    if (seen === undefined && (fromFlags.length === 0 || unjoined)) return this.#remove(key);
+    const drain = orderOf(intents, "drain", cluster);
+    const judged = judgeCluster(seen, drain, votesOn(cluster), this.#kit.clock.now());
+    this.#set(key, clusterRow(cluster, seen, fromFlags, judged));
   }
 
   // --- the hub -------------------------------------------------------------------------------------------------------
@@ -249,10 +285,16 @@ export class Renderer implements HubSink {
    * it resolves all the same, so that peers go on being written; `knows` keeps what cannot be judged then.
    */
   async fresh(signal: AbortSignal): Promise<void> {
-    const { topology, clusters, hub } = this.#attached;
+    const { topology, clusters, intents, proxies, hub } = this.#attached;
     this.#gone.clear();
     this.#current = false;
-    await Promise.all([topology.upToDate(signal), clusters.caughtUp(signal), hub.refresh(signal)]);
+    await Promise.all([
+      topology.upToDate(signal),
+      clusters.caughtUp(signal),
+      intents.caughtUp(signal),
+      proxies.caughtUp(signal),
+      hub.refresh(signal),
+    ]);
     const routesDone = () => !hub.listed || (this.#published && !this.#dirty && !this.#publishing);
     await this.#wake.until(routesDone, signal);
     this.#current = true;
@@ -305,8 +347,9 @@ export class Renderer implements HubSink {
   /** Whether a key that nothing desires is known to be unwanted. */
   #judge(key: string): boolean {
     const [, kind, id] = key.split(".");
-    // Clusters are a plain table: an empty one may just have been lost with its server. Only an unjoin that was seen removes.
-    if (kind === "clusters") return false;
+    // Clusters are a plain table: an empty one may just have been lost with its server. Only an unjoin that was seen,
+    // or that stands in `intents`, removes.
+    if (kind === "clusters") return this.#attached.intents.get(`unjoin.${id ?? ""}`) !== undefined;
     if (!this.#hubKnown) return false;
     if (kind !== "peers") return true;
     const service = this.#model.serviceOf(id ?? "");
@@ -433,8 +476,9 @@ export class Renderer implements HubSink {
     const now = this.#kit.clock.now();
     if (connected && this.#wasConnected === false) {
       for (const [cluster, seen] of this.#seen) this.#seen.set(cluster, { ...seen, heardAt: now });
+      for (const [key, seen] of this.#proxies) this.#proxies.set(key, { ...seen, heardAt: now });
     }
     if (connected || this.#wasConnected !== null) this.#wasConnected = connected;
-    if (connected) for (const cluster of this.#seen.keys()) this.#renderCluster(cluster);
+    if (connected) this.#renderClusters();
   }
 }

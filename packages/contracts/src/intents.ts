@@ -1,0 +1,22 @@
+import { plainKeys } from "./keys.ts";
+import type { IntentRecord } from "./records.ts";
+
+/** A view of `intents`, or what else finds a record by its key. */
+export interface Intents {
+  get(key: string): IntentRecord | undefined;
+}
+
+/** The order that stands for a cluster; a record that speaks of something else than its key orders nothing. */
+export function orderOf(
+  intents: Intents,
+  verb: IntentRecord["verb"],
+  cluster: string,
+): IntentRecord | undefined {
+  const intent = intents.get(plainKeys.intent(verb, cluster));
+  return intent?.verb === verb && intent.cluster === cluster ? intent : undefined;
+}
+
+/** Who ordered it and why, for people. */
+export function saidBy({ by, reason }: IntentRecord): string {
+  return reason === undefined ? `by ${by}` : `by ${by}: ${reason}`;
+}
