@@ -49,7 +49,8 @@ export interface Bus extends AsyncDisposable {
   rankOf(spec: TableSpec, part: Part): number;
   /** Resolves when a rank may be another. */
   ranksChanged(signal: AbortSignal): Promise<void>;
-  writer<T>(spec: TableSpec<T>): PlainWriter<T>;
+  /** @param owns asked before a value is written again because the servers lost it; default: always */
+  writer<T>(spec: TableSpec<T>, owns?: (value: T) => boolean): PlainWriter<T>;
   /** One write of a plain table. @throws when the bus does not answer */
   publish<T>(spec: TableSpec<T>, key: string, value: T, trace?: Trace): Promise<void>;
   /**
@@ -57,8 +58,8 @@ export interface Bus extends AsyncDisposable {
    * @param serves scopes whose parts it can hold, e.g. clusters; default: all
    */
   join(serves?: readonly string[]): Promise<void>;
-  /** What became of the logged tables over time. */
-  readonly log: BusLog;
+  /** What became of the logged tables over time; null: nobody keeps it. */
+  readonly log: BusLog | null;
   close(): Promise<void>;
 }
 
@@ -140,8 +141,8 @@ class StoreBus implements Bus {
     return this.#membership.self;
   }
 
-  get log(): BusLog {
-    return this.#store.log;
+  get log(): BusLog | null {
+    return this.#store.log ?? null;
   }
 
   view<T>(spec: TableSpec<T>, options: ViewOptions<T> = {}): TableView<T> {
@@ -187,8 +188,8 @@ class StoreBus implements Bus {
     await this.#store.put(spec, key, encodeEnvelope(envelope), null, this.#kit.signal);
   }
 
-  writer<T>(spec: TableSpec<T>): PlainWriter<T> {
-    return new StorePlainWriter(this.#store, spec, this.#kit);
+  writer<T>(spec: TableSpec<T>, owns: (value: T) => boolean = () => true): PlainWriter<T> {
+    return new StorePlainWriter(this.#store, spec, owns, this.#kit);
   }
 
   async join(serves?: readonly string[]): Promise<void> {
@@ -211,14 +212,16 @@ function isFenced<T>(spec: TableSpec<T>): spec is FencedTableSpec<T> {
 class StorePlainWriter<T> implements PlainWriter<T> {
   readonly #store: Store;
   readonly #spec: TableSpec<T>;
+  readonly #owns: (value: T) => boolean;
   readonly #kit: BusKit;
   readonly #wanted = new Map<string, { value: T | undefined; trace?: Trace }>();
   readonly #queue = new NewestByKey<string, true>();
   readonly done: Promise<void>;
 
-  constructor(store: Store, spec: TableSpec<T>, kit: BusKit) {
+  constructor(store: Store, spec: TableSpec<T>, owns: (value: T) => boolean, kit: BusKit) {
     this.#store = store;
     this.#spec = spec;
+    this.#owns = owns;
     this.#kit = kit;
     this.done = Promise.all([
       this.#queue.run(16, kit.signal, (key) => this.#write(key)),
@@ -246,8 +249,16 @@ class StorePlainWriter<T> implements PlainWriter<T> {
     while (await slept(clock, BOOT_POLL_MS, signal)) {
       const boot: string | null = await this.#store.boot(signal).catch(() => null);
       if (boot === null || boot === known) continue;
-      if (known !== null) for (const key of this.#wanted.keys()) this.#queue.set(key, true);
+      if (known !== null) this.#writeAgain();
       known = boot;
+    }
+  }
+
+  #writeAgain(): void {
+    for (const [key, { value }] of this.#wanted) {
+      if (value === undefined || this.#owns(value)) this.#queue.set(key, true);
+      // Whoever owns it now knows better, and has written it or will.
+      else this.#wanted.delete(key);
     }
   }
 

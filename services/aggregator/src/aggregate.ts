@@ -51,7 +51,8 @@ export function aggregate(bus: Bus, options: AggregateOptions, kit: Kit): Aggreg
   const refusedOf = new Map<string, readonly RefusedPeer[]>();
   const listeners: ((namespace: string, service: string) => void)[] = [];
   const holders: PartHolder<TopologyValue>[] = [];
-  const verdicts = new VerdictBook(bus);
+  // Of several aggregators the one that writes a service's rows has the word about its exports.
+  const verdicts = new VerdictBook(bus, ({ namespace, service }) => holderOf(namespace, service).holding);
 
   const slices: TableView<SliceValue> = bus.view(slicesTable, {
     onChange: (key, value, { trace }) => {
@@ -150,7 +151,11 @@ export function aggregate(bus: Bus, options: AggregateOptions, kit: Kit): Aggreg
     const part: Part = { scope: "", shard: String(shard) };
     holders.push(
       bus.hold(topologyTable, part, {
-        fresh: readOnce,
+        warm: readOnce,
+        fresh: async (signal) => {
+          await readOnce(signal);
+          judgePartition(shard);
+        },
         knows: (key, there) => knowledge.mayChange(key, there),
         complete: (signal) => knowledge.waitForWhole(signal),
       }),
@@ -185,7 +190,15 @@ export function aggregate(bus: Bus, options: AggregateOptions, kit: Kit): Aggreg
     }
     kit.health.set("slices", null);
     verdicts.open();
+    for (let shard = 0; shard < TOPOLOGY_PARTITIONS; shard++) judgePartition(shard);
+  }
+
+  /** Everything that is to be said of the exports of one partition, e.g. because this process holds it now. */
+  function judgePartition(shard: number): void {
+    const holder = holders[shard];
+    if (holder?.holding !== true) return;
     for (const indexed of index.all()) {
+      if (holderOf(indexed.namespace, indexed.service) !== holder) continue;
       const merged = merge(indexed);
       for (const cluster of indexed.copies.keys()) judge(indexed, cluster, merged);
     }

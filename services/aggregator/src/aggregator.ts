@@ -17,6 +17,6 @@ export async function runAggregator(
   kit: Kit,
 ): Promise<void> {
   const aggregation = aggregate(bus, options, kit);
-  const hubWriter = hub === null ? Promise.resolve() : writeHub(aggregation, hub, kit);
+  const hubWriter = hub === null ? Promise.resolve() : writeHub(bus, aggregation, hub, kit);
   await Promise.all([bus.join(), aggregation.done, hubWriter]);
 }

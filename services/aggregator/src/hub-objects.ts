@@ -75,6 +75,15 @@ export class HubObjects {
     return this.#slicesOf.get(key) ?? none;
   }
 
+  /** Imports, and what was made of those that are gone. */
+  keys(): Set<string> {
+    const keys = new Set([...this.imports.objects.keys(), ...this.#slicesOf.keys()]);
+    for (const { metadata } of this.services.objects.values()) {
+      keys.add(`${metadata.namespace ?? ""}/${metadata.name.slice(DERIVED_PREFIX.length)}`);
+    }
+    return keys;
+  }
+
   async listed(signal: AbortSignal): Promise<void> {
     await Promise.all([this.imports, this.services, this.#slices].map((each) => each.listed(signal)));
   }

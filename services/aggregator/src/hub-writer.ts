@@ -1,4 +1,5 @@
-import { KubeStatusError } from "@sluice/contracts";
+import type { Bus } from "@sluice/bus";
+import { KubeStatusError, topologyTable } from "@sluice/contracts";
 import {
   type EndpointSlice,
   type KubeClient,
@@ -34,9 +35,10 @@ const REFUSALS: readonly number[] = [400, 413, 422];
 /**
  * Imports × topology → derived Services and imported EndpointSlices in the hub, and `status.clusters` of the import.
  * It runs beside the hot path: a slow hub delays nothing but this. Level-triggered by import: whatever changed, the
- * whole of that import is compared, and only differences are written.
+ * whole of that import is compared, and only differences are written. Of several aggregators the one that holds the part
+ * `hub` writes; the others keep their caches of the hub warm.
  */
-export async function writeHub(aggregation: Aggregation, hub: KubeClient, kit: Kit): Promise<void> {
+export async function writeHub(bus: Bus, aggregation: Aggregation, hub: KubeClient, kit: Kit): Promise<void> {
   const { index, allowed, knowledge } = aggregation;
   const dirty = new NewestByKey<string, true>();
   /** Imports that need another look though nothing of theirs changes: a foreign object, a hub that refused. */
@@ -57,6 +59,18 @@ export async function writeHub(aggregation: Aggregation, hub: KubeClient, kit: K
     else if (objects.imports.objects.has(key)) gone.delete(key);
     dirty.set(key, true);
   });
+  const lead = bus.hold(
+    topologyTable,
+    { scope: "", shard: "hub" },
+    {
+      warm: (signal) => objects.listed(signal),
+      fresh: async (signal) => {
+        await aggregation.read(signal);
+        // What came while another wrote was not looked at.
+        for (const key of objects.keys()) dirty.set(key, true);
+      },
+    },
+  );
   aggregation.onService((namespace, service) => {
     const key = `${namespace}/${service}`;
     // Most exports may be nobody's import.
@@ -207,8 +221,9 @@ export async function writeHub(aggregation: Aggregation, hub: KubeClient, kit: K
   let hubFails = false;
 
   async function work(key: string): Promise<void> {
-    const backoff = new Backoff(200, 5000);
+    const backoff = new Backoff(200, 5000, kit.random.next);
     for (let tries = 0; tries < TRIES && !kit.signal.aborted; tries++) {
+      if (!lead.holding) return;
       try {
         await writeImport(key);
         if (hubFails) kit.log.info("the hub takes writes again");
@@ -257,7 +272,7 @@ export async function writeHub(aggregation: Aggregation, hub: KubeClient, kit: K
     await dirty.run(WORKERS, kit.signal, work);
   }
 
-  await Promise.all([writeWhenRead(), gather(), retry(), objects.done]);
+  await Promise.all([writeWhenRead(), gather(), retry(), objects.done, lead.done]);
 }
 
 function clusterOf({ metadata }: EndpointSlice): string {

@@ -47,7 +47,11 @@ export const aggregator = defineService({
     const bus = own(await connectBus({ url: config.natsUrl, name: "aggregator", kit }));
     kit.health.set("bus", null);
     const { members, refused } = config;
-    await runAggregator({ bus, hub }, { members, refused, peers: groupAssignments(config.peers) }, kit);
+    await runAggregator(
+      { bus, hub },
+      { members, refused, peers: groupAssignments(config.peers) },
+      { ...kit, signal: bus.signal },
+    );
     hub?.close();
   },
 });

@@ -5,13 +5,16 @@ import { plainKeys, type VerdictRecord, verdictsTable } from "@sluice/contracts"
 export class VerdictBook {
   readonly #view: TableView<VerdictRecord>;
   readonly #writer: PlainWriter<VerdictRecord>;
+  readonly #owns: (verdict: VerdictRecord) => boolean;
   /** What was written and has perhaps not come back yet. */
   readonly #spoken = new Map<string, string>();
   #open = false;
 
-  constructor(bus: Bus) {
-    this.#view = bus.view(verdictsTable);
-    this.#writer = bus.writer(verdictsTable);
+  /** @param owns whether this process has the word about that export; others have it about the rest */
+  constructor(bus: Bus, owns: (verdict: VerdictRecord) => boolean) {
+    this.#owns = owns;
+    this.#view = bus.view(verdictsTable, { onChange: (key) => this.#spoken.delete(key) });
+    this.#writer = bus.writer(verdictsTable, owns);
   }
 
   /** From here on everything that there is has been read; before, nothing is said. */
@@ -21,7 +24,7 @@ export class VerdictBook {
 
   /** No conditions: there is nothing to be said, and what was said is taken back. */
   say(verdict: VerdictRecord): void {
-    if (!this.#open) return;
+    if (!this.#open || !this.#owns(verdict)) return;
     const { cluster, namespace, service, conditions } = verdict;
     const key = plainKeys.verdict(cluster, namespace, service);
     const now = JSON.stringify(conditions);

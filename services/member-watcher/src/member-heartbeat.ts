@@ -33,7 +33,7 @@ export function startHeartbeat(
 ): Heartbeat {
   const cluster = client.name;
   const key = plainKeys.cluster(cluster);
-  const clusters = bus.writer(clustersTable);
+  const clusters = bus.writer(clustersTable, speaks);
   /** What was said of this member before this process began. */
   const before = bus.view(clustersTable, { filter: key });
   const cidrsOf = new Map<string, readonly string[]>();
