@@ -198,11 +198,11 @@ test("a bus that begins another life and lost all is filled again, and what went
   const till = sliceKeys.export("member1", "shop", "till");
   await seesExactly(stage, [exportKey, sliceKey, till]);
   await settled(stage);
-  stage.server.cut = true;
+  stage.server.severed = true;
   await stage.unexport("member1", "till");
   await stage.endpoints("member1", ["10.1.0.5"]);
   stage.server.restart({ wipe: true });
-  stage.server.cut = false;
+  stage.server.severed = false;
   await seesExactly(stage, [exportKey, sliceKey]);
   await eventually("the newest", async () => addresses(stage)[0] === "10.1.0.5");
   await settled(stage);
@@ -214,14 +214,14 @@ test("an export that goes while the bus is away is withdrawn when it is back", {
   stage.watcher("member1");
   await seesExactly(stage, [exportKey, sliceKey]);
   await settled(stage);
-  stage.server.cut = true;
+  stage.server.severed = true;
   await stage.unexport("member1");
   await eventually(
     "gone in the member",
     async () => Object.keys(await stage.conditions("member1")).length === 0,
   );
   assert.deepEqual(published(stage), [exportKey, sliceKey].sort());
-  stage.server.cut = false;
+  stage.server.severed = false;
   await seesExactly(stage, []);
 });
 

@@ -31,7 +31,7 @@ class Cable extends MemoryServer {
   #cut = false;
   #changed = Promise.withResolvers<void>();
 
-  set cut(cut: boolean) {
+  set severed(cut: boolean) {
     this.#cut = cut;
     this.#changed.resolve();
     this.#changed = Promise.withResolvers<void>();
