@@ -1,7 +1,10 @@
 import { randomUUID } from "node:crypto";
 import type { TableSpec } from "@sluice/contracts";
 import { type Clock, slept, systemClock } from "@sluice/service-kit";
+import { type LoggedServer, MemoryLog } from "./memory-log.ts";
+import { type ResumePoint, resumeFrom } from "./resume-point.ts";
 import type { FollowSink, PutResult, Store, StoredEntry } from "./store.ts";
+import { subjectFilter } from "./subject-filter.ts";
 
 interface Follower {
   readonly table: string;
@@ -9,27 +12,50 @@ interface Follower {
   readonly sink: FollowSink;
   queue: (() => void)[];
   scheduled: boolean;
+  /** How far its sink has been told; null: nothing yet. */
+  point: ResumePoint | null;
+}
+
+interface Table {
+  readonly entries: Map<string, StoredEntry>;
+  readonly created: string;
+  last: number;
 }
 
 /** What a NATS server keeps, in memory: stands in for it where a test needs its faults on demand. */
-export class MemoryServer {
-  readonly #tables = new Map<string, { entries: Map<string, StoredEntry>; last: number }>();
+export class MemoryServer implements LoggedServer {
+  readonly #tables = new Map<string, Table>();
   readonly #followers = new Set<Follower>();
   readonly #clock: Clock;
   #boot: string = randomUUID();
+  #tablesMade = 0;
+  readonly log: MemoryLog;
 
   constructor(clock: Clock = systemClock) {
     this.#clock = clock;
+    this.log = new MemoryLog(this, () => clock.now());
+    this.log.appendBoot();
   }
 
   /** Ends the servers' life: memory tables and `boot` are lost, every client reconnects; `wipe` takes the files too. */
   restart(options: { readonly wipe?: boolean } = {}): void {
     this.#boot = randomUUID();
-    if (options.wipe === true) this.#tables.clear();
+    if (options.wipe === true) {
+      this.#tables.clear();
+      this.log.wipe();
+    }
+    this.log.appendBoot();
+    this.cut();
+  }
+
+  /** Every client loses its connection, with what was on its way to it, and comes back. */
+  cut(): void {
     for (const follower of this.#followers) {
       follower.queue = [];
+      if (follower.point !== null)
+        follower.point = { ...follower.point, heardAt: this.#clock.monotonic() };
       follower.sink.disconnected();
-      this.#snapshot(follower);
+      this.#begin(follower);
     }
   }
 
@@ -41,10 +67,10 @@ export class MemoryServer {
     return this.#boot;
   }
 
-  #table(name: string) {
+  #table(name: string): Table {
     let table = this.#tables.get(name);
     if (table === undefined) {
-      table = { entries: new Map(), last: 0 };
+      table = { entries: new Map(), created: String(++this.#tablesMade), last: 0 };
       this.#tables.set(name, table);
     }
     return table;
@@ -58,14 +84,22 @@ export class MemoryServer {
     const table = this.#table(name);
     if (expected !== null && (table.entries.get(key)?.revision ?? 0) !== expected) return { ok: false };
     const entry = { key, value, revision: ++table.last, storedAt: this.#clock.now() };
+    this.log.append(name, entry, table.entries.get(key)?.revision ?? 0);
     // Deleted first, so that the map's order is the stream's order.
     table.entries.delete(key);
     table.entries.set(key, entry);
     for (const follower of this.#followers) {
-      if (follower.table === name && follower.matches(key))
-        this.#deliver(follower, () => follower.sink.entry(entry));
+      if (follower.table === name && follower.matches(key)) this.#deliverEntry(follower, entry);
     }
     return { ok: true, revision: entry.revision };
+  }
+
+  entriesOf(name: string): Iterable<StoredEntry> {
+    return this.#table(name).entries.values();
+  }
+
+  lastGiven(name: string): number {
+    return this.#table(name).last;
   }
 
   removeMessage(name: string, revision: number): void {
@@ -78,22 +112,38 @@ export class MemoryServer {
   }
 
   addFollower(name: string, filter: string, sink: FollowSink): () => void {
-    const follower = { table: name, matches: subjectFilter(filter), sink, queue: [], scheduled: false };
+    const follower = { table: name, matches: subjectFilter(filter), sink, queue: [], scheduled: false, point: null };
     this.#followers.add(follower);
-    this.#snapshot(follower);
+    this.#begin(follower);
     return () => {
       this.#followers.delete(follower);
       follower.queue = [];
     };
   }
 
-  #snapshot(follower: Follower): void {
+  /** Goes on behind what the follower was told, or tells everything anew. */
+  #begin(follower: Follower): void {
     const boot = this.#boot;
-    this.#deliver(follower, () => follower.sink.restart(boot));
-    for (const entry of this.#table(follower.table).entries.values()) {
-      if (follower.matches(entry.key)) this.#deliver(follower, () => follower.sink.entry(entry));
+    const { created, last, entries } = this.#table(follower.table);
+    const now = this.#clock.monotonic();
+    const from = resumeFrom(follower.point, { boot, created, lastSequence: last, now });
+    if (from === null) {
+      this.#deliver(follower, () => {
+        follower.point = { boot, created, sequence: 0, heardAt: now };
+        follower.sink.restart(boot);
+      });
+    } else this.#deliver(follower, () => follower.sink.resumed?.());
+    for (const entry of entries.values()) {
+      if (entry.revision >= (from ?? 0) && follower.matches(entry.key)) this.#deliverEntry(follower, entry);
     }
     this.#deliver(follower, () => follower.sink.caughtUp());
+  }
+
+  #deliverEntry(follower: Follower, entry: StoredEntry): void {
+    this.#deliver(follower, () => {
+      if (follower.point !== null) follower.point = { ...follower.point, sequence: entry.revision };
+      follower.sink.entry(entry);
+    });
   }
 
   #deliver(follower: Follower, event: () => void): void {
@@ -109,20 +159,6 @@ export class MemoryServer {
   }
 }
 
-/** A NATS subject filter over keys: `*` one token, `>` the rest. */
-function subjectFilter(filter: string): (key: string) => boolean {
-  if (filter === ">") return () => true;
-  const tokens = filter.split(".");
-  return (key) => {
-    const given = key.split(".");
-    for (const [i, token] of tokens.entries()) {
-      if (token === ">") return given.length > i;
-      if (given[i] === undefined || (token !== "*" && token !== given[i])) return false;
-    }
-    return given.length === tokens.length;
-  };
-}
-
 class MemoryStore implements Store {
   readonly #server: MemoryServer;
 
@@ -132,6 +168,10 @@ class MemoryStore implements Store {
 
   get connected(): boolean {
     return true;
+  }
+
+  get log(): MemoryLog {
+    return this.#server.log;
   }
 
   async get(spec: TableSpec, key: string, _signal: AbortSignal): Promise<StoredEntry | null> {

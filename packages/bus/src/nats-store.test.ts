@@ -7,10 +7,12 @@ import { jetstreamManager, StorageType } from "@nats-io/jetstream";
 import { connect } from "@nats-io/transport-node";
 import { BusAssetError } from "@sluice/contracts";
 import { ensureTool, type NatsServer, startNatsServer, type Tool } from "@sluice/native-tools";
-import { createKit } from "@sluice/service-kit";
+import { createKit, type Kit } from "@sluice/service-kit";
 import { connectBus } from "./connect.ts";
 import { NatsStore } from "./nats-store.ts";
+import { resumeContract } from "./resume-contract.ts";
 import { tableContract } from "./table-contract.ts";
+import { startRelay } from "./tcp-relay.ts";
 
 const forever = new AbortController().signal;
 let tool: Tool;
@@ -27,20 +29,28 @@ async function startServer(storeDir: string, port = 0): Promise<NatsServer> {
   return startNatsServer({ tool, storeDir, port, signal: forever });
 }
 
-tableContract("nats-server", async () => {
+async function startContractServer() {
   const storeDir = await mkdtemp(join(root, "nats-"));
   let server = await startServer(storeDir);
+  const relay = await startRelay(server.port);
   return {
-    connect: (kit) => new NatsStore({ url: server.url, name: "contract", kit }),
-    async restart(options = {}) {
+    connect: (kit: Kit) => new NatsStore({ url: `nats://127.0.0.1:${relay.port}`, name: "contract", kit }),
+    async restart(options: { wipe?: boolean } = {}) {
       const { port } = server;
       await server.close();
       if (options.wipe === true) await rm(join(storeDir, "jetstream"), { recursive: true, force: true });
       server = await startServer(storeDir, port);
     },
-    close: async () => server.close(),
+    cut: async () => relay.cut(),
+    close: async () => {
+      await relay.close();
+      await server.close();
+    },
   };
-});
+}
+
+tableContract("nats-server", startContractServer);
+resumeContract("nats-server", startContractServer);
 
 test("a bucket that was changed by hand is refused at boot, with the difference in the message", async () => {
   await using server = await startServer(await mkdtemp(join(root, "nats-")));

@@ -1,69 +1,121 @@
-import { randomUUID } from "node:crypto";
 import {
-  type ConsumerMessages,
-  DeliverPolicy,
   JetStreamApiError,
   type JetStreamClient,
   type JetStreamManager,
   jetstream,
   jetstreamManager,
 } from "@nats-io/jetstream";
-import { connect, type NatsConnection } from "@nats-io/transport-node";
 import {
-  allTables,
+  AuthorizationError,
+  connect,
+  type NatsConnection,
+  PermissionViolationError,
+} from "@nats-io/transport-node";
+import {
   Boot,
   BusAssetError,
+  BusForbiddenError,
+  BusServerError,
   BusUnreachableError,
   bootTable,
   decode,
   decodeEnvelope,
   encodeEnvelope,
   RecordTooLargeError,
+  streamOf,
+  subjectOf,
   type TableSpec,
 } from "@sluice/contracts";
 import { Backoff, type Kit, slept } from "@sluice/service-kit";
-import { provision, streamOf, subjectOf } from "./assets.ts";
+import { accessOf, type BusAccess } from "./bus-access.ts";
+import { type BusCredentials, type BusFiles, readCredentials } from "./credentials.ts";
+import type { BusLog } from "./log.ts";
+import { NatsLog } from "./nats-log.ts";
+import { followTail } from "./ordered-tail.ts";
+import { provision } from "./provision.ts";
+import { type ResumePoint, resumeFrom } from "./resume-point.ts";
+import { checkServer } from "./server-check.ts";
 import { Signal } from "./signal.ts";
 import type { FollowSink, PutResult, Store, StoredEntry } from "./store.ts";
 
 /** JetStream's "wrong last sequence": somebody else wrote the key first. */
-const WRONG_LAST_SEQUENCE = 10071;
+const WRONG_LAST_SEQUENCE = new Set([10071, 10164]);
+/** How long a write may take, an election of the stream's leader included, ms. */
 const ANSWER_MS = 5000;
-/** A snapshot that falls silent is asked for what is still pending. */
-const SILENCE_MS = 250;
+/** How long one try of a read may take, and all of them, ms: a question that came to an old leader gets no answer. */
+const TRY_MS = 2000;
+const READ_MS = 8000;
+/** How often the servers' present life is asked for, ms: a cluster may lose its memory without losing a connection. */
+const BOOT_POLL_MS = 2000;
+/** How long a server that just starts may be without JetStream, ms. */
+const JETSTREAM_MS = 5000;
 
 interface Life {
   readonly connection: NatsConnection;
   readonly js: JetStreamClient;
   readonly jsm: JetStreamManager;
   readonly boot: string;
+  readonly inboxPrefix: string;
   readonly over: AbortController;
+  /** Told when it is over; a set of our own, because questions are many and an AbortSignal keeps each listener. */
+  readonly asking: Set<() => void>;
 }
 
-type StoreKit = Pick<Kit, "log" | "clock" | "signal">;
+/** An answer, or an error as soon as the connection it was asked over has ended: what was asked may have happened. */
+async function answered<T>(life: Life, answer: Promise<T>): Promise<T> {
+  const { promise, reject } = Promise.withResolvers<never>();
+  const ended = () => reject(new BusUnreachableError("the connection to NATS ended before an answer came"));
+  life.asking.add(ended);
+  try {
+    return await Promise.race([answer, promise]);
+  } finally {
+    life.asking.delete(ended);
+    answer.catch(() => {});
+  }
+}
+
+type StoreKit = Pick<Kit, "log" | "clock" | "random" | "signal">;
 
 export interface NatsOptions {
   /** e.g. `nats://127.0.0.1:4222`; several separated by commas. */
   readonly url: string;
-  /** Shown by the server, e.g. `aggregator`. */
+  /** Shown by the server, e.g. `aggregator`; says what this process may do, too. */
   readonly name: string;
+  readonly files?: BusFiles;
+  /** Copies of each table, at least; default 1. */
+  readonly replicas?: number;
   readonly kit: StoreKit;
 }
 
-/** The store on a NATS server with JetStream. Connects in the background and again for ever. */
+/** Waiting does not help. */
+function isFatal(error: unknown): error is BusAssetError | BusServerError | BusForbiddenError {
+  return (
+    error instanceof BusAssetError || error instanceof BusServerError || error instanceof BusForbiddenError
+  );
+}
+
+/** The store on NATS servers with JetStream. Connects in the background and again for ever. */
 export class NatsStore implements Store {
   readonly #options: NatsOptions;
+  readonly #access: BusAccess;
   readonly #changed = new Signal();
   readonly #closed = new AbortController();
   readonly #signal: AbortSignal;
   readonly #running: Promise<void>;
-  #connection: NatsConnection | null = null;
+  readonly #refused = new Set<string>();
+  readonly log: BusLog;
   #life: Life | null = null;
   #fatal: Error | null = null;
 
   constructor(options: NatsOptions) {
     this.#options = options;
+    this.#access = accessOf(options.name);
     this.#signal = AbortSignal.any([options.kit.signal, this.#closed.signal]);
+    this.log = new NatsLog({
+      alive: (signal) => this.#alive(signal),
+      now: () => this.#now(),
+      kit: options.kit,
+    });
     this.#running = this.#run();
   }
 
@@ -71,26 +123,37 @@ export class NatsStore implements Store {
     return this.#life !== null;
   }
 
-  /** Why this store will never work, e.g. an asset that differs; null while it may. */
-  get fatal(): Error | null {
-    return this.#fatal;
-  }
-
-  /** Resolves at the first connection. @throws BusAssetError */
+  /** Resolves at the first connection. @throws BusAssetError, BusServerError, BusForbiddenError */
   async ready(signal: AbortSignal): Promise<void> {
     await this.#alive(signal);
   }
 
+  // --- the connection -----------------------------------------------------------------------------------------------
+
   async #run(): Promise<void> {
+    try {
+      const credentials = await readCredentials(this.#options.files ?? {});
+      const connection = await this.#connect(credentials);
+      if (connection !== null) await this.#serve(connection, credentials);
+    } catch (error) {
+      if (!isFatal(error)) throw error;
+      this.#fail(error);
+    }
+  }
+
+  async #connect({ options, who }: BusCredentials): Promise<NatsConnection | null> {
     const { kit, url, name } = this.#options;
-    const backoff = new Backoff(100, 2000);
+    const backoff = new Backoff(100, 2000, kit.random.next);
     let told = false;
     while (!this.#signal.aborted) {
       try {
-        this.#connection = await connect({
+        return await connect({
+          ...options,
           servers: url.split(","),
           name: `sluice-${name}`,
           maxReconnectAttempts: -1,
+          // A credential may be revoked and come back while this process runs; only at the start it is an error.
+          ignoreAuthErrorAbort: true,
           // Otherwise each request makes two Errors for their stacks, whether or not it fails.
           noAsyncTraces: true,
           reconnectTimeWait: 100,
@@ -100,67 +163,140 @@ export class NatsStore implements Store {
           timeout: 3000,
           ignoreClusterUpdates: false,
         });
-        break;
       } catch (err) {
+        if (isRefusal(err)) {
+          throw new BusForbiddenError(`the bus at ${url} does not let ${name} in with ${who}`, {
+            cause: err,
+          });
+        }
         if (!told) kit.log.warn({ err, url }, "no NATS server answers, trying on");
         told = true;
         await slept(kit.clock, backoff.next() + 50, this.#signal);
       }
     }
-    const connection = this.#connection;
-    if (connection === null) return;
+    return null;
+  }
+
+  async #serve(connection: NatsConnection, credentials: BusCredentials): Promise<void> {
+    const { kit } = this.#options;
     const close = () =>
       void connection.close().catch((err: unknown) => kit.log.debug({ err }, "closing NATS"));
     // The end may have come while it was connecting: nobody would close it then, and its status would never end.
     if (this.#signal.aborted) close();
     else this.#signal.addEventListener("abort", close, { once: true });
     const closed = connection.closed();
-    void this.#live(connection);
+    const begin = () => void this.#live(connection, credentials).catch((error: Error) => this.#fail(error));
+    begin();
     for await (const status of connection.status()) {
       if (status.type === "disconnect") {
         kit.log.warn("NATS is gone, reconnecting");
-        this.#end();
+        this.#end("the connection ended");
       } else if (status.type === "reconnect") {
         kit.log.info("NATS is back");
-        void this.#live(connection);
-      }
+        begin();
+      } else if (status.type === "error") this.#complain(status.error);
     }
-    this.#end();
+    this.#end("the connection ended");
     await closed;
   }
 
-  #end(): void {
-    this.#life?.over.abort(new Error("the connection ended"));
+  #complain(err: Error): void {
+    const what = err instanceof PermissionViolationError ? `${err.operation} ${err.subject}` : err.message;
+    if (this.#refused.has(what) || this.#refused.size > 1000) return;
+    this.#refused.add(what);
+    this.#options.kit.log.error({ err }, "the bus refuses what this process asks");
+  }
+
+  #fail(error: Error): void {
+    this.#fatal = error;
+    this.#end("the bus cannot be used");
+  }
+
+  #end(why: string): void {
+    const life = this.#life;
     this.#life = null;
+    life?.over.abort(new Error(why));
+    for (const ended of life?.asking ?? []) ended();
     this.#changed.notify();
   }
 
-  /** One life of a connection: assets are there, and `boot` is read before any table. */
-  async #live(connection: NatsConnection): Promise<void> {
+  // --- a life of the servers ----------------------------------------------------------------------------------------
+
+  /** Until the connection breaks: assets are there, and `boot` is read before any table, and now and then. */
+  async #live(connection: NatsConnection, credentials: BusCredentials): Promise<void> {
     const { kit } = this.#options;
     const over = new AbortController();
-    const backoff = new Backoff(50, 1000);
-    while (!this.#signal.aborted && !connection.isClosed() && this.#life === null) {
+    const stop = AbortSignal.any([this.#signal, over.signal]);
+    const backoff = new Backoff(50, 1000, kit.random.next);
+    // Another reconnect begins another of these.
+    const mine = connection.getServer();
+    const began = kit.clock.monotonic();
+    while (!stop.aborted && !connection.isClosed() && this.#life === null && this.#fatal === null) {
       try {
-        const jsm = await jetstreamManager(connection, { timeout: ANSWER_MS });
-        await provision(jsm, allTables);
-        const js = jetstream(connection, { timeout: ANSWER_MS });
-        const boot = await readBoot(js, jsm, kit.clock.now());
-        if (this.#life !== null) return;
-        this.#life = { connection, js, jsm, boot, over };
+        const life = await this.#begin(connection, credentials, over);
+        if (this.#life !== null || stop.aborted || connection.isClosed()) return;
+        this.#life = life;
         this.#changed.notify();
-        return;
+        if (!(await this.#lasts(life, stop))) return;
+        backoff.reset();
       } catch (err) {
-        if (err instanceof BusAssetError) {
-          this.#fatal = err;
-          this.#changed.notify();
-          return;
-        }
         if (this.#signal.aborted) return;
-        kit.log.debug({ err }, "NATS does not serve JetStream yet");
-        await slept(kit.clock, backoff.next() + 20, this.#signal);
+        const early = kit.clock.monotonic() - began < JETSTREAM_MS && connection.info?.jetstream !== true;
+        if (isFatal(err) && !early) throw err;
+        kit.log.debug({ err, server: mine }, "NATS does not serve JetStream yet");
+        await slept(kit.clock, backoff.next() + 20, stop);
       }
     }
+  }
+
+  async #begin(
+    connection: NatsConnection,
+    { tls, inboxPrefix }: BusCredentials,
+    over: AbortController,
+  ): Promise<Life> {
+    const { kit } = this.#options;
+    const replicas = this.#options.replicas ?? 1;
+    const { info } = connection;
+    if (info === undefined) throw new BusUnreachableError("the server has not said who it is");
+    checkServer(info, { replicas, tls });
+    const patient = await jetstreamManager(connection, { timeout: ANSWER_MS, checkAPI: false });
+    const jsm = await jetstreamManager(connection, { timeout: TRY_MS, checkAPI: false });
+    const js = jetstream(connection, { timeout: ANSWER_MS });
+    const known = this.#access.provisions ? await bootOf(jsm).catch(ifMissing) : null;
+    if (this.#access.provisions) {
+      const lost = await provision(patient, { replicas });
+      // Somebody took a bucket away under running servers: what holders and readers know of it is void.
+      if (known !== null && lost.length > 0) {
+        kit.log.warn({ tables: lost }, "tables were gone and have been made anew: another life begins");
+        await writeBoot(js, kit, known.revision);
+      }
+    }
+    const boot = (await bootOf(jsm)) ?? (this.#access.provisions ? await this.#firstBoot(js, jsm) : null);
+    if (boot === null) throw new BusUnreachableError("nobody has set up the bus yet");
+    return { connection, js, jsm, boot: boot.id, inboxPrefix, over, asking: new Set() };
+  }
+
+  /** Whoever finds no life makes one, and exactly one process wins. */
+  async #firstBoot(js: JetStreamClient, jsm: JetStreamManager) {
+    await writeBoot(js, this.#options.kit, 0);
+    return bootOf(jsm);
+  }
+
+  /** Resolves with false when the life's signal aborts, with true when the servers began another. */
+  async #lasts(life: Life, stop: AbortSignal): Promise<boolean> {
+    const { kit } = this.#options;
+    while (await slept(kit.clock, BOOT_POLL_MS, AbortSignal.any([stop, life.over.signal]))) {
+      const found = await bootOf(life.jsm).catch((err: unknown) => {
+        kit.log.debug({ err }, "asking for the servers' life got no answer");
+        return missing(err) ? null : undefined;
+      });
+      if (found === undefined || found?.id === life.boot) continue;
+      if (this.#life !== life) return false;
+      kit.log.warn("the servers have begun another life");
+      this.#end("the servers have begun another life");
+      return true;
+    }
+    return false;
   }
 
   async #alive(signal: AbortSignal): Promise<Life> {
@@ -183,20 +319,53 @@ export class NatsStore implements Store {
     return (await this.#alive(signal)).boot;
   }
 
+  // --- reading and writing ------------------------------------------------------------------------------------------
+
   async get(spec: TableSpec, key: string, signal: AbortSignal): Promise<StoredEntry | null> {
     signal.throwIfAborted();
-    const life = this.#now();
-    const found = await lastMessage(life.jsm, spec, key);
-    // A request that was on its way when the connection broke goes out again after it: to servers that may have lost
-    // everything. What they say is not what was asked.
-    if (this.#life !== life)
-      throw new BusUnreachableError("the connection to NATS ended before an answer came");
-    return found;
+    return this.#newest(this.#now(), spec, key, signal);
   }
 
   async lastRevision(spec: TableSpec, signal: AbortSignal): Promise<number> {
-    const { jsm } = await this.#alive(signal);
-    return (await lastMessage(jsm, spec, ">"))?.revision ?? 0;
+    const life = await this.#alive(signal);
+    return (await this.#newest(life, spec, ">", signal))?.revision ?? 0;
+  }
+
+  /** Asks until there is an answer: while a stream's leader is elected, questions get none. */
+  async #newest(life: Life, spec: TableSpec, key: string, signal: AbortSignal): Promise<StoredEntry | null> {
+    const { clock, random } = this.#options.kit;
+    const deadline = clock.monotonic() + READ_MS;
+    const backoff = new Backoff(20, 500, random.next);
+    for (;;) {
+      try {
+        // A request that was on its way when the connection broke goes out again after it: to servers that may have
+        // lost everything. What they say is not what was asked.
+        return await answered(
+          life,
+          this.#access.asksLeader(spec)
+            ? leaderMessage(life.jsm, spec, key)
+            : this.#replicaMessage(life, spec, key),
+        );
+      } catch (error) {
+        const given = error instanceof JetStreamApiError || error instanceof PermissionViolationError;
+        if (given || this.#life !== life || clock.monotonic() > deadline) throw error;
+      }
+      if (!(await slept(clock, backoff.next() + 10, AbortSignal.any([signal, life.over.signal])))) {
+        signal.throwIfAborted();
+        throw new BusUnreachableError("the connection to NATS ended before an answer came");
+      }
+    }
+  }
+
+  /** What any replica has of a key. Where this process may ask, "nothing" is said by the leader alone. */
+  async #replicaMessage(life: Life, spec: TableSpec, key: string): Promise<StoredEntry | null> {
+    const subject = subjectOf(spec, key);
+    const found = await life.jsm.direct.getMessage(streamOf(spec), { last_by_subj: subject });
+    if (found !== null) return stored(spec, found);
+    if (!this.#access.asksState(spec)) return null;
+    const { state } = await life.jsm.streams.info(streamOf(spec), { subjects_filter: subject });
+    if ((state.subjects?.[subject] ?? 0) === 0) return null;
+    throw new BusUnreachableError(`${subject}: the replica that answered lags behind`);
   }
 
   async put(
@@ -207,18 +376,20 @@ export class NatsStore implements Store {
     signal: AbortSignal,
   ): Promise<PutResult> {
     signal.throwIfAborted();
-    const { js, connection } = this.#now();
+    const life = this.#now();
+    const { js, connection } = life;
     const most = connection.info?.max_payload ?? Number.POSITIVE_INFINITY;
     if (value.byteLength > most) {
       throw new RecordTooLargeError(`${spec.name}/${key}: ${value.byteLength} bytes, the bus takes ${most}`);
     }
-    return putMessage(js, spec, key, value, expected);
+    return answered(life, putMessage(js, spec, key, value, expected));
   }
 
   async removeMessage(spec: TableSpec, revision: number, signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
+    const life = this.#now();
     try {
-      await this.#now().jsm.streams.deleteMessage(streamOf(spec), revision, false);
+      await answered(life, life.jsm.streams.deleteMessage(streamOf(spec), revision, false));
     } catch (error) {
       // Overwritten meanwhile: the message is gone, which is what was asked for.
       if (!(error instanceof JetStreamApiError)) throw error;
@@ -228,19 +399,20 @@ export class NatsStore implements Store {
   async follow(spec: TableSpec, filter: string, sink: FollowSink, signal: AbortSignal): Promise<void> {
     const { kit } = this.#options;
     const both = AbortSignal.any([signal, this.#signal]);
-    const backoff = new Backoff(50, 1000);
+    const backoff = new Backoff(50, 1000, kit.random.next);
+    const follower = new Follower(spec, filter, sink, this.#access, kit);
     while (!both.aborted) {
       try {
         const life = await this.#alive(both);
-        await followOnce(life, spec, filter, sink, AbortSignal.any([both, life.over.signal]), kit);
-        backoff.reset();
+        await follower.follow(life, AbortSignal.any([both, life.over.signal]));
       } catch (err) {
         if (both.aborted) break;
-        if (err instanceof BusAssetError) throw err;
+        if (isFatal(err)) throw err;
         kit.log.debug({ err, table: spec.name }, "following a table broke off");
-        await slept(kit.clock, backoff.next(), both);
       }
       sink.disconnected();
+      if (follower.heardSince()) backoff.reset();
+      await slept(kit.clock, backoff.next(), both);
     }
   }
 
@@ -250,69 +422,115 @@ export class NatsStore implements Store {
   }
 }
 
-/** Delivers a snapshot and then the tail, until the life of the connection ends. */
-async function followOnce(
-  life: Life,
-  spec: TableSpec,
-  filter: string,
-  sink: FollowSink,
-  signal: AbortSignal,
-  kit: StoreKit,
-): Promise<void> {
-  const prefix = subjectOf(spec, "");
-  // Whatever is delivered beyond this is the tail: `pending` may never be 0 while keys are overwritten.
-  const target = (await lastMessage(life.jsm, spec, filter))?.revision ?? 0;
-  // History is 1: all messages are the newest of each key, in stream order.
-  const consumer = await life.js.consumers.getPushConsumer(streamOf(spec), {
-    filter_subjects: prefix + filter,
-    deliver_policy: DeliverPolicy.All,
-  });
-  if (signal.aborted) return;
-  let heardAt = kit.clock.monotonic();
-  let snapshot = true;
-  const caughtUp = () => {
-    snapshot = false;
-    sink.caughtUp();
-  };
-  sink.restart(life.boot);
-  let messages: ConsumerMessages | undefined;
-  try {
-    if (target === 0) caughtUp();
-    messages = await consumer.consume({
-      callback: (message) => {
-        if (signal.aborted) return;
-        heardAt = kit.clock.monotonic();
-        const { streamSequence, timestampNanos, pending: left } = message.info;
-        sink.entry({
-          key: message.subject.slice(prefix.length),
-          value: message.data,
-          revision: streamSequence,
-          storedAt: timestampNanos / 1e6,
-        });
-        if (snapshot && (left === 0 || streamSequence >= target)) caughtUp();
+/** Feeds one sink over any number of breaks. */
+class Follower {
+  readonly #spec: TableSpec;
+  readonly #filter: string;
+  readonly #sink: FollowSink;
+  readonly #access: BusAccess;
+  readonly #kit: StoreKit;
+  #point: ResumePoint | null = null;
+  #heard = false;
+
+  constructor(spec: TableSpec, filter: string, sink: FollowSink, access: BusAccess, kit: StoreKit) {
+    this.#spec = spec;
+    this.#filter = filter;
+    this.#sink = sink;
+    this.#access = access;
+    this.#kit = kit;
+  }
+
+  /** Whether the server has delivered anything, or said that there is nothing, since this was last asked. */
+  heardSince(): boolean {
+    const heard = this.#heard;
+    this.#heard = false;
+    return heard;
+  }
+
+  /** Until the tail breaks or the signal aborts. */
+  async follow(life: Life, signal: AbortSignal): Promise<void> {
+    const { clock } = this.#kit;
+    const { jsm, boot, connection, inboxPrefix } = life;
+    const stream = streamOf(this.#spec);
+    // Who may not ask what stream this is cannot know that it is the same one, and takes a snapshot.
+    const found = this.#access.asksState(this.#spec) ? await answered(life, jsm.streams.info(stream)) : null;
+    signal.throwIfAborted();
+    const created = found === null ? null : String(found.created);
+    const from =
+      found === null || created === null
+        ? null
+        : resumeFrom(this.#point, {
+            boot,
+            created,
+            lastSequence: found.state.last_seq,
+            now: clock.monotonic(),
+          });
+    const begun = () => {
+      if (from !== null) return this.#sink.resumed?.();
+      this.#point = created === null ? null : { boot, created, sequence: 0, heardAt: clock.monotonic() };
+      this.#sink.restart(boot);
+    };
+    await followTail(
+      {
+        connection,
+        jsm,
+        inboxPrefix,
+        stream,
+        prefix: subjectOf(this.#spec, ""),
+        filter: this.#filter,
+        from: from ?? 1,
+        clock,
+        signal,
       },
-    });
-    // The last message may have been removed meanwhile; this only says when to call a snapshot complete.
-    while (snapshot && (await slept(kit.clock, SILENCE_MS, signal))) {
-      if (!snapshot || kit.clock.monotonic() - heardAt < SILENCE_MS) continue;
-      if ((await consumer.info()).num_pending === 0 && snapshot) caughtUp();
-    }
-    const ended = messages.closed();
-    await Promise.race([ended, aborted(signal)]);
-  } finally {
-    messages?.stop();
+      {
+        begun,
+        heard: () => {
+          this.#heard = true;
+          if (this.#point !== null) this.#point = { ...this.#point, heardAt: clock.monotonic() };
+        },
+        entry: (entry) => {
+          if (this.#point !== null) this.#point = { ...this.#point, sequence: entry.revision };
+          this.#sink.entry(entry);
+        },
+        caughtUp: () => this.#sink.caughtUp(),
+      },
+    );
   }
 }
 
-function aborted(signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return Promise.resolve();
-  return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+function isRefusal(error: unknown): boolean {
+  return error instanceof AuthorizationError || (error as Error).cause instanceof AuthorizationError;
 }
 
-async function lastMessage(jsm: JetStreamManager, spec: TableSpec, key: string): Promise<StoredEntry | null> {
-  // Not a direct get: that may be answered by a replica that lags.
+const STREAM_NOT_FOUND = 10059;
+
+function missing(error: unknown): boolean {
+  return error instanceof JetStreamApiError && error.code === STREAM_NOT_FOUND;
+}
+
+function ifMissing(error: unknown): null {
+  if (missing(error)) return null;
+  throw error;
+}
+
+/** The newest message of a key as the stream's leader has it. */
+async function leaderMessage(
+  jsm: JetStreamManager,
+  spec: TableSpec,
+  key: string,
+): Promise<StoredEntry | null> {
   const found = await jsm.streams.getMessage(streamOf(spec), { last_by_subj: subjectOf(spec, key) });
-  if (found === null) return null;
+  return found === null ? null : stored(spec, found);
+}
+
+interface Message {
+  readonly subject: string;
+  readonly seq: number;
+  readonly time: Date;
+  readonly data: Uint8Array;
+}
+
+function stored(spec: TableSpec, found: Message): StoredEntry {
   return {
     key: found.subject.slice(subjectOf(spec, "").length),
     value: found.data,
@@ -336,20 +554,24 @@ async function putMessage(
     });
     return { ok: true, revision: ack.seq };
   } catch (error) {
-    if (error instanceof JetStreamApiError && error.code === WRONG_LAST_SEQUENCE) return { ok: false };
+    if (error instanceof JetStreamApiError && WRONG_LAST_SEQUENCE.has(error.code)) return { ok: false };
     throw error;
   }
 }
 
-/** The servers' present life: whoever finds none makes one, and exactly one process wins. */
-async function readBoot(js: JetStreamClient, jsm: JetStreamManager, now: number): Promise<string> {
-  for (;;) {
-    const found = await lastMessage(jsm, bootTable, "id");
-    if (found !== null) {
-      const boot = decodeEnvelope(Boot, found.value, "boot/id").data;
-      return decode(Boot, boot, "boot/id").id;
-    }
-    const fresh: Boot = { v: 1, id: randomUUID(), at: now };
-    await putMessage(js, bootTable, "id", encodeEnvelope({ v: 1, data: fresh }), 0);
-  }
+/** The servers' present life, as the leader of its table has it. */
+async function bootOf(jsm: JetStreamManager): Promise<{ id: string; revision: number } | null> {
+  const found = await leaderMessage(jsm, bootTable, "id");
+  if (found === null) return null;
+  const boot = decodeEnvelope(Boot, found.value, "boot/id").data;
+  return { id: decode(Boot, boot, "boot/id").id, revision: found.revision };
+}
+
+async function writeBoot(
+  js: JetStreamClient,
+  { clock, random }: Pick<StoreKit, "clock" | "random">,
+  expected: number,
+): Promise<void> {
+  const fresh: Boot = { v: 1, id: random.uuid(), at: clock.now() };
+  await putMessage(js, bootTable, "id", encodeEnvelope({ v: 1, data: fresh }), expected);
 }

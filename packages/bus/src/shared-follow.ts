@@ -26,6 +26,7 @@ export function shareFollowers(store: Store): Store {
     };
     const all: FollowSink = {
       restart: (boot) => tell((each) => each.restart(boot)),
+      resumed: () => tell((each) => each.resumed?.()),
       entry: (entry) => tell((each) => each.entry(entry)),
       caughtUp: () => tell((each) => each.caughtUp()),
       disconnected: () => tell((each) => each.disconnected()),

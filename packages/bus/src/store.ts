@@ -1,4 +1,5 @@
 import type { TableSpec } from "@sluice/contracts";
+import type { BusLog } from "./log.ts";
 
 /** One message of a table as it lies on the bus. */
 export interface StoredEntry {
@@ -14,10 +15,12 @@ export type PutResult = { readonly ok: true; readonly revision: number } | { rea
 
 /** What a follower is told, in order. All calls are synchronous: a follower only records and returns. */
 export interface FollowSink {
-  /** A snapshot begins (again): nothing delivered before it counts as delivered any more. */
+  /** Only when a snapshot begins (again): nothing delivered before it counts as delivered any more. */
   restart(boot: string): void;
+  /** After a break in the same life of the table: what follows goes on behind what was delivered before it. */
+  resumed?(): void;
   entry(entry: StoredEntry): void;
-  /** All that was there when the snapshot began has been delivered; progress only, no rule rests on it. */
+  /** All that was there at the last restart or resume has been delivered; progress only, no rule rests on it. */
   caughtUp(): void;
   disconnected(): void;
 }
@@ -44,10 +47,15 @@ export interface Store {
   removeMessage(spec: TableSpec, revision: number, signal: AbortSignal): Promise<void>;
   /** Revision of the newest message of the table; 0 when it is empty. */
   lastRevision(spec: TableSpec, signal: AbortSignal): Promise<number>;
-  /** Feeds the sink over every reconnect and restart of the servers; resolves once the signal has aborted. */
+  /**
+   * Feeds the sink over every reconnect and restart of the servers; resolves once the signal has aborted. A break costs
+   * a snapshot only where going on behind it could miss something: see resume-point.ts.
+   */
   follow(spec: TableSpec, filter: string, sink: FollowSink, signal: AbortSignal): Promise<void>;
   /** Uuid of the servers' present life: lost with their memory. Waits until it is known. */
   boot(signal: AbortSignal): Promise<string>;
   readonly connected: boolean;
+  /** What became of the logged tables over time; absent: this store does not keep it. */
+  readonly log?: BusLog;
   close(): Promise<void>;
 }

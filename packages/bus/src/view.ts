@@ -1,19 +1,15 @@
 import {
   BadRecordError,
-  Claim,
-  decode,
   decodeEnvelope,
   type Envelope,
   type FencedTableSpec,
-  Layout,
   type Part,
-  parseJson,
-  Synced,
   type TableSpec,
   type Trace,
 } from "@sluice/contracts";
 import { type Kit, slept } from "@sluice/service-kit";
 import { Believer, type Change, type Question } from "./believer.ts";
+import { feed } from "./feed.ts";
 import { Signal } from "./signal.ts";
 import type { FollowSink, Store, StoredEntry } from "./store.ts";
 
@@ -108,6 +104,10 @@ abstract class BaseView<T> implements TableView<T>, FollowSink {
     this.#caughtUp = false;
     // Revisions of another life of the servers say nothing of this one.
     this.#revision = 0;
+  }
+
+  resumed(): void {
+    this.#connected = true;
   }
 
   entry(entry: StoredEntry): void {
@@ -250,46 +250,19 @@ export class FencedView<T> extends BaseView<T> {
   }
 
   protected apply(entry: StoredEntry): void {
-    const { key, revision } = entry;
-    const subject = `${this.spec.name}/${key}`;
-    const what = this.#fenced.keys.classify(key);
-    switch (what.kind) {
-      case "claim": {
-        const claim = decode(Claim, parseJson(entry.value, subject), subject);
-        this.#believer.claim(what.part, { ...claim, n: what.n, revision });
-        return this.#noteSettled(what.part);
-      }
-      case "synced":
-        this.#believer.synced(what.part, decode(Synced, parseJson(entry.value, subject), subject).id);
-        return this.#noteSettled(what.part);
-      case "layout": {
-        const { shards } = decode(Layout, parseJson(entry.value, subject), subject);
-        this.#believer.layout(what.scope, what.n, shards);
-        for (const part of this.parts()) if (part.scope === what.scope) this.#noteSettled(part);
+    const fed = feed(this.#believer, this.#fenced, entry);
+    switch (fed.kind) {
+      case "part":
+        return this.#noteSettled(fed.part);
+      case "layout":
+        for (const part of this.parts()) if (part.scope === fed.scope) this.#noteSettled(part);
         return;
-      }
-      case "foreign":
-        return this.drop(key, "foreign_key");
+      case "dropped":
+        this.drop(entry.key, fed.reason);
+        break;
       case "record":
-        return this.#applyRecord(entry, subject);
+        if (fed.change !== null) this.#tell(fed.change);
     }
-  }
-
-  #applyRecord(entry: StoredEntry, subject: string): void {
-    const { key, revision } = entry;
-    const schema = this.spec.schemaOf(key);
-    if (schema === null) return this.drop(key, "foreign_key");
-    const envelope = decodeEnvelope(schema, entry.value, subject) as Envelope<T>;
-    if (envelope.epoch === undefined) throw new BadRecordError(`${subject}: field /epoch is missing`);
-    const outcome = this.#believer.deliver({
-      key,
-      revision,
-      epoch: envelope.epoch,
-      ...(envelope.deleted === true ? {} : { value: envelope.data as T }),
-      ...(envelope.trace === undefined ? {} : { trace: envelope.trace }),
-    });
-    if (outcome !== null && "dropped" in outcome) this.drop(key, outcome.dropped);
-    else if (outcome !== null) this.#tell(outcome);
     if (this.#believer.doubts > 0) this.#doubt.notify();
   }
 

@@ -48,6 +48,16 @@ export class BusAssetError extends defineError("SLUICE_BUS_ASSET_DIFFERS", {
   when: "A bucket on the bus is configured otherwise than Sluice needs it.",
   solve: "Undo the change that the message shows, or delete the bucket: it comes back from the APIs.",
 }) {}
+export class BusServerError extends defineError("SLUICE_BUS_SERVER", {
+  exit: 69,
+  when: "The NATS server lacks something that Sluice needs: JetStream, a version, a cluster for replicas, TLS.",
+  solve: "Change the server as the message says, or name another in `SLUICE_NATS_URL`.",
+}) {}
+export class BusForbiddenError extends defineError("SLUICE_BUS_FORBIDDEN", {
+  exit: 77,
+  when: "The bus does not know the credential of this process, or the process has none that it could read.",
+  solve: "Give it the file that `sluice nats auth` wrote for it (`--nats-nkey`), and the bus the block of that call.",
+}) {}
 export class BadRecordError extends defineError("SLUICE_BUS_BAD_RECORD", {
   exit: 65,
   when: "A record on the bus does not match its schema; it is counted and left out.",
@@ -63,6 +73,35 @@ export class StepDownError extends defineError("SLUICE_BUS_STEP_DOWN", {
   exit: 1,
   when: "A newer claim owns the part that this process wrote.",
   solve: "Nothing: the newer holder writes on, and this process waits its turn.",
+}) {}
+
+// --- log -------------------------------------------------------------------------------------------------------------
+export class LogOutOfReachError extends defineError("SLUICE_LOG_OUT_OF_REACH", {
+  exit: 65,
+  when: "A time or a sequence is asked for that the log does not reach: too old, or not there yet.",
+  solve:
+    "Ask for a moment between the two that the message names; keep more with `--log-max-age` and `--log-max-bytes`.",
+}) {}
+export class GatewayBusyError extends defineError("SLUICE_GATEWAY_BUSY", {
+  exit: 69,
+  when: "The topology-gateway tells the past to as many callers at once as it can.",
+  solve: "Ask again in some seconds.",
+}) {}
+export class MomentError extends defineError("SLUICE_MOMENT", {
+  exit: 64,
+  when: "A moment is written in a way that cannot be read.",
+  solve:
+    "Write an RFC 3339 time (`2026-03-01T12:00:00Z`), how long ago (`2h`, `15m`), or a sequence of the log (`#1234`).",
+}) {}
+export class ReplayTargetError extends defineError("SLUICE_REPLAY_TARGET", {
+  exit: 65,
+  when: "The bus to replay into is the recorded one, has live watchers, or is not empty.",
+  solve: "Give `--into` a bus of its own: a nats-server with an empty store, without member-watchers.",
+}) {}
+export class ReplayIntervalError extends defineError("SLUICE_REPLAY_INTERVAL", {
+  exit: 65,
+  when: "A bucket was wiped or restored, or the log lost records, within the interval to be replayed.",
+  solve: "Replay the time before or after the sequence that the message names.",
 }) {}
 
 // --- Kubernetes APIs ------------------------------------------------------------------------------------------------
@@ -101,4 +140,19 @@ export class GatewayUnreachableError extends defineError("SLUICE_GATEWAY_UNREACH
   exit: 69,
   when: "The topology-gateway does not answer.",
   solve: "Start Sluice, or name its gateway with `--gateway` or `SLUICE_GATEWAY`.",
+}) {}
+export class LastClusterError extends defineError("SLUICE_LAST_CLUSTER", {
+  exit: 2,
+  when: "An order would take away the last cluster that serves one or more imports.",
+  solve: "Bring up another cluster for what the message names, or add `--force` if it may answer 503.",
+}) {}
+export class OrderRefusedError extends defineError("SLUICE_ORDER_REFUSED", {
+  exit: 65,
+  when: "An order names a cluster that nobody has heard of, or nothing that it could be about.",
+  solve: "Write the name as `sluice status` shows it; the message says what is missing.",
+}) {}
+export class OrderPendingError extends defineError("SLUICE_ORDER_PENDING", {
+  exit: 69,
+  when: "The bus did not confirm an order in time.",
+  solve: "Look at `sluice status` before you give it again: it takes effect once the bus answers.",
 }) {}
