@@ -1,5 +1,5 @@
-// The one launcher behind `npm start`, `npm test`, `npm run check|bench|sluice` and ./sluice. Plain JavaScript, because
-// it runs before anything is installed: it must suit Node 20 (what distributions ship) as well as Node 24.
+// The one launcher behind `npm start`, `npm test`, `npm run check|bench|chaos|sluice` and ./sluice. Plain JavaScript,
+// because it runs before anything is installed: it must suit Node 20 (what distributions ship) as well as Node 24.
 // It installs what the lock file names, then hands over to the Node 24 that was installed with it.
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -13,6 +13,7 @@ const scripts = new Map([
   ["test", "scripts/test.ts"],
   ["check", "scripts/check.ts"],
   ["bench", "tests/bench/main.ts"],
+  ["chaos", "tests/chaos/main.ts"],
   ["sluice", "packages/cli/src/main.ts"],
 ]);
 

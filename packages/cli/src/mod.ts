@@ -1,5 +1,6 @@
+export { Child } from "./child.ts";
 export { endLeftovers } from "./leftovers.ts";
-export { portFree } from "./listener.ts";
+export { portFree, waitForListener } from "./listener.ts";
 export { findRunFile, type RunFile } from "./run-file.ts";
 export { LOCK_HOLDER, lockState } from "./state-lock.ts";
 export { fetchStatus } from "./status-command.ts";

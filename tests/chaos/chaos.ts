@@ -1,0 +1,181 @@
+import { mkdir, mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { Churn } from "./churn.ts";
+import { answeredByAll, converge } from "./converged.ts";
+import { FleetWatch } from "./fleet-watch.ts";
+import { judgeAnswer, Load } from "./load.ts";
+import { perform } from "./perform.ts";
+import { type Plant, plantFault } from "./plant.ts";
+import type { Result } from "./results.ts";
+import { planSchedule, type Schedule, scheduleInWords } from "./schedule.ts";
+import { Seeded } from "./seeded.ts";
+import { World } from "./world.ts";
+
+export interface ChaosOptions {
+  readonly seeds: readonly number[];
+  readonly signal: AbortSignal;
+  /** A fault that nobody is told of, in the first schedule: it has to be found. */
+  readonly plant?: Plant;
+  log(line: string): void;
+  onResult(result: Result): void;
+}
+
+/** How long everything may take to be as it shall, after the last fault. */
+const CONVERGE_MS = 10_000;
+/** How long a world may take from nothing to its first convergence. */
+const START_MS = 60_000;
+const PER_SECOND = 100;
+/** Schedules after which a world is replaced, so that none of it grows old. */
+const WORLD_SCHEDULES = 25;
+/** Violations of one schedule that are written down; the rest is only counted. */
+const MOST_SAID = 20;
+
+/** Runs a schedule for each seed, one after another, on as few worlds as may be. */
+export async function chaos(options: ChaosOptions): Promise<void> {
+  const { seeds, signal, log } = options;
+  for (let next = 0; next < seeds.length && !signal.aborted; ) {
+    const dir = await mkdtemp(join(tmpdir(), "sluice-chaos-"));
+    let keep = false;
+    try {
+      await using stage = await Stage.start(dir, signal);
+      for (let used = 0; used < WORLD_SCHEDULES && next < seeds.length && !keep; used++) {
+        const seed = seeds[next++];
+        if (seed === undefined || signal.aborted) break;
+        const plant = next === 1 ? options.plant : undefined;
+        const result = await stage.run(seed, plant);
+        options.onResult(result);
+        keep = result.outcome === "violation";
+        report(result, dir, log);
+      }
+    } catch (error) {
+      keep = !signal.aborted;
+      if (keep) throw new Error(`${(error as Error).message}; logs: ${join(dir, "logs")}`, { cause: error });
+    } finally {
+      if (!keep) await rm(dir, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
+    }
+  }
+}
+
+function report(result: Result, dir: string, log: (line: string) => void): void {
+  const { seed, outcome, requests, failed, converged_ms } = result;
+  const converged =
+    converged_ms === null ? "not converged" : `converged after ${Math.round(converged_ms)} ms`;
+  log(`seed ${seed}: ${outcome}, ${requests} requests, ${failed} failed, ${converged}`);
+  if (outcome === "ok") return;
+  for (const fault of result.faults) log(`    ${fault}`);
+  for (const violation of result.violations) log(`  ! ${violation}`);
+  log(`  logs: ${join(dir, "logs")} (chaos.log says what was done when)`);
+  log(`  again: npm run chaos -- --schedules 1 --seed ${seed}`);
+}
+
+/** A world with requests going through it, and whoever watches. */
+class Stage implements AsyncDisposable {
+  readonly #world: World;
+  readonly #load: Load;
+  readonly #watch: FleetWatch;
+  #violations: string[] = [];
+  #more = 0;
+
+  private constructor(world: World, load: Load, watch: FleetWatch) {
+    this.#world = world;
+    this.#load = load;
+    this.#watch = watch;
+  }
+
+  static async start(dir: string, signal: AbortSignal): Promise<Stage> {
+    await mkdir(dir, { recursive: true });
+    await using stack = new AsyncDisposableStack();
+    const world = stack.use(
+      await World.start({ dir, signal, processes: { watchers: 1, aggregators: 1, renderers: 1 } }),
+    );
+    const begun = performance.now();
+    const { ms, left } = await converge(world, begun, START_MS);
+    if (ms === null) throw new Error(`the world did not come to be: ${left.join("; ")}`);
+    world.note(`the world is there after ${Math.round(ms)} ms`);
+    const { members } = world;
+    let stage: Stage | null = null;
+    const violated = (what: string) => stage?.violated(what);
+    const watch = stack.use(await FleetWatch.start(world, violated));
+    const load = new Load({
+      proxies: world.proxies,
+      services: members.services,
+      perSecond: PER_SECOND,
+      judge: (service, body) => {
+        const pod = members.named(body.trim());
+        const mayNow = pod !== undefined && members.mayAnswer(pod);
+        return judgeAnswer(pod, body, service, mayNow, watch.calmAt);
+      },
+      onWrong: violated,
+    });
+    stack.defer(() => load.stop());
+    stage = new Stage(world, load, watch);
+    stage.#stack = stack.move();
+    return stage;
+  }
+
+  #stack: AsyncDisposableStack | null = null;
+
+  violated(what: string): void {
+    this.#world.note(`VIOLATION ${what}`);
+    if (this.#violations.length < MOST_SAID) this.#violations.push(what);
+    else this.#more++;
+  }
+
+  async run(seed: number, plant?: Plant): Promise<Result> {
+    const world = this.#world;
+    const { members, bus } = world;
+    const schedule = planSchedule(seed, world.shape);
+    const faults = scheduleInWords(schedule, bus.nodes);
+    world.note(`--- seed ${seed}: ${faults.join("; ")}`);
+    this.#load.take();
+    this.#watch.calmAt = performance.now();
+    const churn = new Churn(members, new Seeded(seed ^ 0x5bd1e995), (what) => world.note(what));
+    await this.#perform(schedule, plant);
+    await churn.stop();
+    await members.settle();
+    world.note("no fault and no change from here on");
+    const { ms, left } = await converge(world, performance.now(), CONVERGE_MS);
+    for (const difference of left) {
+      this.violated(`not converged within ${CONVERGE_MS / 1000} s: ${difference}`);
+    }
+    if (ms !== null) {
+      world.note(`converged after ${Math.round(ms)} ms`);
+      for (const wrong of await answeredByAll(world, this.#load)) this.violated(wrong);
+    }
+    for (const problem of world.problems.splice(0)) this.violated(problem);
+    await members.forgetEnded();
+    const tally = this.#load.take();
+    const violations = this.#violations;
+    if (this.#more > 0) violations.push(`and ${this.#more} more`);
+    this.#violations = [];
+    this.#more = 0;
+    return {
+      seed,
+      outcome: violations.length === 0 ? "ok" : "violation",
+      converged_ms: ms === null ? null : Math.round(ms),
+      requests: tally.requests,
+      failed: tally.failed,
+      moved: tally.moved,
+      longest_ms: Math.round(tally.longestMs),
+      changes: churn.changes,
+      faults,
+      violations,
+      at: new Date().toISOString(),
+      bus: bus.nodes > 1 ? "cluster" : "single",
+    };
+  }
+
+  async #perform(schedule: Schedule, plant: Plant | undefined): Promise<void> {
+    const world = this.#world;
+    // A schedule of faults that are over at once would show nothing of changes.
+    const least = delay(2000, undefined, { signal: world.signal });
+    await Promise.all([perform(world, schedule), least]);
+    if (plant !== undefined) await plantFault(world, plant);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#stack?.disposeAsync();
+  }
+}

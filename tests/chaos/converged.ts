@@ -1,0 +1,126 @@
+import type { Status } from "@sluice/contracts";
+import { resources } from "@sluice/kube";
+import type { Load } from "./load.ts";
+import { NAMESPACE, type Pod } from "./members.ts";
+import type { World } from "./world.ts";
+
+const POLL_MS = 50;
+
+/** What is not yet as it shall be; empty: nginx, hub and gateway agree with the members. */
+export async function differences(world: World): Promise<string[]> {
+  const [proxies, derived, status] = await Promise.all([
+    Promise.all(world.proxies.map((proxy) => proxyDifferences(world, proxy))),
+    derivedDifferences(world),
+    statusDifferences(world),
+  ]);
+  return [...proxies.flat(), ...derived, ...status];
+}
+
+const list = (addresses: Iterable<string>) => [...addresses].sort().join(" ") || "none";
+
+function addressesOf(pods: Iterable<Pod>): Set<string> {
+  return new Set([...pods].map(({ address }) => address));
+}
+
+function differ(what: string, wanted: ReadonlySet<string>, has: ReadonlySet<string>): string[] {
+  if (wanted.symmetricDifference(has).size === 0) return [];
+  return [`${what}: has ${list(has)}, not ${list(wanted)}`];
+}
+
+async function proxyDifferences(world: World, proxy: World["proxies"][number]): Promise<string[]> {
+  const found = new Map<string, ReadonlySet<string>>();
+  for (const { service, cluster, addresses } of await proxy.served()) {
+    found.set(`${service}/${cluster}`, addresses);
+  }
+  const { services, clusters } = world.members;
+  return services.flatMap((service) => {
+    const expected = world.members.expected(service);
+    return clusters.flatMap((cluster) =>
+      differ(
+        `${proxy.name}, ${service} of ${cluster}`,
+        addressesOf(expected.get(cluster) ?? []),
+        found.get(`${service}/${cluster}`) ?? new Set(),
+      ),
+    );
+  });
+}
+
+async function derivedDifferences(world: World): Promise<string[]> {
+  const { items } = await world.hub.list(resources.endpointSlice, { namespace: NAMESPACE }, world.signal);
+  const found = new Map<string, Set<string>>();
+  for (const slice of items) {
+    const service = slice.metadata.labels?.["kubernetes.io/service-name"] ?? "";
+    const addresses = found.get(service) ?? new Set();
+    found.set(service, addresses);
+    for (const endpoint of slice.endpoints ?? []) {
+      if (endpoint.conditions?.ready === false) continue;
+      for (const address of endpoint.addresses) addresses.add(address);
+    }
+  }
+  return world.members.services.flatMap((service) => {
+    const expected = [...world.members.expected(service).values()].flatMap((pods) => [...pods]);
+    const name = `derived-${service}`;
+    return differ(`${name} in the hub`, addressesOf(expected), found.get(name) ?? new Set());
+  });
+}
+
+async function statusDifferences(world: World): Promise<string[]> {
+  let status: Status;
+  try {
+    const answer = await fetch(`${world.gateway}/api/v1/status`, { signal: AbortSignal.timeout(2000) });
+    if (!answer.ok) return [`the gateway answers ${answer.status}`];
+    status = (await answer.json()) as Status;
+  } catch (error) {
+    return [`the gateway does not answer: ${(error as Error).message}`];
+  }
+  const errors = status.findings
+    .filter(({ severity }) => severity === "error")
+    .map(({ about, message }) => `status says of ${about}: ${message}`);
+  const proxies = status.proxies
+    .filter(({ state, source }) => state !== "ok" || source !== "bus")
+    .map(({ proxy, state, source, lag }) => `status has ${proxy} ${state}, rows of ${source}, ${lag} behind`);
+  const missing = world.proxies.length - status.proxies.length;
+  return [...errors, ...proxies, ...(missing > 0 ? [`status knows ${status.proxies.length} proxies`] : [])];
+}
+
+export interface Convergence {
+  /** Milliseconds from the last fault; null: not within the limit. */
+  readonly ms: number | null;
+  /** What was different when it was last looked. */
+  readonly left: readonly string[];
+}
+
+/** Looks until nothing differs. */
+export async function converge(world: World, sinceMs: number, limitMs: number): Promise<Convergence> {
+  for (;;) {
+    const left = await differences(world);
+    const ms = performance.now() - sinceMs;
+    if (left.length === 0 && ms <= limitMs) return { ms, left };
+    if (ms > limitMs) return { ms: null, left };
+    world.signal.throwIfAborted();
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
+}
+
+/** Requests for each service through each proxy, until every pod has answered; nobody else may. */
+export async function answeredByAll(world: World, load: Load): Promise<string[]> {
+  const wrong: string[] = [];
+  for (const proxy of world.proxies) {
+    for (const service of world.members.services) {
+      const pods = [...world.members.expected(service).values()].flatMap((all) => [...all]);
+      const open = new Set(pods.map(({ name }) => name));
+      const known = new Set(open);
+      // Each of two workers goes around by itself.
+      for (let asked = 0; asked < pods.length * 8 && open.size > 0; asked++) {
+        const { status, body, error } = await load.ask(proxy, service);
+        const name = body.trim();
+        if (status !== 200) wrong.push(`${proxy.name}, ${service}: ${error ?? `${status} ${name}`}`);
+        else if (!known.has(name))
+          wrong.push(`${proxy.name}, ${service}: answered by ${name} after it converged`);
+        open.delete(name);
+      }
+      if (open.size > 0) wrong.push(`${proxy.name}, ${service}: never answered by ${list(open)}`);
+    }
+  }
+  return wrong;
+}

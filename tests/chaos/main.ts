@@ -1,0 +1,99 @@
+import { randomInt } from "node:crypto";
+import { parseArgs } from "node:util";
+import { SluiceError } from "@sluice/contracts";
+import { chaos } from "./chaos.ts";
+import { type Plant, plants } from "./plant.ts";
+import { appendResult, type Result, readResults, totalsInWords, totalsOf } from "./results.ts";
+
+const USAGE = `npm run chaos -- [--schedules N] [--seed S] [--resume FILE] [--plant ${plants.join("|")}]\n`;
+const MOST_SEEDS = 0xffff_ffff;
+
+interface Arguments {
+  readonly schedules: number;
+  readonly seed: number;
+  readonly resume: string | null;
+  readonly plant: Plant | null;
+}
+
+function whole(name: string, text: string, low: number, high: number): number {
+  const value = Number(text);
+  if (!/^[0-9]+$/.test(text) || value < low || value > high) {
+    throw new RangeError(`--${name} takes a whole number from ${low} to ${high}, not ${text}`);
+  }
+  return value;
+}
+
+/** @throws RangeError or TypeError for what is no usage of it */
+function readArguments(argv: readonly string[]): Arguments | null {
+  const { values } = parseArgs({
+    args: [...argv],
+    options: {
+      schedules: { type: "string", default: "5" },
+      seed: { type: "string", default: String(randomInt(1, 1_000_000)) },
+      resume: { type: "string" },
+      plant: { type: "string" },
+      help: { type: "boolean", short: "h", default: false },
+    },
+  });
+  if (values.help) return null;
+  const plant = plants.find((name) => name === values.plant) ?? null;
+  if (values.plant !== undefined && plant === null) {
+    throw new RangeError(`--plant takes ${plants.join(", ")}, not ${values.plant}`);
+  }
+  const schedules = whole("schedules", values.schedules, 1, 1_000_000);
+  return {
+    schedules,
+    seed: whole("seed", values.seed, 0, MOST_SEEDS - schedules),
+    resume: values.resume ?? null,
+    plant,
+  };
+}
+
+async function main(argv: readonly string[]): Promise<number> {
+  let args: Arguments | null;
+  try {
+    args = readArguments(argv);
+  } catch (error) {
+    process.stderr.write(`chaos: ${(error as Error).message}; write ${USAGE}`);
+    return 64;
+  }
+  if (args === null) {
+    process.stdout.write(USAGE);
+    return 0;
+  }
+  const { schedules, seed, resume, plant } = args;
+  const controller = new AbortController();
+  const { signal } = controller;
+  for (const name of ["SIGINT", "SIGTERM", "SIGHUP"]) {
+    process.on(name, () => controller.abort(new Error(name)));
+  }
+  const log = (line: string) => void process.stderr.write(`${line}\n`);
+  const results = resume === null ? new Map<number, Result>() : readResults(resume);
+  const wanted = Array.from({ length: schedules }, (_, i) => seed + i);
+  // What has passed is not done again; what has failed is, and its new result counts.
+  const seeds = wanted.filter((each) => results.get(each)?.outcome !== "ok");
+  log(`chaos: seeds ${seed} to ${seed + schedules - 1}, ${seeds.length} of them to do`);
+  await chaos({
+    seeds,
+    signal,
+    ...(plant === null ? {} : { plant }),
+    log,
+    onResult: (result) => {
+      results.set(result.seed, result);
+      if (resume !== null) appendResult(resume, result);
+    },
+  });
+  const totals = totalsOf(results.values());
+  process.stdout.write(`${totalsInWords(totals)}\n`);
+  if (signal.aborted) log(`chaos: ended early (${(signal.reason as Error).message})`);
+  return totals.violations === 0 && totals.schedules > 0 ? 0 : 1;
+}
+
+try {
+  process.exitCode = await main(process.argv.slice(2));
+} catch (error) {
+  const text =
+    error instanceof SluiceError ? error.message : error instanceof Error ? error.stack : String(error);
+  process.stderr.write(`chaos: ${text}\n`);
+  process.exitCode = error instanceof SluiceError ? error.exit : 1;
+}

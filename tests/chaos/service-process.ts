@@ -1,0 +1,105 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { Child } from "@sluice/cli";
+
+/** How long an ordered end may take; services give themselves ten seconds. */
+const STOP_MS = 12_000;
+
+export interface ServiceCommand {
+  /** e.g. `aggregator-1` */
+  readonly name: string;
+  /** URL of its main.ts. */
+  readonly entry: string;
+  readonly args: readonly string[];
+  readonly logFile: string;
+  /** Called with what it did without having been asked, or did not do. */
+  onProblem(what: string): void;
+}
+
+/** A service as a process of its own, which the test may treat badly. */
+export class ServiceProcess {
+  readonly name: string;
+  readonly #child: Child;
+  readonly #onProblem: (what: string) => void;
+  #asked: "no" | "kill" | "end" = "no";
+  #frozen = false;
+
+  constructor(command: ServiceCommand) {
+    this.name = command.name;
+    this.#onProblem = command.onProblem;
+    this.#child = new Child(
+      {
+        name: command.name,
+        command: process.execPath,
+        args: [
+          "--disable-warning=ExperimentalWarning",
+          fileURLToPath(command.entry),
+          "--probe-port",
+          "0",
+          ...command.args,
+        ],
+        env: { SLUICE_LAUNCHER_PID: String(process.pid) },
+        logFile: command.logFile,
+      },
+      (_child, code, signal) => this.#ended(code, signal),
+    );
+  }
+
+  get running(): boolean {
+    return this.#child.running;
+  }
+
+  get pid(): number | null {
+    return this.#child.pid;
+  }
+
+  #ended(code: number | null, signal: string | null): void {
+    if (this.#asked === "kill" || (this.#asked === "end" && code === 0)) return;
+    const how = signal ?? `code ${code}`;
+    this.#onProblem(
+      this.#asked === "end"
+        ? `${this.name} was told to end and ended with ${how}`
+        : `${this.name} ended by itself (${how})`,
+    );
+  }
+
+  start(): void {
+    this.#asked = "no";
+    this.#frozen = false;
+    this.#child.start();
+  }
+
+  #signal(signal: NodeJS.Signals): boolean {
+    const { pid } = this.#child;
+    if (pid !== null) process.kill(pid, signal);
+    return pid !== null;
+  }
+
+  async kill(): Promise<void> {
+    this.#asked = "kill";
+    if (this.#signal("SIGKILL")) await this.#child.exited;
+  }
+
+  /** SIGTERM. */
+  async end(): Promise<void> {
+    this.#asked = "end";
+    if (this.#frozen) this.thaw();
+    if (!this.#signal("SIGTERM")) return;
+    const over = new AbortController();
+    const late = delay(STOP_MS, true, { signal: over.signal }).catch(() => false);
+    if (await Promise.race([this.#child.exited.then(() => false), late])) {
+      this.#onProblem(`${this.name} did not end within ${STOP_MS / 1000} s of SIGTERM`);
+      await this.kill();
+    }
+    over.abort();
+  }
+
+  freeze(): void {
+    this.#frozen = this.#signal("SIGSTOP");
+  }
+
+  thaw(): void {
+    this.#frozen = false;
+    this.#signal("SIGCONT");
+  }
+}
