@@ -310,27 +310,31 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
 
   /** While it takes too long, others may try: this process ranks last then, and gives up if one of them can. */
   async #patiently(
-    read: (signal: AbortSignal) => Promise<void>,
+    readSource: (signal: AbortSignal) => Promise<void>,
     what: string,
     signal: AbortSignal,
   ): Promise<void> {
     const { turns, kit, patienceMs = PATIENCE_MS } = this.#options;
-    const over = new AbortController();
-    const both = AbortSignal.any([signal, over.signal]);
+    // Not aborted once the source has been read: some of it may still be coming, and is welcome as long as we hold.
+    const givenUp = new AbortController();
+    const limited = AbortSignal.any([signal, givenUp.signal]);
+    const read = new AbortController();
     let resigned = false;
     const watch = async () => {
-      if (!(await slept(kit.clock, patienceMs, both))) return;
+      const waiting = AbortSignal.any([limited, read.signal]);
+      if (!(await slept(kit.clock, patienceMs, waiting))) return;
       kit.log.warn({ table: this.#spec.name, part: this.#part }, `could not read ${what} in time, resigning`);
       resigned = true;
       turns.resign(this.#spec.name, this.#part, true);
-      while (this.rank === 0 && !both.aborted) await turns.changed(both).catch(() => {});
-      over.abort(new StepDownError(`${this.#spec.name} ${partName(this.#part)}: ${what} cannot be read`));
+      while (this.rank === 0 && !waiting.aborted) await turns.changed(waiting).catch(() => {});
+      if (waiting.aborted) return;
+      givenUp.abort(new StepDownError(`${this.#spec.name} ${partName(this.#part)}: ${what} cannot be read`));
     };
     const watching = watch();
     try {
-      await Promise.race([read(both), rejected(both)]);
+      await Promise.race([readSource(limited), rejected(limited)]);
     } finally {
-      over.abort();
+      read.abort();
       await watching;
       if (resigned) void this.#tryAgainLater();
     }

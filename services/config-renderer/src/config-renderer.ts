@@ -21,7 +21,7 @@ export interface ConfigRendererPorts {
 
 /**
  * Keeps one fleet's rows current: routes and upstreams from the hub's objects, peers from `topology`, cluster states
- * from `clusters`, `intents` and `proxies`. Resolves when the signal has aborted and nothing of it runs.
+ * from `clusters`, `intents` and `proxies`. Of several renderers of a fleet one writes, the others stand by. Resolves when the signal has aborted and nothing of it runs.
  */
 export async function runConfigRenderer(
   { bus, hub }: ConfigRendererPorts,
@@ -36,7 +36,9 @@ export async function runConfigRenderer(
     fleetTable,
     { scope: options.fleet, shard: "" },
     {
-      fresh: (claim) => renderer.fresh(claim),
+      warm: (claim) => renderer.warm(claim),
+      fresh: (claim, { sources }) => renderer.fresh(claim, sources),
+      source: () => source.source(),
       knows: (key) => renderer.knows(key),
       complete: (claim) => renderer.complete(claim),
       order: rowOrder,
@@ -56,14 +58,14 @@ export async function runConfigRenderer(
     filter: fleetTable.keys.filterOf(options.fleet),
     onChange: (key, value) => renderer.fleetChanged(key, value),
   });
-  const reporter = new HubReporter(hub, options.publishAddresses, kit);
+  const reporter = new HubReporter(hub, options.publishAddresses, () => holder.holding, kit);
   const source = new HubSource(hub, renderer, kit);
   renderer.attach({ holder, topology, clusters, intents, proxies, hub: source, reporter });
   await Promise.all([
     renderer.publish(signal),
     renderer.tick(signal),
     reporter.run(signal),
-    bus.join(),
+    bus.join([options.fleet]),
     holder.done,
     topology.done,
     clusters.done,

@@ -19,6 +19,7 @@ export class HubReporter {
   readonly #hub: KubeClient;
   readonly #kit: Kit;
   readonly #addresses: readonly Address[];
+  readonly #speaks: () => boolean;
   readonly #guard: Guard;
   readonly #queue = new NewestByKey<string, (signal: AbortSignal) => Promise<void>>();
   /** Objects whose verdicts changed, by verdict key; told once they have stood for a while. */
@@ -26,20 +27,23 @@ export class HubReporter {
   readonly #changedAt = new Map<string, number>();
   readonly #told = new Map<string, ReadonlySet<string>>();
 
-  constructor(hub: KubeClient, addresses: readonly string[], kit: Kit) {
+  /** @param speaks whether this process is the one that writes for its fleet; others keep quiet */
+  constructor(hub: KubeClient, addresses: readonly string[], speaks: () => boolean, kit: Kit) {
     this.#hub = hub;
+    this.#speaks = speaks;
     this.#kit = kit;
     this.#addresses = addresses.map((text) => (isIP(text) === 0 ? { hostname: text } : { ip: text }));
     this.#guard = createGuard({
       name: "hub writes",
       timeoutMs: CALL_MS,
+      clock: kit.clock,
       isAnswer: (error) => error instanceof KubeStatusError && ANSWERS.has(error.status),
     });
   }
 
   /** An MCI came, changed or went (null); `served`: by this fleet. */
   ingress(key: string, object: MultiClusterIngress | null, served: boolean): void {
-    if (object === null || this.#addresses.length === 0) return;
+    if (object === null || this.#addresses.length === 0 || !this.#speaks()) return;
     const wanted = served ? this.#addresses : [];
     const there = object.status?.loadBalancer?.ingress ?? [];
     if (sameAddresses(there, wanted)) return;
@@ -81,6 +85,7 @@ export class HubReporter {
   async #tell(signal: AbortSignal): Promise<void> {
     const { clock } = this.#kit;
     while (await slept(clock, SETTLE_MS / 4, signal)) {
+      if (!this.#speaks()) continue;
       for (const [object, at] of this.#changedAt) {
         if (clock.monotonic() - at < SETTLE_MS) continue;
         this.#changedAt.delete(object);
@@ -136,8 +141,8 @@ export class HubReporter {
     write: (signal: AbortSignal) => Promise<void>,
     signal: AbortSignal,
   ): Promise<void> {
-    const { log, clock, metrics } = this.#kit;
-    const backoff = new Backoff(500, 15_000);
+    const { log, clock, metrics, random } = this.#kit;
+    const backoff = new Backoff(500, 15_000, random.next);
     for (let told = false; ; told = true) {
       try {
         await this.#guard.run(write, signal);

@@ -24,6 +24,7 @@ export interface HubSink {
 const REFRESH_MS = 3000;
 
 interface Watched {
+  readonly kind: string;
   readonly what: string;
   readonly reflector: Reflector<KubeObject>;
   /** A kind whose absence from the API is an answer: there are none. */
@@ -69,13 +70,14 @@ export class HubSource {
       onListed: () => this.#listed(2),
     });
     this.ingresses = ingresses.objects;
-    const watch = (what: string, reflector: Reflector<KubeObject>, optional = false): Watched => {
-      return { what, reflector, optional, listed: false, fresh: false };
+    const watch = (kind: string, reflector: Reflector<KubeObject>, optional = false): Watched => {
+      const what = kind.endsWith("s") ? `${kind}es` : `${kind}s`;
+      return { kind, what, reflector, optional, listed: false, fresh: false };
     };
     this.#watched = [
-      watch("MultiClusterIngresses", ingresses),
-      watch("ServiceImports", imports),
-      watch("IngressClasses", classes, true),
+      watch("MultiClusterIngress", ingresses),
+      watch("ServiceImport", imports),
+      watch("IngressClass", classes, true),
     ];
   }
 
@@ -96,12 +98,20 @@ export class HubSource {
     return missing.map((w) => `${w.what}: ${w.reflector.state.error ?? w.reflector.state.kind}`).join("; ");
   }
 
-  /** Lists all anew; resolves when that is done, or when it is clear that it cannot be for now. */
-  async refresh(signal: AbortSignal): Promise<void> {
+  /** Resolves when all has been listed once, or when it is clear that it cannot be for now. */
+  async warm(signal: AbortSignal): Promise<void> {
+    await this.#answered((w) => w.listed, signal);
+  }
+
+  /**
+   * Brings all up to what predecessors had acted upon, by new lists where nobody says what that was; resolves when that
+   * is done, or when it is clear that it cannot be for now.
+   */
+  async refresh(acted: ReadonlyMap<string, number> | null, signal: AbortSignal): Promise<void> {
     const refresh = ++this.#refreshes;
     for (const w of this.#watched) {
       w.fresh = false;
-      w.reflector.relist(signal).then(
+      readAnew(w, acted, signal).then(
         () => {
           if (refresh !== this.#refreshes) return;
           w.fresh = true;
@@ -113,7 +123,21 @@ export class HubSource {
         },
       );
     }
-    const answered = (w: Watched) => w.fresh || w.reflector.state.kind === "failing" || notServed(w);
+    await this.#answered((w) => w.fresh, signal);
+  }
+
+  /** Of each kind the newest resourceVersion acted upon; undefined when they cannot be compared. */
+  source(): Readonly<Record<string, number>> | undefined {
+    const acted: Record<string, number> = {};
+    for (const { kind, reflector } of this.#watched) {
+      if (reflector.actedOn === undefined) return undefined;
+      if (reflector.actedOn >= 0) acted[kind] = reflector.actedOn;
+    }
+    return acted;
+  }
+
+  async #answered(enough: (watched: Watched) => boolean, signal: AbortSignal): Promise<void> {
+    const answered = (w: Watched) => enough(w) || w.reflector.state.kind === "failing" || notServed(w);
     let late = false;
     const over = new AbortController();
     const limit = slept(this.#kit.clock, REFRESH_MS, AbortSignal.any([signal, over.signal])).then(() => {
@@ -146,4 +170,14 @@ export class HubSource {
 
 function notServed(watched: Watched): boolean {
   return watched.reflector.state.kind === "waiting-for-resource";
+}
+
+async function readAnew(
+  { kind, reflector }: Watched,
+  acted: ReadonlyMap<string, number> | null,
+  signal: AbortSignal,
+): Promise<void> {
+  if (acted === null) return reflector.relist(signal);
+  const version = acted.get(kind);
+  await (version === undefined ? reflector.listed(signal) : reflector.reach(version, signal));
 }

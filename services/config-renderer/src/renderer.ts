@@ -284,7 +284,7 @@ export class Renderer implements HubSink {
    * For the holder, after each claim: the desired state reflects sources that were read after it. With the hub away
    * it resolves all the same, so that peers go on being written; `knows` keeps what cannot be judged then.
    */
-  async fresh(signal: AbortSignal): Promise<void> {
+  async fresh(signal: AbortSignal, acted: ReadonlyMap<string, number> | null): Promise<void> {
     const { topology, clusters, intents, proxies, hub } = this.#attached;
     this.#gone.clear();
     this.#current = false;
@@ -293,11 +293,20 @@ export class Renderer implements HubSink {
       clusters.caughtUp(signal),
       intents.caughtUp(signal),
       proxies.caughtUp(signal),
-      hub.refresh(signal),
+      hub.refresh(acted, signal),
     ]);
     const routesDone = () => !hub.listed || (this.#published && !this.#dirty && !this.#publishing);
     await this.#wake.until(routesDone, signal);
     this.#current = true;
+    // What came while another renderer held the fleet was not written to the hub.
+    if (this.#published) this.#reportStatuses();
+  }
+
+  /** For the holder, before each claim: everything has been read once, or cannot be for now. */
+  async warm(signal: AbortSignal): Promise<void> {
+    const { topology, clusters, intents, proxies, hub } = this.#attached;
+    const tables = [topology, clusters, intents, proxies].map((view) => view.caughtUp(signal));
+    await Promise.all([...tables, hub.warm(signal)]);
   }
 
   /** For the holder: resolves when `knows` is true of every key that there may be. */
@@ -456,7 +465,8 @@ export class Renderer implements HubSink {
     const { clock, health } = this.#kit;
     const { holder, clusters } = this.#attached;
     for (let ready = false; await slept(clock, ready ? TICK_MS : STARTING_TICK_MS, signal); ) {
-      ready = holder.holding && this.#current;
+      // Whoever stands by is ready to.
+      ready = holder.holding ? this.#current : holder.rank > 0;
       health.set("fleet", ready ? null : "it does not hold the fleet's rows yet");
       this.#judgeClusters(clusters.connected);
       for (const [id, dueAt] of this.#doomed) {

@@ -73,7 +73,7 @@ export const configRenderer = defineService({
     kit.health.set("bus", "not connected yet");
     const bus = own(await connectBus({ url: config.natsUrl, name: "config-renderer", kit }));
     kit.health.set("bus", null);
-    await runConfigRenderer({ bus, hub }, optionsFrom(config), kit);
+    await runConfigRenderer({ bus, hub }, optionsFrom(config), { ...kit, signal: bus.signal });
     hub.close();
   },
 });
