@@ -85,6 +85,14 @@ describe("a service as a process", { concurrency: 2 }, () => {
     assert.match(said.stderr, /does not answer/);
   });
 
+  test("ends in order on SIGTERM while it waits for what it cannot begin without", async (t) => {
+    const { child, said, ended, says } = start(t, ["--fail=waiting"]);
+    await says(/waiting/);
+    child.kill("SIGTERM");
+    assert.equal(await ended, 0, said.stderr);
+    assert.equal(said.stdout, "waiting\nclosed second\nclosed first\n");
+  });
+
   test("prints every flag with its variable on --help, and nothing else", async (t) => {
     const { said, ended } = start(t, ["--help"]);
     assert.equal(await ended, 0, said.stderr);

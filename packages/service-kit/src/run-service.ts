@@ -136,6 +136,9 @@ async function startService<S extends ConfigSpec>(
           return resource;
         },
       });
+    } catch (error) {
+      // Told to stop while it waited for something that it cannot do without, e.g. the first answer of the bus.
+      if (!options.signal.aborted || error !== options.signal.reason) throw error;
     } finally {
       await stack.disposeAsync();
       log.info("stopped");

@@ -18,7 +18,7 @@ const trial = defineService({
     fail: {
       env: "SLUICE_TRIAL_FAIL",
       flag: "fail",
-      help: "how to fail: fatal, uncaught",
+      help: "how to fail: fatal, uncaught; waiting: it never gets what it waits for at first",
       default: "",
       read: text,
     },
@@ -27,6 +27,10 @@ const trial = defineService({
     own(closes("first"));
     own(closes("second"));
     if (config.fail === "fatal") throw new BusUnreachableError("nats://127.0.0.1:1 does not answer");
+    if (config.fail === "waiting") {
+      say("waiting");
+      await delay(600_000, undefined, { signal }).catch(() => signal.throwIfAborted());
+    }
     const aborted = new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve()));
     // As long as it runs, something keeps it running: a service has connections.
     const alive = setInterval(() => {}, 1000);
