@@ -125,3 +125,25 @@ test("a CIDR has one form, too: no octal, no short form, no zone, no length beyo
     assert.equal(parseCidr(text), null, text);
   }
 });
+
+test("an IPv4 address is judged by its number as it is by its text", () => {
+  const octet = fc.oneof(
+    fc.integer({ min: 0, max: 255 }),
+    fc.constantFrom(0, 10, 100, 127, 169, 172, 192, 224, 254, 255),
+  );
+  const address = fc.tuple(octet, octet, octet, octet).map((parts) => parts.join("."));
+  const cidr = fc.tuple(address, fc.integer({ min: 0, max: 32 })).map(([base, bits]) => `${base}/${bits}`);
+  fc.assert(
+    fc.property(
+      address,
+      fc.array(cidr, { maxLength: 4 }),
+      fc.array(address, { maxLength: 2 }),
+      (text, nodes, refused) => {
+        // As an IPv4-mapped address the same one is not judged by its number.
+        const filter = peerFilter(rules({ fromNodes: nodes, refused }));
+        assert.equal(filter(text).allowed, filter(`::ffff:${text}`).allowed, `${text} in ${nodes.join()}`);
+      },
+    ),
+    { numRuns: 2000 },
+  );
+});

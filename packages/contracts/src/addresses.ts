@@ -30,6 +30,34 @@ function inside(address: Address, [base, bits]: Cidr): boolean {
     : (address as ipaddr.IPv6).match(base as ipaddr.IPv6, bits);
 }
 
+/** The address as a number, or -1 where it is not IPv4 in its one form: four decimal parts without leading zeros. */
+function ipv4Number(text: string): number {
+  let value = 0;
+  let part = -1;
+  let parts = 1;
+  for (let i = 0; i < text.length; i++) {
+    const digit = text.charCodeAt(i) - 48;
+    if (digit >= 0 && digit <= 9) {
+      if (part === 0) return -1;
+      part = part < 0 ? digit : part * 10 + digit;
+      if (part > 255) return -1;
+    } else if (digit === -2 && part >= 0 && parts < 4) {
+      value = value * 256 + part;
+      part = -1;
+      parts++;
+    } else return -1;
+  }
+  return parts === 4 && part >= 0 ? value * 256 + part : -1;
+}
+
+/** Loopback, link-local, multicast, unspecified and reserved: what only the slow way may judge. */
+function isOrdinary(ipv4: number): boolean {
+  const first = Math.floor(ipv4 / 2 ** 24);
+  return first > 0 && first < 224 && first !== 127 && Math.floor(ipv4 / 2 ** 16) !== 0xa9fe;
+}
+
+const ALLOWED: AddressVerdict = { allowed: true };
+
 const METADATA: readonly string[] = ["169.254.169.254", "100.100.100.200", "fd00:ec2::254", "168.63.129.16"];
 /** Loopback peers are a trial's: a person must have written the range down, and none wider than a /16. */
 const LOOPBACK_MIN_BITS = 16;
@@ -54,8 +82,18 @@ export function peerFilter(rules: PeerRules): (address: string) => AddressVerdic
   const refused = new Set(
     [...rules.refused, ...METADATA].map((text) => parse(text)?.toNormalizedString() ?? text),
   );
+  const refusedNumbers = new Set([...refused].map(ipv4Number));
+  const ranges = others.flatMap(([base, bits]) => {
+    const size = 2 ** (32 - bits);
+    return base.kind() === "ipv4" ? [[Math.floor(ipv4Number(base.toString()) / size), size] as const] : [];
+  });
   const no = (why: string): AddressVerdict => ({ allowed: false, why });
   return (text) => {
+    // Most addresses are ordinary and allowed, and each is asked for at every change of its service.
+    const ipv4 = ipv4Number(text);
+    if (isOrdinary(ipv4) && !refusedNumbers.has(ipv4)) {
+      for (const [base, size] of ranges) if (Math.floor(ipv4 / size) === base) return ALLOWED;
+    }
     const address = parse(text);
     if (address === null) return no(`${text} is not an IP address`);
     if (refused.has(address.toNormalizedString()))
@@ -70,6 +108,6 @@ export function peerFilter(rules: PeerRules): (address: string) => AddressVerdic
     if (!(range === "loopback" ? loopback : others).some((cidr) => inside(address, cidr))) {
       return no(`${text} is outside the cluster's allowed peer CIDRs`);
     }
-    return { allowed: true };
+    return ALLOWED;
   };
 }

@@ -2,22 +2,6 @@ import { type AddressVerdict, type ClusterRecord, peerFilter } from "@sluice/con
 
 type Filter = (address: string) => AddressVerdict;
 
-/** Addresses whose verdict is remembered, a cluster: the same ones are asked for at each change of their service. */
-const REMEMBERED = 20_000;
-
-function remembering(filter: Filter): Filter {
-  const known = new Map<string, AddressVerdict>();
-  return (address) => {
-    let verdict = known.get(address);
-    if (verdict === undefined) {
-      verdict = filter(address);
-      if (known.size >= REMEMBERED) known.clear();
-      known.set(address, verdict);
-    }
-    return verdict;
-  };
-}
-
 /** Which addresses each cluster may have as peers: what its Nodes say and what a person gave with `--peers`. */
 export class AllowedPeers {
   readonly #fromFlags: ReadonlyMap<string, readonly string[]>;
@@ -56,6 +40,6 @@ export class AllowedPeers {
 
   #compile(cluster: string, fromNodes: readonly string[]): Filter {
     const fromFlags = this.#fromFlags.get(cluster) ?? [];
-    return remembering(peerFilter({ fromNodes, fromFlags, refused: this.#refused }));
+    return peerFilter({ fromNodes, fromFlags, refused: this.#refused });
   }
 }
