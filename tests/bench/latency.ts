@@ -46,7 +46,7 @@ export async function latency(options: LatencyOptions): Promise<BenchResult> {
   await using stack = new AsyncDisposableStack();
   for (const address of PEERS) stack.use(await servePeer(address));
   await install(world.cluster("hub"), world.cluster("member1"), signal);
-  const traces = await followTraces(world.addresses.nats, stack);
+  const traces = await followTraces(world.addresses, stack);
   const asker = stack.use(new Asker(world.addresses.proxy.http));
   const deadline = performance.now() + 20_000;
   while ((await asker.ask()) !== PEERS[0]) {
@@ -168,11 +168,14 @@ async function report(samples: readonly Sample[]): Promise<BenchResult> {
 }
 
 /** The newest trace of the peers row, by the peer that it names. */
-async function followTraces(url: string, stack: AsyncDisposableStack): Promise<Map<string, Trace>> {
+async function followTraces(
+  { nats, natsNkey }: { readonly nats: string; readonly natsNkey: string },
+  stack: AsyncDisposableStack,
+): Promise<Map<string, Trace>> {
   const traces = new Map<string, Trace>();
   const controller = new AbortController();
   const kit = createKit({ service: "bench", signal: controller.signal });
-  const bus = await connectBus({ url, name: "bench", kit });
+  const bus = await connectBus({ url: nats, files: { nkey: natsNkey }, name: "bench", kit });
   const view = bus.view(fleetTable, {
     onChange: (_key, row, { trace }) => {
       if (row === undefined || !("peers" in row) || trace === undefined) return;

@@ -310,7 +310,12 @@ test("a member that offers the metadata address, the hub's or one outside its CI
   assert.equal(condition.reason, "PeersRefused");
   const controller = new AbortController();
   const kit = createKit({ service: "e2e", signal: controller.signal });
-  const bus = await connectBus({ url: world.addresses.nats, name: "e2e", kit });
+  const bus = await connectBus({
+    url: world.addresses.nats,
+    files: { nkey: world.addresses.natsNkey },
+    name: "e2e",
+    kit,
+  });
   const view = bus.view(fleetTable);
   const rogue = rogueMember(bus, "e14", "cart", "169.254.169.254");
   const verdicts = bus.view(verdictsTable);

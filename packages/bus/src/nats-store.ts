@@ -261,7 +261,7 @@ export class NatsStore implements Store {
     checkServer(info, { replicas, tls });
     const patient = await jetstreamManager(connection, { timeout: ANSWER_MS, checkAPI: false });
     const jsm = await jetstreamManager(connection, { timeout: TRY_MS, checkAPI: false });
-    const js = jetstream(connection, { timeout: ANSWER_MS });
+    const js = jetstream(connection, { timeout: ANSWER_MS, checkAPI: false });
     const known = this.#access.provisions ? await bootOf(jsm).catch(ifMissing) : null;
     if (this.#access.provisions) {
       const lost = await provision(patient, { replicas });

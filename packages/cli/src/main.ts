@@ -1,5 +1,6 @@
 import { SluiceError } from "@sluice/contracts";
 import { Command, CommanderError } from "commander";
+import type { NatsAuthOptions } from "./nats-auth-command.ts";
 
 /** 64: the command line itself is wrong (sysexits.h, EX_USAGE). */
 const USAGE = 64;
@@ -37,6 +38,26 @@ async function main(argv: readonly string[]): Promise<number> {
       const { statusCommand } = await import("./status-command.ts");
       exit = await statusCommand(options);
     });
+  const many = (value: string, before: readonly string[]) => [...before, value];
+  program
+    .command("nats")
+    .description("the bus")
+    .command("auth")
+    .description("write a credential for each component, and print what nats-server must know of them")
+    .option("--dir <folder>", "where the seeds go; one that is there stays", "nats-auth")
+    .option("--component <name>", "only this one; may be repeated", many, [])
+    .option("--member <name>", "a cluster with a member-watcher of its own; may be repeated", many, [])
+    .option("--together", "one member-watcher for all those clusters", false)
+    .option("--fleet <name>", "the fleet of renderer and proxies", "default")
+    .option("--proxy <name>", "a proxy with a credential of its own; may be repeated", many, [])
+    .option("--as <form>", "authorization, or accounts where the server has others", "authorization")
+    .action(async (options: NatsAuthOptions) => {
+      const { natsAuthCommand } = await import("./nats-auth-command.ts");
+      exit = await natsAuthCommand(options);
+    });
+  addPastVerbs(program, (code) => {
+    exit = code;
+  });
   await program.parseAsync(argv, { from: "user" });
   return exit;
 }

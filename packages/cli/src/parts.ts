@@ -69,6 +69,8 @@ export function natsPart(options: {
   tool: Tool;
   storeDir: string;
   port: number;
+  /** Who may do what. */
+  configuration: string;
   signal: AbortSignal;
 }): Part & { readonly address: string } {
   let server: NatsServer | null = null;
@@ -89,8 +91,7 @@ export function natsPart(options: {
     probes: null,
     async start() {
       stopping = false;
-      const { tool, storeDir, port, signal } = options;
-      const started = await startNatsServer({ tool, storeDir, port, signal });
+      const started = await startNatsServer(options);
       server = started;
       started.process.once("exit", (code, killed) => {
         if (!stopping) for (const listener of exits) listener(reason(code, killed));

@@ -1,11 +1,12 @@
 import { lookup } from "node:dns/promises";
-import { mkdirSync } from "node:fs";
+import { mkdirSync, rmSync } from "node:fs";
 import { isIP } from "node:net";
 import { availableParallelism } from "node:os";
 import { join, resolve } from "node:path";
 import { aggregator } from "@sluice/aggregator";
+import { authorizationBlock, writeCredentials } from "@sluice/bus";
 import { configRenderer } from "@sluice/config-renderer";
-import { roles, SluiceError, StartTimeoutError } from "@sluice/contracts";
+import { type BusUser, busComponents, roles, SluiceError, StartTimeoutError } from "@sluice/contracts";
 import { connectCluster } from "@sluice/kube";
 import { memberWatcher } from "@sluice/member-watcher";
 import { ensureTool, freePort, type Tool } from "@sluice/native-tools";
@@ -90,7 +91,14 @@ export async function up(options: UpOptions, events: UpEvents, signal: AbortSign
   };
   try {
     const natsPort = await freePort();
-    const nats = natsPart({ tool: tools.nats, storeDir: join(stateDir, "nats"), port: natsPort, signal });
+    const auth = await busAuth(join(stateDir, "nats-auth"), options);
+    const nats = natsPart({
+      tool: tools.nats,
+      storeDir: join(stateDir, "nats"),
+      port: natsPort,
+      configuration: auth.configuration,
+      signal,
+    });
     if (!without.has("nats")) {
       parts.push(nats);
       await steps.run(
@@ -112,7 +120,13 @@ export async function up(options: UpOptions, events: UpEvents, signal: AbortSign
         );
       }
     }
-    const services = await serviceParts(options, { nats: nats.address, nginxDir, logs, signal });
+    const services = await serviceParts(options, {
+      nats: nats.address,
+      nkeyOf: auth.nkeyOf,
+      nginxDir,
+      logs,
+      signal,
+    });
     const wanted = services.filter(({ name }) => !without.has(name as PartName));
     parts.push(...wanted);
     for (const part of wanted) part.onFailure((error) => failed.reject(error));
@@ -129,6 +143,7 @@ export async function up(options: UpOptions, events: UpEvents, signal: AbortSign
       proxy: { http: `http://${httpAddress}` },
       gateway: `http://127.0.0.1:${options.gatewayPort}`,
       nats: nats.address,
+      natsNkey: auth.nkeyOf("operator"),
       kubeconfigs: Object.fromEntries([
         ["hub", resolve(options.hub)],
         ...options.members.map(([n, k]) => [n, resolve(k)]),
@@ -207,9 +222,29 @@ async function startServices(
 
 interface Wiring {
   readonly nats: string;
+  /** The file with a service's seed. */
+  nkeyOf(service: string): string;
   readonly nginxDir: string;
   readonly logs: string;
   readonly signal: AbortSignal;
+}
+
+/** Fresh credentials, one for each service of this machine and one for tools; what they could do before ends with them. */
+async function busAuth(folder: string, options: UpOptions) {
+  rmSync(folder, { recursive: true, force: true });
+  const members = options.members.map(([name]) => name);
+  const users: BusUser[] = busComponents
+    .filter((component) => component !== "replay")
+    .map((component) => (component === "member-watcher" ? { component, members } : { component }));
+  const written = await writeCredentials(folder, users);
+  return {
+    configuration: authorizationBlock(written),
+    nkeyOf: (name: string) => {
+      const found = written.find(({ user }) => user.component === name);
+      if (found === undefined) throw new Error(`there is no credential for ${name}`);
+      return found.file;
+    },
+  };
 }
 
 /** What each service is started with; the same arguments in one process and in many. */
@@ -225,6 +260,7 @@ async function serviceParts(options: UpOptions, wiring: Wiring): Promise<Part[]>
     options.peers.map(([name, cidrs]) => `${name}=${cidrs}`),
   );
   const bus = ["--nats-url", wiring.nats];
+  const nkey = (service: AnyService) => ["--nats-nkey", wiring.nkeyOf(service.name)];
   const hubFlag = ["--hub", resolve(hub)];
   const refused = many("--refuse-peer", await hubAddresses(hub, wiring.signal));
   const classes = many("--ingress-class", options.ingressClasses);
@@ -255,6 +291,7 @@ async function serviceParts(options: UpOptions, wiring: Wiring): Promise<Part[]>
         "--log-level",
         options.logLevel,
         ...(delay === undefined ? [] : ["--inject-delay", delay]),
+        ...nkey(service),
         ...args,
       ];
       if (!options.processes) return servicePart({ service, args: ["--probe-port", "0", ...all], logFile });

@@ -1,4 +1,5 @@
 import { encodeToken, fleetKeys, plainKeys, sliceKeys } from "./keys.ts";
+import { checkpointBucket, eventStream, logStream } from "./log.ts";
 import { streamOf, subjectOf } from "./subjects.ts";
 import {
   allTables,
@@ -6,6 +7,7 @@ import {
   clustersTable,
   fleetTable,
   intentsTable,
+  loggedTables,
   membersTable,
   proxiesTable,
   slicesTable,
@@ -14,7 +16,10 @@ import {
   verdictsTable,
 } from "./tables.ts";
 
-/** Whoever speaks on the bus; each has a credential of its own. `replay` feeds a recording into a bus. */
+/**
+ * Whoever speaks on the bus; each has a credential of its own. `replay` feeds a recording into a bus, `operator` is a
+ * person with a tool: it reaches every table, and nothing that is not Sluice's.
+ */
 export const busComponents = [
   "member-watcher",
   "aggregator",
@@ -23,6 +28,7 @@ export const busComponents = [
   "topology-gateway",
   "propagator",
   "replay",
+  "operator",
 ] as const;
 export type BusComponent = (typeof busComponents)[number];
 
@@ -116,13 +122,23 @@ function tableReach(user: BusUser): Reach[] {
       ];
     case "propagator":
       return [];
+    case "operator":
+      return allTables
+        .filter((table) => table !== bootTable && table !== membersTable)
+        .map((table) => ({ table, reads: ALL, writes: ALL, reaps: true }));
     case "replay":
       return [slicesTable, clustersTable, intentsTable].map((table) => ({ table, reads: ALL, writes: ALL }));
   }
 }
 
 /** Who may create what is missing on the bus: those beside the hub. A member waits for them. */
-const provisioners: readonly BusComponent[] = ["aggregator", "config-renderer", "topology-gateway"];
+const provisioners: readonly BusComponent[] = [
+  "aggregator",
+  "config-renderer",
+  "topology-gateway",
+  "replay",
+  "operator",
+];
 
 /** Everything that a credential is for, table by table. */
 export function reachOf(user: BusUser): Reach[] {
@@ -131,8 +147,8 @@ export function reachOf(user: BusUser): Reach[] {
     ...tableReach(user),
     {
       table: membersTable,
-      reads: component === "topology-gateway" ? ALL : [`${component}.*`],
-      writes: [`${component}.*`],
+      reads: component === "topology-gateway" || component === "operator" ? ALL : [`${component}.*`],
+      writes: component === "operator" ? ALL : [`${component}.*`],
     },
     { table: bootTable, reads: ALL, writes: provisioners.includes(component) ? ["id"] : NONE },
   ];
@@ -158,9 +174,9 @@ export function provisions(component: BusComponent): boolean {
 
 /** Streams beside the tables: the log that the servers write, its checkpoints, and the events for others. */
 const history = {
-  log: { stream: "sluice_log", subjects: "sluice.log.>" },
-  events: { stream: "sluice_events", subjects: "sluice.events.v1.>" },
-  checkpoints: { stream: "OBJ_sluice_checkpoints", subjects: "$O.sluice_checkpoints.>" },
+  log: { stream: logStream.name, subjects: `${logStream.prefix}>` },
+  events: { stream: eventStream.name, subjects: `${eventStream.prefix}>` },
+  checkpoints: { stream: `OBJ_${checkpointBucket}`, subjects: `$O.${checkpointBucket}.>` },
 } as const;
 
 /** Every stream of Sluice on the bus. */
@@ -178,17 +194,26 @@ export function inboxPrefixOf(publicKey: string): string {
   return `_INBOX_${publicKey}`;
 }
 
-/** A credential's name, e.g. `member-watcher-member1`; files and logs carry it. */
+/** A credential's name, e.g. `member-watcher-member1`: that of its file. */
 export function busUserName(user: BusUser): string {
   const { component, members = [], fleet, proxy } = user;
-  return [component, ...members, fleet, proxy].filter((part) => part !== undefined && part !== "").join("-");
+  // Several members in one credential are one process's; their names would not fit into a file's.
+  const member = members.length === 1 ? members[0] : undefined;
+  return [component, member, fleet, proxy].filter((part) => part !== undefined && part !== "").join("-");
 }
 
 /** The subjects that a credential needs, and no others. */
 export function permissionsOf(user: BusUser, publicKey: string): BusPermissions {
   const { component } = user;
   const publish = reachOf(user).flatMap((reach) => tableSubjects(component, reach));
-  if (provisions(component)) publish.push(...allStreams().map((stream) => `$JS.API.STREAM.CREATE.${stream}`));
+  if (provisions(component)) {
+    publish.push(
+      ...allStreams().flatMap((stream) => [
+        `$JS.API.STREAM.INFO.${stream}`,
+        `$JS.API.STREAM.CREATE.${stream}`,
+      ]),
+    );
+  }
   // Adds copies to what is there already; see assets.ts in packages/bus.
   if (component === "aggregator")
     publish.push(...allStreams().map((stream) => `$JS.API.STREAM.UPDATE.${stream}`));
@@ -232,9 +257,16 @@ function historySubjects(component: BusComponent): string[] {
     flowControl(stream),
   ];
   const { log, events, checkpoints } = history;
+  // A checkpoint reads every logged table whole, through consumers of the client's own.
+  const whole = loggedTables.flatMap((table) => [
+    `$JS.API.STREAM.MSG.GET.${streamOf(table)}`,
+    ...read({ stream: streamOf(table), subjects: subjectOf(table, ">") }),
+  ]);
   if (component === "topology-gateway") return [...read(log), ...read(checkpoints)];
+  if (component === "operator") return [...read(log), ...read(checkpoints), ...read(events)];
   if (component !== "aggregator") return [];
   return [
+    ...whole,
     ...read(log),
     ...read(checkpoints),
     `$JS.API.STREAM.INFO.${events.stream}`,

@@ -13,6 +13,8 @@ export interface NatsServerOptions {
   readonly storeDir: string;
   /** 0 or absent: a free one that the server itself chooses. */
   readonly port?: number;
+  /** More of nats-server's configuration, as text; e.g. who may do what. */
+  readonly configuration?: string;
   /** Stops waiting for readiness; the server itself is ended by `close()`. */
   readonly signal: AbortSignal;
   log?(message: string): void;
@@ -33,18 +35,16 @@ export interface NatsServer extends AsyncDisposable {
   close(): Promise<void>;
 }
 
-function configuration(port: number, storeDir: string): string {
-  // JSON is valid NATS configuration, and quotes paths for us.
-  return `${JSON.stringify(
-    {
-      host: "127.0.0.1",
-      port: port === 0 ? -1 : port,
-      jetstream: { store_dir: join(storeDir, "jetstream") },
-      ports_file_dir: join(storeDir, "ports"),
-    },
-    null,
-    2,
-  )}\n`;
+function configuration(port: number, storeDir: string, more: string): string {
+  // A value in JSON is a value in NATS's own notation, and quotes paths for us.
+  const settings = {
+    host: "127.0.0.1",
+    port: port === 0 ? -1 : port,
+    jetstream: { store_dir: join(storeDir, "jetstream") },
+    ports_file_dir: join(storeDir, "ports"),
+  };
+  const lines = Object.entries(settings).map(([name, value]) => `${name}: ${JSON.stringify(value)}`);
+  return `${lines.join("\n")}\n${more}`;
 }
 
 /** The address in the server's ports file, or null while there is none. */
@@ -81,7 +81,9 @@ export async function startNatsServer(options: NatsServerOptions): Promise<NatsS
   await mkdir(join(storeDir, "ports"), { recursive: true });
   const conf = join(storeDir, "nats-server.conf");
   const logFile = join(storeDir, "nats-server.log");
-  await writeFile(conf, configuration(options.port ?? 0, storeDir));
+  await writeFile(conf, configuration(options.port ?? 0, storeDir, options.configuration ?? ""), {
+    mode: 0o600,
+  });
   const sink = createWriteStream(logFile, { flags: "a" });
   let last = "";
   const child = spawn(tool.path, ["-c", conf], {

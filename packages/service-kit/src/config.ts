@@ -147,7 +147,9 @@ export function usageOf(spec: ConfigSpec): string {
   const lines = Object.values(spec).map((setting) => {
     const value = setting.boolean === true ? "" : " VALUE";
     const standard =
-      setting.default === undefined || setting.boolean === true ? "" : ` (default ${setting.default})`;
+      setting.default === undefined || setting.default === "" || setting.boolean === true
+        ? ""
+        : ` (default ${setting.default})`;
     return `  --${`${setting.flag}${value}`.padEnd(28)} ${setting.help}${standard}; ${setting.env}\n`;
   });
   return lines.join("");
@@ -159,6 +161,36 @@ export const natsUrlSetting: Setting<string> = {
   flag: "nats-url",
   help: "address of the bus, e.g. nats://127.0.0.1:4222",
   read: text,
+};
+
+function file(name: string, help: string): Setting<string | undefined> {
+  return {
+    env: `SLUICE_${name.toUpperCase().replaceAll("-", "_")}`,
+    flag: name,
+    help,
+    default: "",
+    read: (value) => (value === "" ? undefined : value),
+  };
+}
+
+/** How a process and the bus know each other; the same for every service. */
+export const natsFileSettings = {
+  natsNkey: file("nats-nkey", "file with this process's nkey seed, as sluice nats auth writes it"),
+  natsCa: file(
+    "nats-ca",
+    "file with the certificate that signed the bus's, PEM; the connection must be encrypted",
+  ),
+  natsCert: file("nats-cert", "file with this process's own certificate for the bus, PEM"),
+  natsKey: file("nats-key", "file with the key of that certificate, PEM"),
+} satisfies ConfigSpec;
+
+/** Copies of each stream; of those who create what is missing on the bus. */
+export const natsReplicasSetting: Setting<number> = {
+  env: "SLUICE_NATS_REPLICAS",
+  flag: "nats-replicas",
+  help: "copies of each table on a cluster of NATS servers, at least; fewer are raised",
+  default: "1",
+  read: integer(1, 5),
 };
 
 /** Where peers may be; one setting for `up` and for every service that holds members to it. */

@@ -9,6 +9,8 @@ export {
   duration,
   groupAssignments,
   integer,
+  natsFileSettings,
+  natsReplicasSetting,
   natsUrlSetting,
   oneOf,
   peersSetting,

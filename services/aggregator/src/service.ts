@@ -1,9 +1,11 @@
-import { connectBus } from "@sluice/bus";
+import { busOptions, connectBus } from "@sluice/bus";
 import { connectCluster } from "@sluice/kube";
 import {
   type ConfigSpec,
   defineService,
   groupAssignments,
+  natsFileSettings,
+  natsReplicasSetting,
   natsUrlSetting,
   peersSetting,
   text,
@@ -12,6 +14,8 @@ import { runAggregator } from "./aggregator.ts";
 
 const settings = {
   natsUrl: natsUrlSetting,
+  ...natsFileSettings,
+  natsReplicas: natsReplicasSetting,
   hub: {
     env: "SLUICE_AGGREGATOR_HUB",
     flag: "hub",
@@ -44,7 +48,7 @@ export const aggregator = defineService({
         ? null
         : await connectCluster({ name: "hub", kubeconfig: config.hub, log: kit.log });
     kit.health.set("bus", "not connected yet");
-    const bus = own(await connectBus({ url: config.natsUrl, name: "aggregator", kit }));
+    const bus = own(await connectBus({ ...busOptions(config), name: "aggregator", kit }));
     kit.health.set("bus", null);
     const { members, refused } = config;
     await runAggregator(

@@ -1,4 +1,4 @@
-import { connectBus } from "@sluice/bus";
+import { busOptions, connectBus } from "@sluice/bus";
 import { connectCluster } from "@sluice/kube";
 import {
   bool,
@@ -7,6 +7,8 @@ import {
   defineService,
   dnsName,
   groupAssignments,
+  natsFileSettings,
+  natsReplicasSetting,
   natsUrlSetting,
   peersSetting,
   text,
@@ -16,6 +18,8 @@ import type { ConfigRendererOptions } from "./options.ts";
 
 const settings = {
   natsUrl: natsUrlSetting,
+  ...natsFileSettings,
+  natsReplicas: natsReplicasSetting,
   hub: {
     env: "SLUICE_CONFIG_RENDERER_HUB",
     flag: "hub",
@@ -71,7 +75,7 @@ export const configRenderer = defineService({
   run: async ({ config, own, ...kit }) => {
     const hub = await connectCluster({ name: "hub", kubeconfig: config.hub, log: kit.log });
     kit.health.set("bus", "not connected yet");
-    const bus = own(await connectBus({ url: config.natsUrl, name: "config-renderer", kit }));
+    const bus = own(await connectBus({ ...busOptions(config), name: "config-renderer", kit }));
     kit.health.set("bus", null);
     await runConfigRenderer({ bus, hub }, optionsFrom(config), { ...kit, signal: bus.signal });
     hub.close();

@@ -1,10 +1,18 @@
-import { connectBus } from "@sluice/bus";
+import { busOptions, connectBus } from "@sluice/bus";
 import { connectCluster } from "@sluice/kube";
-import { assignment, type ConfigSpec, defineService, integer, natsUrlSetting } from "@sluice/service-kit";
+import {
+  assignment,
+  type ConfigSpec,
+  defineService,
+  integer,
+  natsFileSettings,
+  natsUrlSetting,
+} from "@sluice/service-kit";
 import { runMemberWatcher } from "./member-watcher.ts";
 
 const settings = {
   natsUrl: natsUrlSetting,
+  ...natsFileSettings,
   members: {
     env: "SLUICE_MEMBER_WATCHER_MEMBERS",
     flag: "member",
@@ -34,7 +42,7 @@ export const memberWatcher = defineService({
       config.members.map(([name, kubeconfig]) => connectCluster({ name, kubeconfig, log: kit.log })),
     );
     kit.health.set("bus", "not connected yet");
-    const bus = own(await connectBus({ url: config.natsUrl, name: "member-watcher", kit }));
+    const bus = own(await connectBus({ ...busOptions(config), name: "member-watcher", kit }));
     kit.health.set("bus", null);
     const shards = new Map(config.shards);
     await runMemberWatcher({ bus, members }, { ...kit, signal: bus.signal }, { shards });

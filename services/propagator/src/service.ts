@@ -1,6 +1,6 @@
-import { connectBus } from "@sluice/bus";
+import { busOptions, connectBus } from "@sluice/bus";
 import { connectCluster } from "@sluice/kube";
-import { assignment, type ConfigSpec, defineService, text } from "@sluice/service-kit";
+import { assignment, type ConfigSpec, defineService, natsFileSettings, text } from "@sluice/service-kit";
 import { runPropagator } from "./propagator.ts";
 
 const settings = {
@@ -11,6 +11,7 @@ const settings = {
     default: "off",
     read: text,
   },
+  ...natsFileSettings,
   hub: {
     env: "SLUICE_PROPAGATOR_HUB",
     flag: "hub",
@@ -38,7 +39,9 @@ export const propagator = defineService({
     const bus =
       config.natsUrl === "off"
         ? null
-        : own(await connectBus({ url: config.natsUrl, name: "propagator", kit, waitOnFirstConnect: false }));
+        : own(
+            await connectBus({ ...busOptions(config), name: "propagator", kit, waitOnFirstConnect: false }),
+          );
     await Promise.all([bus?.join(), runPropagator({ hub, members }, kit)]);
     for (const client of [hub, ...members]) client.close();
   },

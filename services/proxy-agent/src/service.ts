@@ -1,12 +1,13 @@
 import { hostname } from "node:os";
 import { resolve } from "node:path";
-import { connectBus } from "@sluice/bus";
+import { busOptions, connectBus } from "@sluice/bus";
 import { fleetTable, proxiesTable } from "@sluice/contracts";
 import {
   type ConfigSpec,
   defineService,
   dnsName,
   groupAssignments,
+  natsFileSettings,
   natsUrlSetting,
   peersSetting,
   text,
@@ -20,6 +21,7 @@ import { reloadNginx } from "./reload-nginx.ts";
 
 const settings = {
   natsUrl: natsUrlSetting,
+  ...natsFileSettings,
   fleet: {
     env: "SLUICE_PROXY_AGENT_FLEET",
     flag: "fleet",
@@ -60,7 +62,7 @@ export const proxyAgent = defineService({
     const peers = groupAssignments(config.peers);
     // The bus may be away for as long as it likes: there is a last good copy to serve from.
     const bus = own(
-      await connectBus({ url: config.natsUrl, name: "proxy-agent", kit, waitOnFirstConnect: false }),
+      await connectBus({ ...busOptions(config), name: "proxy-agent", kit, waitOnFirstConnect: false }),
     );
     const nginx = own(new UnixNginxClient(socketPathOf(config.nginxDir)));
     const proxies = bus.writer(proxiesTable);

@@ -1,10 +1,20 @@
-import { connectBus } from "@sluice/bus";
+import { busOptions, connectBus } from "@sluice/bus";
 import { roles } from "@sluice/contracts";
-import { type ConfigSpec, defineService, integer, natsUrlSetting, text } from "@sluice/service-kit";
+import {
+  type ConfigSpec,
+  defineService,
+  integer,
+  natsFileSettings,
+  natsReplicasSetting,
+  natsUrlSetting,
+  text,
+} from "@sluice/service-kit";
 import { runTopologyGateway } from "./topology-gateway.ts";
 
 const settings = {
   natsUrl: natsUrlSetting,
+  ...natsFileSettings,
+  natsReplicas: natsReplicasSetting,
   host: {
     env: "SLUICE_TOPOLOGY_GATEWAY_HOST",
     flag: "host",
@@ -41,7 +51,7 @@ export const topologyGateway = defineService({
   run: async ({ config, own, ...kit }) => {
     // Without a bus it still answers: that the bus is away is what a person wants to hear then.
     const bus = own(
-      await connectBus({ url: config.natsUrl, name: "topology-gateway", kit, waitOnFirstConnect: false }),
+      await connectBus({ ...busOptions(config), name: "topology-gateway", kit, waitOnFirstConnect: false }),
     );
     await runTopologyGateway({ bus }, config, kit);
   },
