@@ -1,25 +1,36 @@
+import { FairQueue, type Urgency } from "./fair-queue.ts";
+
+interface NewestByKeyOptions<K> {
+  /** Who shares a turn with whom, e.g. the cluster of a key; default: all keys are one group. */
+  groupOf?(key: K): string;
+}
+
 /**
  * A queue that keeps the newest value of each key: memory is bounded by keys, not by events. Values of one key are
- * never taken by two workers at once, and keys come out in the order in which they first became dirty.
+ * never taken by two workers at once; groups of keys take turns, and keys of a group come out in the order in which
+ * they first became dirty, live ones before the backlog.
  */
 export class NewestByKey<K, V> {
-  readonly #newest = new Map<K, V>();
-  readonly #busy = new Set<K>();
+  readonly #queue: FairQueue<K, V>;
   #wake: () => void = () => {};
   #idle: (() => void)[] = [];
 
-  set(key: K, value: V): void {
-    this.#newest.set(key, value);
+  constructor(options: NewestByKeyOptions<K> = {}) {
+    this.#queue = new FairQueue(options.groupOf);
+  }
+
+  set(key: K, value: V, urgency: Urgency = "live"): void {
+    this.#queue.set(key, value, urgency);
     this.#wake();
   }
 
   get size(): number {
-    return this.#newest.size;
+    return this.#queue.size;
   }
 
   /** Resolves when nothing waits and nothing is being worked on. */
   async idle(): Promise<void> {
-    if (this.#newest.size === 0 && this.#busy.size === 0) return;
+    if (this.#queue.idle) return;
     await new Promise<void>((resolve) => this.#idle.push(resolve));
   }
 
@@ -28,49 +39,44 @@ export class NewestByKey<K, V> {
    * hand is done. `work` must not throw: an error ends the loop and rejects.
    */
   async run(workers: number, signal: AbortSignal, work: (key: K, value: V) => Promise<void>): Promise<void> {
-    const inFlight = new Set<Promise<void>>();
+    let inFlight = 0;
     const failures: unknown[] = [];
     const wake = () => this.#wake();
+    const woken = () =>
+      new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    const one = async (key: K, value: V): Promise<void> => {
+      try {
+        await work(key, value);
+      } catch (error) {
+        failures.push(error);
+      }
+      inFlight--;
+      this.#queue.release(key);
+      this.#wake();
+      if (this.#queue.idle) this.#tellIdle();
+    };
     signal.addEventListener("abort", wake, { once: true });
     try {
       while (!signal.aborted && failures.length === 0) {
-        const next = inFlight.size < workers ? this.#takeFree() : undefined;
+        const next = inFlight < workers ? this.#queue.take() : undefined;
         if (next === undefined) {
-          await new Promise<void>((resolve) => {
-            this.#wake = resolve;
-          });
+          await woken();
           continue;
         }
-        const [key, value] = next;
-        this.#busy.add(key);
-        const task = work(key, value)
-          .catch((error: unknown) => {
-            failures.push(error);
-          })
-          .finally(() => {
-            this.#busy.delete(key);
-            inFlight.delete(task);
-            this.#wake();
-            if (this.#newest.size === 0 && this.#busy.size === 0) {
-              for (const resolve of this.#idle.splice(0)) resolve();
-            }
-          });
-        inFlight.add(task);
+        inFlight++;
+        void one(...next);
       }
     } finally {
       signal.removeEventListener("abort", wake);
-      await Promise.all(inFlight);
-      for (const resolve of this.#idle.splice(0)) resolve();
+      while (inFlight > 0) await woken();
+      this.#tellIdle();
     }
     if (failures.length > 0) throw failures[0];
   }
 
-  #takeFree(): [K, V] | undefined {
-    for (const [key, value] of this.#newest) {
-      if (this.#busy.has(key)) continue;
-      this.#newest.delete(key);
-      return [key, value];
-    }
-    return undefined;
+  #tellIdle(): void {
+    for (const resolve of this.#idle.splice(0)) resolve();
   }
 }
