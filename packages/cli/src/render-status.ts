@@ -1,22 +1,9 @@
 import { styleText } from "node:util";
 import type { Status } from "@sluice/contracts";
-import stringWidth from "string-width";
+import { columns } from "./columns.ts";
 
 type Style = "red" | "yellow" | "green" | "dim" | "bold";
 type Paint = (style: Style, text: string) => string;
-
-/** Columns as wide as their widest cell, two blanks between. */
-function table(rows: readonly (readonly string[])[]): string[] {
-  const widths: number[] = [];
-  for (const row of rows)
-    for (const [i, cell] of row.entries()) widths[i] = Math.max(widths[i] ?? 0, stringWidth(cell));
-  return rows.map((row) =>
-    row
-      .map((cell, i) => cell + " ".repeat((widths[i] ?? 0) - stringWidth(cell)))
-      .join("  ")
-      .trimEnd(),
-  );
-}
 
 function ago(ms: number): string {
   return ms < 1000 ? "now" : `${Math.round(ms / 1000)} s ago`;
@@ -40,7 +27,7 @@ export function renderStatus(status: Status, options: { readonly color: boolean 
   const section = (title: string, rows: readonly (readonly string[])[], empty: string) => {
     lines.push(paint("bold", title));
     if (rows.length <= 1) lines.push(`  ${empty}`);
-    else lines.push(...table(rows).map((row, i) => `  ${i === 0 ? paint("dim", row) : row}`));
+    else lines.push(...columns(rows).map((row, i) => `  ${i === 0 ? paint("dim", row) : row}`));
     lines.push("");
   };
   if (status.findings.length === 0) lines.push(paint("green", "All is well."), "");

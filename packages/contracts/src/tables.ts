@@ -14,6 +14,8 @@ export interface TableSpec<T = unknown> {
   schemaOf(key: string): Type.TSchema | null;
   /** Present on tables whose writers hold claims. */
   readonly keys?: KeySpace;
+  /** Filters over keys whose every record goes into the log; absent: none. */
+  readonly logged?: readonly string[];
   /** Type of the values; never set. */
   readonly _type?: T;
 }
@@ -27,6 +29,7 @@ export type SliceValue = records.SliceRecord | records.ExportRecord;
 export const slicesTable: FencedTableSpec<SliceValue> = {
   name: "slices",
   storage: "file",
+  logged: [">"],
   keys: sliceKeys,
   schemaOf: (key) => (key.endsWith("._export") ? records.ExportRecord : records.SliceRecord),
 };
@@ -35,6 +38,7 @@ export type TopologyValue = records.TopologyService | records.TopologyPeers;
 export const topologyTable: FencedTableSpec<TopologyValue> = {
   name: "topology",
   storage: "file",
+  logged: [">"],
   keys: topologyKeys,
   schemaOf: (key) => (key.endsWith("._service") ? records.TopologyService : records.TopologyPeers),
 };
@@ -55,6 +59,8 @@ const fleetSchemas: Readonly<Record<string, Type.TSchema>> = {
 export const fleetTable: FencedTableSpec<FleetValue> = {
   name: "fleet",
   storage: "file",
+  // Neither certificates nor peers: those follow from `topology`, and would be most of the log.
+  logged: ["*.profiles.*", "*.routes.*", "*.upstreams.*", "*.clusters.*", "*._meta.>"],
   keys: fleetKeys,
   schemaOf: (key) => fleetSchemas[key.split(".")[1] ?? ""] ?? null,
 };
@@ -62,6 +68,7 @@ export const fleetTable: FencedTableSpec<FleetValue> = {
 export const clustersTable: TableSpec<records.ClusterRecord> = {
   name: "clusters",
   storage: "file",
+  logged: [">"],
   schemaOf: () => records.ClusterRecord,
 };
 export const verdictsTable: TableSpec<records.VerdictRecord> = {
@@ -72,6 +79,7 @@ export const verdictsTable: TableSpec<records.VerdictRecord> = {
 export const intentsTable: TableSpec<records.IntentRecord> = {
   name: "intents",
   storage: "file",
+  logged: [">"],
   schemaOf: () => records.IntentRecord,
 };
 export const proxiesTable: TableSpec<records.ProxyRecord> = {
@@ -88,6 +96,8 @@ export const membersTable: TableSpec<records.MemberRecord> = {
 export const bootTable: TableSpec<records.Boot> = {
   name: "boot",
   storage: "memory",
+  // What was believed at a past time depends on the life of the servers then.
+  logged: [">"],
   schemaOf: () => records.Boot,
 };
 
@@ -103,3 +113,6 @@ export const allTables: readonly TableSpec[] = [
   membersTable,
   bootTable,
 ];
+
+/** Tables of which the log holds records. */
+export const loggedTables: readonly TableSpec[] = allTables.filter(({ logged }) => logged !== undefined);

@@ -1,9 +1,10 @@
-import { decodeToken, type Status, Status as StatusSchema } from "@sluice/contracts";
+import { decodeToken, PastFleet, PastTopology, type Status, Status as StatusSchema } from "@sluice/contracts";
 import type { Health } from "@sluice/service-kit";
 import { type FastifyInstance, fastify } from "fastify";
 import Type from "typebox";
 import { buildStatus, type StatusOptions } from "./build-status.ts";
 import type { GatewayState } from "./gateway-state.ts";
+import { type PastApi, PastRoutes } from "./past-api.ts";
 
 const Row = Type.Object({ key: Type.String(), value: Type.Unknown() });
 const Rows = Type.Object({ rows: Type.Array(Row) });
@@ -14,25 +15,33 @@ const Problem = Type.Object({ statusCode: Type.Integer(), message: Type.String()
 const ServiceQuery = Type.Object({
   namespace: Type.Optional(Type.String({ maxLength: 253 })),
   service: Type.Optional(Type.String({ maxLength: 253 })),
+  at: Type.Optional(Type.String({ maxLength: 64 })),
 });
-const FleetQuery = Type.Object({ fleet: Type.Optional(Type.String({ maxLength: 253 })) });
+const FleetQuery = Type.Object({
+  fleet: Type.Optional(Type.String({ maxLength: 253 })),
+  at: Type.Optional(Type.String({ maxLength: 64 })),
+});
 
 export interface GatewayApp {
   readonly state: GatewayState;
   readonly options: StatusOptions;
+  readonly past: PastApi;
   readonly health: Health;
   now(): number;
 }
 
 /** The gateway without a port: what it answers, and from what. */
-export function buildApp({ state, options, health, now }: GatewayApp): FastifyInstance {
+export function buildApp({ state, options, past: pastApi, health, now }: GatewayApp): FastifyInstance {
   const app = fastify({ logger: false, forceCloseConnections: true });
   const json = (schema: Type.TSchema) => ({ response: { 200: schema, "4xx": Problem, "5xx": Problem } });
+
+  const past = new PastRoutes(pastApi);
+  past.register(app);
 
   app.setNotFoundHandler((request, reply) =>
     reply.code(404).send({
       statusCode: 404,
-      message: `${request.method} ${request.url}: not here; see /api/v1/status, /api/v1/topology and /api/v1/fleet`,
+      message: `${request.method} ${request.url}: not here; see /api/v1/status, /api/v1/topology, /api/v1/fleet, /api/v1/history, /api/v1/diff and /api/v1/log`,
     }),
   );
 
@@ -40,8 +49,10 @@ export function buildApp({ state, options, health, now }: GatewayApp): FastifyIn
 
   app.get<{ Querystring: Type.Static<typeof ServiceQuery> }>(
     "/api/v1/topology",
-    { schema: { ...json(Rows), querystring: ServiceQuery } },
-    ({ query }) => {
+    { schema: { ...json(Type.Union([PastTopology, Rows])), querystring: ServiceQuery } },
+    async ({ query }, reply) => {
+      const { at } = query;
+      if (at !== undefined) return past.topology({ ...query, at }, reply);
       const rows = [];
       for (const [key, value] of [...state.services, ...state.peers]) {
         if (query.namespace !== undefined && value.namespace !== query.namespace) continue;
@@ -54,8 +65,10 @@ export function buildApp({ state, options, health, now }: GatewayApp): FastifyIn
 
   app.get<{ Querystring: Type.Static<typeof FleetQuery> }>(
     "/api/v1/fleet",
-    { schema: { ...json(Fleets), querystring: FleetQuery } },
-    ({ query }) => {
+    { schema: { ...json(Type.Union([PastFleet, Fleets])), querystring: FleetQuery } },
+    async ({ query }, reply) => {
+      const { at } = query;
+      if (at !== undefined) return past.fleet({ ...query, at }, reply);
       const fleets = new Map<string, { key: string; value: unknown }[]>();
       for (const [key, value] of state.fleet) {
         const token = key.split(".")[0] ?? "";

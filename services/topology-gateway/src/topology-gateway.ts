@@ -25,7 +25,8 @@ export async function runTopologyGateway(
   const { signal, health, log, clock } = kit;
   health.set("tables", "not read yet");
   const state = new BusState(bus, kit);
-  const app = buildApp({ state, options, health, now: () => clock.now() });
+  const past = { log: bus.log, logger: log, signal, clock };
+  const app = buildApp({ state, options, past, health, now: () => clock.now() });
   const { host, port } = options;
   try {
     await app.listen({ host, port });

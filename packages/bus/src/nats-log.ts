@@ -1,0 +1,288 @@
+import {
+  type ConsumerMessages,
+  DeliverPolicy,
+  type JetStreamClient,
+  type JetStreamManager,
+  type JsMsg,
+  type OrderedConsumerOptions,
+  type StoredMsg,
+} from "@nats-io/jetstream";
+import {
+  BusUnreachableError,
+  eventStream,
+  logStream,
+  logSubject,
+  streamOf,
+  subjectOf,
+  type TableSpec,
+} from "@sluice/contracts";
+import { Backoff, type Kit, slept } from "@sluice/service-kit";
+import {
+  type BusLog,
+  type CheckpointStore,
+  type EventStream,
+  type LogEntry,
+  type LogExtent,
+  type LogRange,
+  LogReplacedError,
+} from "./log.ts";
+import { NatsCheckpoints } from "./nats-checkpoints.ts";
+import type { StoredEntry } from "./store.ts";
+
+/** What of a connection's life the log needs. */
+export interface LogLife {
+  readonly js: JetStreamClient;
+  readonly jsm: JetStreamManager;
+  readonly boot: string;
+  readonly over: AbortController;
+}
+
+export interface LogLives {
+  /** Waits for a connection. */
+  alive(signal: AbortSignal): Promise<LogLife>;
+  /** @throws BusUnreachableError when there is none */
+  now(): LogLife;
+  readonly kit: Pick<Kit, "log" | "clock">;
+}
+
+/** Entries that are on their way to a reader at most; with the pull that follows them, twice as many are in memory. */
+const IN_FLIGHT = 128;
+/** A bounded reader that hears nothing for so long asks what is left. */
+const SILENCE_MS = 500;
+const ANSWER_MS = 5000;
+const CATCH_UP_MS = 5000;
+const CATCH_UP_POLL_MS = 10;
+
+/** The log on a NATS server: a stream that the server feeds by republishing what it stores in the tables. */
+export class NatsLog implements BusLog {
+  readonly #lives: LogLives;
+  readonly checkpoints: CheckpointStore;
+  readonly events: EventStream;
+
+  constructor(lives: LogLives) {
+    this.#lives = lives;
+    this.checkpoints = new NatsCheckpoints(lives);
+    this.events = {
+      last: async (signal) => {
+        signal.throwIfAborted();
+        const last = { last_by_subj: `${eventStream.prefix}>` };
+        return (await lives.now().jsm.streams.getMessage(eventStream.name, last))?.data ?? null;
+      },
+      publish: async ({ subject, id, value }, signal) => {
+        signal.throwIfAborted();
+        await lives.now().js.publish(subject, value, { msgID: id });
+      },
+    };
+  }
+
+  async boot(signal: AbortSignal): Promise<string> {
+    return (await this.#lives.alive(signal)).boot;
+  }
+
+  async extent(signal: AbortSignal): Promise<LogExtent> {
+    signal.throwIfAborted();
+    return extentOf(this.#lives.now().jsm);
+  }
+
+  async keep(limits: { maxBytes: number; maxAgeSeconds: number }, signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    const { jsm } = this.#lives.now();
+    const { config } = await jsm.streams.info(logStream.name);
+    const wanted = { max_bytes: limits.maxBytes, max_age: limits.maxAgeSeconds * 1e9 };
+    if (config.max_bytes === wanted.max_bytes && config.max_age === wanted.max_age) return;
+    await jsm.streams.update(logStream.name, { ...config, ...wanted });
+  }
+
+  async firstAfter(at: number, signal: AbortSignal): Promise<number> {
+    signal.throwIfAborted();
+    const { js, jsm } = this.#lives.now();
+    const extent = await extentOf(jsm);
+    if (extent.last < extent.first || at >= extent.lastAt) return extent.last + 1;
+    if (at < extent.firstAt) return extent.first;
+    // Times are kept to the nanosecond, and told with less: what has the very same time is not after it.
+    const begin = new Date(Math.floor(at)).toISOString();
+    const consumer = await js.consumers.get(logStream.name, {
+      filter_subjects: `${logStream.prefix}>`,
+      deliver_policy: DeliverPolicy.StartTime,
+      opt_start_time: begin,
+    });
+    let from: number;
+    try {
+      const message = await consumer.next({ expires: ANSWER_MS });
+      if (message === null) throw new BusUnreachableError(`the log did not say what came after ${begin}`);
+      from = message.info.streamSequence;
+    } finally {
+      await consumer.delete().catch(() => false);
+    }
+    for await (const entry of this.read({ from, to: extent.last }, signal))
+      if (entry.at > at) return entry.seq;
+    return extent.last + 1;
+  }
+
+  async *read(range: LogRange, signal: AbortSignal): AsyncGenerator<LogEntry> {
+    const { kit } = this.#lives;
+    const backoff = new Backoff(50, 1000);
+    let next = range.from;
+    let id: string | null = null;
+    for (;;) {
+      signal.throwIfAborted();
+      try {
+        const life = range.follow === true ? await this.#lives.alive(signal) : this.#lives.now();
+        const extent = await extentOf(life.jsm);
+        id ??= extent.id;
+        if (extent.id !== id) throw new LogReplacedError("the log was deleted and began anew");
+        const end =
+          range.follow === true ? Number.POSITIVE_INFINITY : Math.min(range.to ?? extent.last, extent.last);
+        if (next > end) return;
+        const filter = range.table === undefined ? `${logStream.prefix}>` : logSubject(range.table, ">");
+        const from = startAt(filter, next);
+        for await (const message of messages(life, logStream.name, from, end, signal)) {
+          backoff.reset();
+          next = message.info.streamSequence + 1;
+          yield entryOf(message);
+        }
+        if (range.follow !== true) return;
+      } catch (error) {
+        signal.throwIfAborted();
+        if (range.follow !== true || error instanceof LogReplacedError) throw error;
+        kit.log.debug({ err: error }, "following the log broke off");
+      }
+      if (!(await slept(kit.clock, backoff.next() + 10, signal))) signal.throwIfAborted();
+    }
+  }
+
+  async *snapshot(spec: TableSpec, filter: string, signal: AbortSignal): AsyncGenerator<StoredEntry> {
+    signal.throwIfAborted();
+    const life = this.#lives.now();
+    const stream = streamOf(spec);
+    const found = await life.jsm.streams.getMessage(stream, { last_by_subj: subjectOf(spec, filter) });
+    if (found === null) return;
+    const prefix = subjectOf(spec, "");
+    for await (const message of messages(life, stream, startAt(prefix + filter, 1), found.seq, signal)) {
+      const { streamSequence, timestampNanos } = message.info;
+      yield {
+        key: message.subject.slice(prefix.length),
+        value: message.data,
+        revision: streamSequence,
+        storedAt: timestampNanos / 1e6,
+      };
+    }
+  }
+
+  async lastRevision(spec: TableSpec, signal: AbortSignal): Promise<number> {
+    signal.throwIfAborted();
+    return (await this.#lives.now().jsm.streams.info(streamOf(spec))).state.last_seq;
+  }
+
+  async caughtUpWith(spec: TableSpec, signal: AbortSignal): Promise<void> {
+    const { clock, log } = this.#lives.kit;
+    const { jsm } = this.#lives.now();
+    const deadline = clock.monotonic() + CATCH_UP_MS;
+    for (const filter of spec.logged ?? []) {
+      const stored = await jsm.streams.getMessage(streamOf(spec), { last_by_subj: subjectOf(spec, filter) });
+      if (stored === null) continue;
+      for (;;) {
+        const logged = await jsm.streams.getMessage(logStream.name, {
+          last_by_subj: logSubject(spec.name, filter),
+        });
+        if (logged !== null && revisionOf(logged) >= stored.seq) break;
+        if (clock.monotonic() > deadline) {
+          log.warn({ table: spec.name, revision: stored.seq }, "the log lacks a record of this table");
+          break;
+        }
+        await clock.sleep(CATCH_UP_POLL_MS, signal);
+      }
+    }
+  }
+}
+
+async function extentOf(jsm: JetStreamManager): Promise<LogExtent> {
+  const { created, config, state } = await jsm.streams.info(logStream.name);
+  const empty = state.messages === 0;
+  return {
+    id: String(created),
+    first: empty ? state.last_seq + 1 : state.first_seq,
+    last: state.last_seq,
+    firstAt: empty ? 0 : millis(state.first_ts),
+    lastAt: empty ? 0 : millis(state.last_ts),
+    bytes: state.bytes,
+    maxBytes: config.max_bytes,
+    maxAgeSeconds: config.max_age / 1e9,
+  };
+}
+
+/** A server's time with nanoseconds, as messages carry it: ms since 1970. */
+function millis(time: string): number {
+  const [whole = "", fraction = ""] = time.replace("Z", "").split(".");
+  const nanos = BigInt(Date.parse(`${whole}Z`)) * 1_000_000n + BigInt(fraction.slice(0, 9).padEnd(9, "0"));
+  return Number(nanos) / 1e6;
+}
+
+function startAt(filter: string, seq: number): OrderedConsumerOptions {
+  return {
+    filter_subjects: filter,
+    deliver_policy: DeliverPolicy.StartSequence,
+    opt_start_seq: Math.max(1, seq),
+  } as OrderedConsumerOptions;
+}
+
+/** Messages of a stream up to a sequence; pulled as they are taken, so that what waits in memory is bounded. */
+async function* messages(
+  life: LogLife,
+  stream: string,
+  from: OrderedConsumerOptions,
+  end: number,
+  signal: AbortSignal,
+): AsyncGenerator<JsMsg> {
+  const consumer = await life.js.consumers.get(stream, from);
+  const bounded = Number.isFinite(end);
+  let pulled: ConsumerMessages | undefined;
+  let silence: NodeJS.Timeout | undefined;
+  const stop = () => pulled?.stop();
+  const both = AbortSignal.any([signal, life.over.signal]);
+  try {
+    if (bounded && (await consumer.info()).num_pending === 0) return;
+    both.throwIfAborted();
+    pulled = await consumer.consume({ max_messages: IN_FLIGHT });
+    both.addEventListener("abort", stop, { once: true });
+    // The last message of interest may have gone meanwhile: its bucket keeps one a key, the log bounds its bytes.
+    const ask = async () => {
+      if ((await consumer.info()).num_pending === 0) stop();
+    };
+    if (bounded) silence = setInterval(() => void ask().catch(stop), SILENCE_MS);
+    for await (const message of pulled) {
+      silence?.refresh();
+      const { streamSequence, pending } = message.info;
+      if (streamSequence > end) return;
+      yield message;
+      if (bounded && (streamSequence === end || pending === 0)) return;
+    }
+    // Stopped: by the end of everything, of the connection, or because nothing is left.
+    signal.throwIfAborted();
+    if (life.over.signal.aborted)
+      throw new BusUnreachableError("the connection to NATS ended while the log was read");
+  } finally {
+    clearInterval(silence);
+    both.removeEventListener("abort", stop);
+    pulled?.stop();
+    if (!life.over.signal.aborted) await consumer.delete().catch(() => false);
+  }
+}
+
+function entryOf(message: JsMsg): LogEntry {
+  const rest = message.subject.slice(logStream.prefix.length);
+  const dot = rest.indexOf(".");
+  return {
+    seq: message.info.streamSequence,
+    at: message.info.timestampNanos / 1e6,
+    table: rest.slice(0, dot),
+    key: rest.slice(dot + 1),
+    revision: Number(message.headers?.get("Nats-Sequence") ?? 0),
+    previous: Number(message.headers?.get("Nats-Last-Sequence") ?? 0),
+    value: message.data,
+  };
+}
+
+function revisionOf(message: StoredMsg): number {
+  return Number(message.header.get("Nats-Sequence") || 0);
+}
