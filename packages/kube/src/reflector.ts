@@ -1,5 +1,5 @@
 import { KubeStatusError, SluiceError } from "@sluice/contracts";
-import { Backoff, type Clock, type Kit, slept } from "@sluice/service-kit";
+import { Backoff, type Clock, type Kit, type Random, slept, systemRandom } from "@sluice/service-kit";
 import type { KubeClient } from "./client.ts";
 import type { KubeLogger } from "./logger.ts";
 import type { KubeObject } from "./objects.ts";
@@ -39,6 +39,8 @@ export interface ReflectorState {
 export interface ReflectorKit {
   readonly log: KubeLogger;
   readonly clock: Clock;
+  /** Default: the system's. */
+  readonly random?: Pick<Random, "next">;
   readonly signal: AbortSignal;
   readonly metrics?: Pick<Kit["metrics"], "errors">;
 }
@@ -125,6 +127,7 @@ class ListWatch<T extends KubeObject> implements Reflector<T> {
   readonly #timing: ReflectorTiming;
   readonly #log: KubeLogger;
   readonly #signal: AbortSignal;
+  readonly #random: () => number;
   readonly #failures: Backoff;
   readonly #startup: Backoff;
   readonly #missing: Backoff;
@@ -147,10 +150,11 @@ class ListWatch<T extends KubeObject> implements Reflector<T> {
     this.#options = options;
     this.#timing = { ...defaults, ...options.timing };
     this.#signal = options.kit.signal;
+    this.#random = (options.kit.random ?? systemRandom).next;
     this.#log = options.kit.log.child({ cluster: options.client.name, kind: options.type.kind });
-    this.#failures = new Backoff(...this.#timing.failure);
-    this.#startup = new Backoff(...this.#timing.startup);
-    this.#missing = new Backoff(...this.#timing.missing);
+    this.#failures = new Backoff(...this.#timing.failure, this.#random);
+    this.#startup = new Backoff(...this.#timing.startup, this.#random);
+    this.#missing = new Backoff(...this.#timing.missing, this.#random);
     this.#state = { kind: "listing", since: options.kit.clock.now() };
     this.done = this.#run();
   }
@@ -290,7 +294,7 @@ class ListWatch<T extends KubeObject> implements Reflector<T> {
   async #watch(resourceVersion: string): Promise<boolean> {
     const { client, type, namespace, labelSelector, fieldSelector, kit } = this.#options;
     const [min, max] = this.#timing.watchSeconds;
-    const timeoutSeconds = Math.round(min + Math.random() * (max - min));
+    const timeoutSeconds = Math.round(min + this.#random() * (max - min));
     // The server ends the watch at its time; one that does not is left soon after.
     const idleMs = Math.min(this.#timing.idleMs, timeoutSeconds * 1000 + 30_000);
     const interrupt = this.#interrupt.signal;

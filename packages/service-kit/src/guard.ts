@@ -1,4 +1,6 @@
 import CircuitBreaker from "opossum";
+import { type Clock, systemClock } from "./clock.ts";
+import { TimeLimit } from "./time-limit.ts";
 
 export interface GuardOptions {
   /** Name for logs and metrics, e.g. `hub writes`. */
@@ -9,6 +11,8 @@ export interface GuardOptions {
   isAnswer?(error: unknown): boolean;
   /** Milliseconds the breaker stays open before it lets one call try. Default 2,000. */
   readonly resetMs?: number;
+  /** What `timeoutMs` is measured by; default: the system's. */
+  readonly clock?: Clock;
 }
 
 export interface Guard {
@@ -27,8 +31,10 @@ export interface Guard {
 export function createGuard(options: GuardOptions): Guard {
   type Action = (signal: AbortSignal) => Promise<unknown>;
   const breaker = new CircuitBreaker(
-    async (action: Action, signal: AbortSignal) =>
-      action(AbortSignal.any([signal, AbortSignal.timeout(options.timeoutMs)])),
+    async (action: Action, signal: AbortSignal) => {
+      using limit = new TimeLimit(options.clock ?? systemClock, options.timeoutMs, signal);
+      return await action(limit.signal);
+    },
     {
       name: options.name,
       timeout: false,

@@ -36,3 +36,4 @@ export {
   type ServiceContext,
   type ServiceDefinition,
 } from "./run-service.ts";
+export { TimeLimit } from "./time-limit.ts";

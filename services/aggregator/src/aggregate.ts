@@ -167,7 +167,7 @@ export function aggregate(bus: Bus, options: AggregateOptions, kit: Kit): Aggreg
   }
 
   async function read(signal: AbortSignal): Promise<void> {
-    const backoff = new Backoff(100, 2000);
+    const backoff = new Backoff(100, 2000, kit.random.next);
     for (;;) {
       try {
         return await readOnce(signal);

@@ -52,6 +52,7 @@ export async function writeHub(bus: Bus, aggregation: Aggregation, hub: KubeClie
   const guard = createGuard({
     name: "hub writes",
     timeoutMs: WRITE_MS,
+    clock: kit.clock,
     isAnswer: (error) => error instanceof KubeStatusError && ANSWERS.includes(error.status),
   });
   const objects = new HubObjects(hub, kit, (key, change) => {

@@ -45,6 +45,7 @@ export function writeConditions(client: KubeClient, kit: Kit): ConditionWriter {
   const guard = createGuard({
     name: `${client.name} writes`,
     timeoutMs: WRITE_MS,
+    clock: kit.clock,
     isAnswer: (error) => error instanceof KubeStatusError && [404, 409, 422].includes(error.status),
   });
   const wanted = new Map<string, Wanted>();
@@ -92,7 +93,7 @@ export function writeConditions(client: KubeClient, kit: Kit): ConditionWriter {
   }
 
   async function work(key: string): Promise<void> {
-    const backoff = new Backoff(200, 5000);
+    const backoff = new Backoff(200, 5000, kit.random.next);
     for (let tries = 0; tries < TRIES && !kit.signal.aborted; tries++) {
       // Asked anew each time: what is wanted may have changed while the API did not answer.
       const now = wanted.get(key);

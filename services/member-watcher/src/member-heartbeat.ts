@@ -1,7 +1,7 @@
 import type { Bus } from "@sluice/bus";
 import { type ClusterRecord, clustersTable, plainKeys } from "@sluice/contracts";
 import { type KubeClient, type Node, reflect, resourcePath, resources } from "@sluice/kube";
-import { type Kit, slept } from "@sluice/service-kit";
+import { type Kit, slept, TimeLimit } from "@sluice/service-kit";
 import { nodeCidrs } from "./exported-service.ts";
 
 /** How often a member says that it lives, and how long its API may take to answer. */
@@ -101,8 +101,8 @@ export function startHeartbeat(
   }
 
   async function probe(): Promise<void> {
-    const limit = AbortSignal.timeout(PROBE_MS);
-    const signal = AbortSignal.any([kit.signal, limit]);
+    using limit = new TimeLimit(kit.clock, PROBE_MS, kit.signal);
+    const { signal } = limit;
     let error: string | undefined;
     try {
       version = await client.version(signal);
@@ -114,7 +114,7 @@ export function startHeartbeat(
         untold = NOT_TOLD.includes(status);
       }
     } catch (cause) {
-      if (limit.aborted) error = `no answer within ${PROBE_MS / 1000} s`;
+      if (limit.expired) error = `no answer within ${PROBE_MS / 1000} s`;
       else error = cause instanceof Error ? cause.message : String(cause);
     }
     if (kit.signal.aborted) return;
