@@ -1,4 +1,4 @@
-// The one launcher behind `npm start`, `npm test`, `npm run check|bench|chaos|sluice` and ./sluice. Plain JavaScript,
+// The one launcher behind `npm start`, `npm test`, `npm run check|bench|chaos|simulate|sluice` and ./sluice. Plain JavaScript,
 // because it runs before anything is installed: it must suit Node 20 (what distributions ship) as well as Node 24.
 // It installs what the lock file names, then hands over to the Node 24 that was installed with it.
 import { dirname, join } from "node:path";
@@ -14,6 +14,7 @@ const scripts = new Map([
   ["check", "scripts/check.ts"],
   ["bench", "tests/bench/main.ts"],
   ["chaos", "tests/chaos/main.ts"],
+  ["simulate", "tests/simulation/main.ts"],
   ["sluice", "packages/cli/src/main.ts"],
 ]);
 

@@ -2,6 +2,7 @@ import { createKit, type Kit } from "@sluice/service-kit";
 import { type Bus, createBus } from "./bus.ts";
 import { MemoryServer } from "./memory-store.ts";
 
+export { createBus } from "./bus.ts";
 export { MemoryServer } from "./memory-store.ts";
 export type { Store } from "./store.ts";
 

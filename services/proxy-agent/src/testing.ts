@@ -14,7 +14,7 @@ import { type Directive, directive, listenAddress, lua, number, render, word } f
 import { confOf, type NginxOptions, renderNginx } from "./prepare-nginx.ts";
 import { defaultSettings } from "./profile-settings.ts";
 
-export { confPathOf } from "./prepare-nginx.ts";
+export { confPathOf, renderNginx } from "./prepare-nginx.ts";
 
 /** What nginx.conf of a proxy without profiles is made from. */
 export function testConf(options: NginxOptions): NginxConf {

@@ -1,0 +1,20 @@
+/** What must never be, by the name under which `simulate` reports it. */
+export type ViolationName =
+  | "convergence"
+  | "removed-out-of-ignorance"
+  | "went-back"
+  | "torn"
+  | "emptied"
+  | "not-served-again"
+  | "bad-object-blocks"
+  | "foreign-write"
+  | "ended-by-itself"
+  | "does-not-stop";
+
+export interface Violation {
+  readonly name: ViolationName;
+  /** Virtual time, ms. */
+  readonly at: number;
+  /** What was seen, and what should have been. */
+  readonly what: string;
+}

@@ -1,0 +1,437 @@
+import { runAggregator } from "@sluice/aggregator";
+import { createBus } from "@sluice/bus/testing";
+import { runConfigRenderer } from "@sluice/config-renderer";
+import { fleetTable, proxiesTable } from "@sluice/contracts";
+import { type IngressClass, type MultiClusterIngress, resources, type ServiceImport } from "@sluice/kube";
+import { runMemberWatcher } from "@sluice/member-watcher";
+import { runProxyAgent } from "@sluice/proxy-agent";
+import { createKit, type Kit } from "@sluice/service-kit";
+import { EventTrace } from "./event-trace.ts";
+import { NginxChecks } from "./nginx-checks.ts";
+import { simNginxPlan } from "./nginx-plan.ts";
+import { SeededRandom } from "./seeded-random.ts";
+import { SimBus } from "./sim-bus.ts";
+import { SimCluster } from "./sim-cluster.ts";
+import { type ApiLink, SimKubeClient } from "./sim-kube-client.ts";
+import { NAMESPACE, SimMember } from "./sim-member.ts";
+import { SimNginx } from "./sim-nginx.ts";
+import { SimProcess } from "./sim-process.ts";
+import { type BusFaults, SimStore } from "./sim-store.ts";
+import type { Step } from "./steps.ts";
+import { APIS, type Crew, MEMBERS, namesOf, ROLES, roleOf, SERVICES } from "./topology.ts";
+import { Truth } from "./truth.ts";
+import type { Violation } from "./violation.ts";
+import type { VirtualTime } from "./virtual-time.ts";
+
+/** A process as it is seen from outside: it may live several times, and what is wrong with its links stays. */
+interface Slot {
+  readonly name: string;
+  readonly bus: BusFaults;
+  readonly apis: Map<string, ApiLink>;
+  /** Faults that keep it down, or frozen, now. */
+  down: number;
+  frozen: number;
+  offsetMs: number;
+  lives: number;
+  life: Life | null;
+}
+
+interface Life {
+  readonly process: SimProcess;
+  readonly store: SimStore;
+  readonly clients: readonly SimKubeClient[];
+  stopping: boolean;
+  ended: boolean;
+}
+
+/** How long a process that was told to stop may take, ms. */
+const STOP_MS = 10_000;
+
+export interface WorldOptions {
+  readonly seed: string;
+  readonly crew: Crew;
+  /** Keep what happened as lines, to be printed. */
+  readonly keepTrace?: boolean;
+}
+
+/** Everything that a schedule happens to: members, hub, bus, the processes of Sluice and the nginxes. */
+export class World {
+  readonly time: VirtualTime;
+  readonly trace: EventTrace;
+  readonly truth = new Truth();
+  readonly checks: NginxChecks;
+  readonly violations: Violation[] = [];
+  readonly #seed: string;
+  readonly #bus: SimBus;
+  readonly #clusters = new Map<string, SimCluster>();
+  readonly #members = new Map<string, SimMember>();
+  readonly #nginxes = new Map<string, SimNginx>();
+  readonly #slots = new Map<string, Slot>();
+  #busFaults = 0;
+  #sleptMs = 0;
+
+  constructor(time: VirtualTime, { seed, crew, keepTrace = false }: WorldOptions) {
+    this.time = time;
+    this.#seed = seed;
+    this.trace = new EventTrace(keepTrace);
+    this.checks = new NginxChecks(this.truth, this.time);
+    this.#bus = new SimBus(this.time, this.trace, seed);
+    for (const name of APIS) this.#clusters.set(name, new SimCluster(name, this.time, this.trace));
+    for (const [i, name] of MEMBERS.entries()) {
+      const member = new SimMember(this.#cluster(name), i + 1, this.truth, this.time);
+      for (const service of SERVICES) member.offer(service, [2, 1]);
+      this.#members.set(name, member);
+    }
+    fillHub(this.#cluster("hub"));
+    for (let i = 1; i <= crew.agent; i++) {
+      const name = `nginx-${i}`;
+      this.#nginxes.set(name, new SimNginx(name, simNginxPlan().hash, this.time, this.trace, this.checks));
+    }
+    for (const name of namesOf(crew)) {
+      const slot: Slot = {
+        name,
+        bus: { cut: 0, slowMs: 0, lostAcks: 0, late: 0, repeat: 0 },
+        apis: new Map(APIS.map((api) => [api, { cut: 0 }])),
+        down: 0,
+        frozen: 0,
+        offsetMs: 0,
+        lives: 0,
+        life: null,
+      };
+      this.#slots.set(name, slot);
+      this.#start(slot);
+    }
+  }
+
+  /** How long the machine slept so far, ms: steps behind it come so much later. */
+  get sleptMs(): number {
+    return this.#sleptMs;
+  }
+
+  #cluster(name: string): SimCluster {
+    const cluster = this.#clusters.get(name);
+    if (cluster === undefined) throw new RangeError(`there is no cluster ${name}`);
+    return cluster;
+  }
+
+  #member(name: string): SimMember {
+    const member = this.#members.get(name);
+    if (member === undefined) throw new RangeError(`there is no member ${name}`);
+    return member;
+  }
+
+  #slot(name: string): Slot {
+    const slot = this.#slots.get(name);
+    if (slot === undefined) throw new RangeError(`there is no process ${name}`);
+    return slot;
+  }
+
+  // --- processes ----------------------------------------------------------------------------------------------------
+
+  #start(slot: Slot): void {
+    if (slot.down > 0 || slot.life !== null) return;
+    const seed = `${this.#seed}/${slot.name}/${++slot.lives}`;
+    const process = new SimProcess(slot.name, seed, this.time, slot.offsetMs);
+    if (slot.frozen > 0) process.freeze();
+    const role = ROLES[roleOf(slot.name)];
+    const kit = createKit({
+      service: role,
+      signal: process.stop.signal,
+      clock: process.clock,
+      random: process.random,
+    });
+    const store = new SimStore(this.#bus, process, slot.bus, new SeededRandom(`${seed}/bus`));
+    const apis = role === "member-watcher" ? MEMBERS : role === "proxy-agent" ? [] : (["hub"] as const);
+    const clients = apis.map(
+      (api) =>
+        new SimKubeClient(
+          this.#cluster(api),
+          process,
+          slot.apis.get(api) ?? { cut: 0 },
+          new SeededRandom(`${seed}/${api}`),
+        ),
+    );
+    const life: Life = { process, store, clients, stopping: false, ended: false };
+    slot.life = life;
+    this.trace.note(this.time.now, `${slot.name} started`);
+    const ended = (error?: unknown) => {
+      life.ended = true;
+      if (!process.alive || life.stopping) return;
+      const why = error instanceof Error ? (error.stack ?? error.message) : String(error);
+      this.#violate("ended-by-itself", `${slot.name}: ${why}`);
+    };
+    this.#run(slot, kit, store, clients).then(() => ended("it resolved"), ended);
+  }
+
+  async #run(slot: Slot, kit: Kit, store: SimStore, clients: readonly SimKubeClient[]): Promise<void> {
+    const role = roleOf(slot.name);
+    const end = new AbortController();
+    const bus = createBus(store, ROLES[role], kit, end);
+    const [hub] = clients;
+    switch (role) {
+      case "watcher":
+        await runMemberWatcher({ bus, members: clients }, kit);
+        break;
+      case "aggregator":
+        await runAggregator({ bus, hub: null }, { members: MEMBERS, refused: [], peers: new Map() }, kit);
+        break;
+      case "renderer":
+        await runConfigRenderer(
+          { bus, hub: hub! },
+          {
+            fleet: "default",
+            ingressClasses: ["nginx"],
+            watchWithoutClass: false,
+            publishAddresses: ["192.0.2.10"],
+            peers: {},
+          },
+          kit,
+        );
+        break;
+      case "agent": {
+        const nginx = this.#nginxes.get(slot.name.replace("agent", "nginx"))!;
+        const proxies = bus.writer(proxiesTable);
+        const process = slot.life!.process;
+        await Promise.all([
+          runProxyAgent(
+            {
+              fleet: (options) => bus.view(fleetTable, options),
+              proxies,
+              nginx: nginx.client(process),
+              lastGood: nginx.lastGood(process),
+              plan: async () => simNginxPlan().options,
+              reload: async () => ({
+                ok: false,
+                why: "the simulated nginx has no profiles but the default one",
+              }),
+            },
+            { fleet: "default", proxy: slot.name, peers: new Map(), refused: [] },
+            kit,
+          ),
+          bus.join(),
+          proxies.done,
+        ]);
+      }
+    }
+    await bus.close();
+  }
+
+  #crash(slot: Slot): void {
+    const { life } = slot;
+    if (life === null) return;
+    slot.life = null;
+    this.trace.note(this.time.now, `${slot.name} ended`);
+    life.process.crash();
+    life.store.abandon();
+    for (const client of life.clients) client.abandon();
+  }
+
+  #violate(name: Violation["name"], what: string): void {
+    this.violations.push({ name, at: this.time.now, what });
+  }
+
+  // --- steps --------------------------------------------------------------------------------------------------------
+
+  /** Does a step now; what lasts for a while is undone by itself. */
+  do(step: Step): void {
+    this.trace.note(this.time.now, `step ${step.do}`);
+    const until = (ms: number, undo: () => void) => void this.time.after(ms, undo);
+    switch (step.do) {
+      case "crash": {
+        const slot = this.#slot(step.process);
+        this.#crash(slot);
+        this.#down(slot, step.forMs);
+        return;
+      }
+      case "stop":
+        return this.#stop(this.#slot(step.process), step.forMs);
+      case "freeze": {
+        const slot = this.#slot(step.process);
+        slot.frozen++;
+        slot.life?.process.freeze();
+        return until(step.forMs, () => {
+          if (--slot.frozen === 0) slot.life?.process.thaw();
+        });
+      }
+      case "clock": {
+        const slot = this.#slot(step.process);
+        slot.offsetMs += step.byMs;
+        slot.life?.process.jump(step.byMs);
+        return;
+      }
+      case "cut-bus":
+        return this.#busFault(step.process, step.forMs, "cut", 1);
+      case "slow-bus":
+        return this.#busFault(step.process, step.forMs, "slowMs", step.byMs);
+      case "lost-acks":
+        return this.#busFault(step.process, step.forMs, "lostAcks", 1);
+      case "late-writes":
+        return this.#busFault(step.process, step.forMs, "late", 1);
+      case "repeat-writes":
+        return this.#busFault(step.process, step.forMs, "repeat", 1);
+      case "reset-consumer":
+        return this.#slot(step.process).life?.store.resetOne();
+      case "restart-bus":
+        return this.#busAway(step.forMs, () => {});
+      case "wipe-bus":
+        return this.#busAway(step.forMs, () => this.#bus.wipe());
+      case "back-up-bus":
+        return this.#bus.backUp();
+      case "restore-bus":
+        return this.#busAway(step.forMs, () => this.#bus.restore());
+      case "change-leader":
+        this.#bus.loseLeader();
+        return until(step.forMs, () => this.#bus.findLeader());
+      case "cut-api": {
+        const slot = this.#slot(step.process);
+        const link = slot.apis.get(step.api)!;
+        link.cut++;
+        return until(step.forMs, () => {
+          link.cut--;
+          for (const client of slot.life?.clients ?? []) if (client.name === step.api) client.linkChanged();
+        });
+      }
+      case "api-down":
+        this.#cluster(step.api).endWatches(new TypeError(`${step.api}: the connection was reset`));
+        return this.#apiFault(step.api, step.forMs, "down");
+      case "compact-api":
+        return this.#cluster(step.api).compact();
+      case "end-watches":
+        return this.#cluster(step.api).endWatches(null);
+      case "unauthorized":
+        return this.#apiFault(step.api, step.forMs, "unauthorized");
+      case "slow-lists":
+        return this.#apiFault(step.api, step.forMs, "slowList");
+      case "stuck-lists":
+        return this.#apiFault(step.api, step.forMs, "stuckList");
+      case "restart-nginx":
+        return this.#nginxes.get(step.nginx)?.restart();
+      case "replace-endpoint":
+        return this.#member(step.member).replaceOne(step.service, `${step.service}-${step.slice}`);
+      case "roll-out":
+        return this.#member(step.member).scale(step.service, `${step.service}-${step.slice}`, step.size);
+      case "remove-slice":
+        return this.#member(step.member).removeSlice(step.service, `${step.service}-${step.slice}`);
+      case "export":
+        return this.#member(step.member).export(step.service, step.on);
+      case "serve":
+        return this.#member(step.member).serve(step.service, step.on);
+      case "bad-record":
+        if (this.#bus.up) this.#bus.put(step.table, step.key, Buffer.from(step.value), null);
+        return;
+      case "bad-slice":
+        return this.#member(step.member).plantNonsense(step.service);
+      case "sleep-all":
+        this.#sleptMs += step.forMs;
+        return this.time.skip(step.forMs);
+    }
+  }
+
+  #down(slot: Slot, forMs: number): void {
+    slot.down++;
+    this.time.after(forMs, () => {
+      slot.down--;
+      this.#start(slot);
+    });
+  }
+
+  #stop(slot: Slot, forMs: number): void {
+    const { life } = slot;
+    if (life === null) return this.#down(slot, forMs);
+    life.stopping = true;
+    life.process.deliver(() => life.process.stop.abort(new Error("SIGTERM")));
+    slot.down++;
+    this.time.after(STOP_MS, () => {
+      if (slot.life !== life) return;
+      // A frozen process cannot stop; whoever supervises it kills it.
+      if (!life.ended && slot.frozen === 0) this.#violate("does-not-stop", `${slot.name} still runs`);
+      this.#crash(slot);
+    });
+    const check = () => {
+      if (slot.life === life && life.ended) this.#crash(slot);
+      if (slot.life === life) this.time.after(50, check);
+    };
+    check();
+    this.time.after(Math.max(forMs, STOP_MS + 1), () => {
+      slot.down--;
+      this.#start(slot);
+    });
+  }
+
+  #busFault(process: string, forMs: number, fault: keyof BusFaults, by: number): void {
+    const slot = this.#slot(process);
+    slot.bus[fault] += by;
+    slot.life?.store.faultsChanged();
+    this.time.after(forMs, () => {
+      slot.bus[fault] -= by;
+      slot.life?.store.faultsChanged();
+    });
+  }
+
+  #apiFault(api: string, forMs: number, fault: keyof SimCluster["faults"]): void {
+    const { faults } = this.#cluster(api);
+    faults[fault]++;
+    this.time.after(forMs, () => {
+      faults[fault]--;
+    });
+  }
+
+  #busAway(forMs: number, whileDown: () => void): void {
+    this.#busFaults++;
+    this.#bus.stop();
+    whileDown();
+    this.time.after(forMs, () => {
+      if (--this.#busFaults === 0) this.#bus.start();
+    });
+  }
+
+  // --- the end ------------------------------------------------------------------------------------------------------
+
+  /** What every nginx should have and has not, or has and should not. */
+  differences(): string[] {
+    return [...this.#nginxes.values()].flatMap((nginx) => this.checks.differences(nginx));
+  }
+
+  /** Ends everything, so that nothing of this world is kept in memory. */
+  async end(): Promise<void> {
+    for (const slot of this.#slots.values()) {
+      const { life } = slot;
+      if (life === null) continue;
+      life.stopping = true;
+      life.process.stop.abort(new Error("the schedule is over"));
+    }
+    await this.time.run(this.time.now + STOP_MS);
+    for (const slot of this.#slots.values()) {
+      if (slot.life !== null && !slot.life.ended) this.#violate("does-not-stop", `${slot.name} still runs`);
+      this.#crash(slot);
+    }
+  }
+}
+
+function fillHub(hub: SimCluster): void {
+  hub.put<IngressClass>(resources.ingressClass, { metadata: { name: "nginx" } });
+  for (const service of SERVICES) {
+    hub.put<ServiceImport>(resources.serviceImport, {
+      metadata: { name: service, namespace: NAMESPACE },
+      spec: { type: "ClusterSetIP", ports: [{ name: "http", port: 80 }] },
+    });
+  }
+  hub.put<MultiClusterIngress>(resources.multiClusterIngress, {
+    metadata: { name: "shop", namespace: NAMESPACE },
+    spec: {
+      ingressClassName: "nginx",
+      rules: [
+        {
+          host: "shop.example.test",
+          http: {
+            paths: SERVICES.map((service) => ({
+              path: `/${service}`,
+              pathType: "Prefix",
+              backend: { service: { name: service, port: { number: 80 } } },
+            })),
+          },
+        },
+      ],
+    },
+  });
+}
