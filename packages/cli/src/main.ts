@@ -1,6 +1,7 @@
 import { SluiceError } from "@sluice/contracts";
 import { Command, CommanderError } from "commander";
 import type { NatsAuthOptions } from "./nats-auth-command.ts";
+import { addPastVerbs } from "./past-verbs.ts";
 
 /** 64: the command line itself is wrong (sysexits.h, EX_USAGE). */
 const USAGE = 64;
