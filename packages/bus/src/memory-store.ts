@@ -52,8 +52,7 @@ export class MemoryServer implements LoggedServer {
   cut(): void {
     for (const follower of this.#followers) {
       follower.queue = [];
-      if (follower.point !== null)
-        follower.point = { ...follower.point, heardAt: this.#clock.monotonic() };
+      if (follower.point !== null) follower.point = { ...follower.point, heardAt: this.#clock.monotonic() };
       follower.sink.disconnected();
       this.#begin(follower);
     }
@@ -74,6 +73,10 @@ export class MemoryServer implements LoggedServer {
       this.#tables.set(name, table);
     }
     return table;
+  }
+
+  keys(name: string): string[] {
+    return [...this.#table(name).entries.keys()];
   }
 
   get(name: string, key: string): StoredEntry | null {
@@ -112,7 +115,14 @@ export class MemoryServer implements LoggedServer {
   }
 
   addFollower(name: string, filter: string, sink: FollowSink): () => void {
-    const follower = { table: name, matches: subjectFilter(filter), sink, queue: [], scheduled: false, point: null };
+    const follower = {
+      table: name,
+      matches: subjectFilter(filter),
+      sink,
+      queue: [],
+      scheduled: false,
+      point: null,
+    };
     this.#followers.add(follower);
     this.#begin(follower);
     return () => {

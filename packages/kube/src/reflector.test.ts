@@ -137,6 +137,62 @@ describe("a reflector", () => {
       },
     ));
 
+  test("says what it has acted upon: the newest of the objects and events that it told of, not of the list", () =>
+    withReflector(
+      async ({ kind, reflector, changes, until }) => {
+        assert.equal(reflector.actedOn, -1);
+        await reflector.listed(limit);
+        assert.equal(reflector.actedOn, 4, "the list's own version is 10");
+        await until("a watch", () => kind.watches.length === 1);
+        kind.send("MODIFIED", service("a", "12"));
+        await until("an event", () => changes.length === 3);
+        assert.equal(reflector.actedOn, 12);
+        kind.items = [service("a", "12")];
+        kind.version = 20;
+        await reflector.relist(limit);
+        assert.equal(reflector.actedOn, 20, "b went at some moment before that list");
+      },
+      (kind) => {
+        kind.items = [service("a", "3"), service("b", "4")];
+      },
+    ));
+
+  test("reaches a version by its watch where that brings it, and by a list where it does not", () =>
+    withReflector(
+      async ({ kind, reflector, until }) => {
+        await reflector.listed(limit);
+        await until("a watch", () => kind.watches.length === 1);
+        const lists = kind.lists;
+        await reflector.reach(10, limit);
+        const reached = reflector.reach(12, limit);
+        kind.send("MODIFIED", service("a", "11"));
+        kind.send("MODIFIED", service("a", "12"));
+        await reached;
+        const bookmarked = reflector.reach(30, limit);
+        kind.send("BOOKMARK", service("", "30"));
+        await bookmarked;
+        assert.equal(kind.lists, lists);
+        kind.version = 40;
+        await reflector.reach(40, limit);
+        assert.equal(kind.lists, lists + 1);
+      },
+      (kind) => {
+        kind.items = [service("a", "1")];
+      },
+      { reachMs: 20 },
+    ));
+
+  test("compares no versions that are no numbers", () =>
+    withReflector(
+      async ({ reflector }) => {
+        await reflector.listed(limit);
+        assert.equal(reflector.actedOn, undefined);
+      },
+      (kind) => {
+        kind.items = [service("a", "v1:2")];
+      },
+    ));
+
   test("opens a watch that the server closes anew, at once and from the last bookmark", () =>
     withReflector(async ({ kind, until, reflector }) => {
       await until("a watch", () => kind.watches.length === 1);

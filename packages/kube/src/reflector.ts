@@ -372,7 +372,8 @@ class ListWatch<T extends KubeObject> implements Reflector<T> {
   }
 
   #number(resourceVersion: string | undefined): number {
-    if (resourceVersion !== undefined && /^[0-9]{1,15}$/.test(resourceVersion)) return Number(resourceVersion);
+    if (resourceVersion !== undefined && /^[0-9]{1,15}$/.test(resourceVersion))
+      return Number(resourceVersion);
     this.#comparable = false;
     return -1;
   }

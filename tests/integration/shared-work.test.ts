@@ -1,0 +1,305 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { connectBus } from "@sluice/bus";
+import { Child } from "@sluice/cli";
+import { type MemberRecord, membersTable, type SliceValue, sliceKeys, slicesTable } from "@sluice/contracts";
+import { connectCluster, type EndpointSlice, type KubeClient, type KubeObject } from "@sluice/kube";
+import { type SandboxCluster, startCluster } from "@sluice/kube-sandbox";
+import { ensureTool, freePort, startNatsServer } from "@sluice/native-tools";
+import { createKit } from "@sluice/service-kit";
+import { applyFile, eventually } from "./clusters.ts";
+
+const TTL_MS = (membersTable.ttlSeconds ?? 3) * 1000;
+const main = fileURLToPath(import.meta.resolve("@sluice/member-watcher/main"));
+
+/** One delivery to a reader: which version of which service, and when. */
+interface Told {
+  readonly key: string;
+  readonly version: number;
+  readonly at: number;
+}
+
+/** A member with exported services, a real bus, a reader of `slices`, and watchers as processes of their own. */
+class Backbone implements AsyncDisposable {
+  readonly told: Told[] = [];
+  readonly live = new Map<string, MemberRecord>();
+  readonly #stack: AsyncDisposableStack;
+  readonly #signal: AbortSignal;
+  readonly #client: KubeClient;
+  readonly #kubeconfig: string;
+  readonly #nats: string;
+  readonly #folder: string;
+  /** Version put into the API last, by service. */
+  readonly wanted = new Map<string, number>();
+
+  private constructor(
+    stack: AsyncDisposableStack,
+    signal: AbortSignal,
+    parts: { client: KubeClient; kubeconfig: string; nats: string; folder: string },
+  ) {
+    this.#stack = stack;
+    this.#signal = signal;
+    this.#client = parts.client;
+    this.#kubeconfig = parts.kubeconfig;
+    this.#nats = parts.nats;
+    this.#folder = parts.folder;
+  }
+
+  static async start(services: number): Promise<Backbone> {
+    const stack = new AsyncDisposableStack();
+    const ending = new AbortController();
+    const folder = mkdtempSync(join(tmpdir(), "sluice-shared-work-"));
+    const { signal } = ending;
+    const tool = await ensureTool("nats-server", { signal, log: () => {} });
+    const server = await startNatsServer({
+      tool,
+      storeDir: join(folder, "nats"),
+      port: await freePort(),
+      signal,
+    });
+    stack.defer(() => server.close());
+    const cluster: SandboxCluster = await startCluster({ name: "member1" });
+    stack.defer(() => cluster.close());
+    const kubeconfig = join(folder, "member1.kubeconfig");
+    writeFileSync(kubeconfig, JSON.stringify(cluster.kubeconfig()));
+    const client = await connectCluster({ name: "member1", kubeconfig });
+    stack.defer(() => client.close());
+    const backbone = new Backbone(stack, signal, { client, kubeconfig, nats: server.url, folder });
+    await backbone.#fill(services);
+    const kit = createKit({ service: "test", signal });
+    const bus = await connectBus({ url: server.url, name: "test", kit });
+    const view = bus.view(slicesTable, { onChange: (key, value) => backbone.#note(key, value) });
+    const members = bus.view(membersTable, {
+      filter: "member-watcher.*",
+      onChange: (key, record) => {
+        if (record !== undefined) backbone.live.set(key, record);
+      },
+    });
+    stack.defer(async () => {
+      ending.abort(new Error("the test is over"));
+      await Promise.all([view.done, members.done]);
+      await bus.close();
+    });
+    return backbone;
+  }
+
+  async #fill(services: number): Promise<void> {
+    const apply = (object: KubeObject) =>
+      eventually(`${object.kind} ${object.metadata.name}`, () =>
+        this.#client.apply(object, { fieldManager: "test", force: true }, this.#signal),
+      );
+    await applyFile(this.#client, "deploy/crds/multicluster.x-k8s.io_serviceexports.yaml", this.#signal);
+    await apply({ apiVersion: "v1", kind: "Namespace", metadata: { name: "shop" } });
+    for (let n = 0; n < services; n++) {
+      const metadata = { name: `cart-${n}`, namespace: "shop" };
+      await apply({
+        apiVersion: "v1",
+        kind: "Service",
+        metadata,
+        spec: { ports: [{ port: 80 }] },
+      } as KubeObject);
+      await apply({ apiVersion: "multicluster.x-k8s.io/v1alpha1", kind: "ServiceExport", metadata });
+      await this.change(n);
+    }
+  }
+
+  /** The n-th service gets another version: its only endpoint's address counts up. */
+  async change(n: number): Promise<void> {
+    const name = `cart-${n}`;
+    const version = (this.wanted.get(name) ?? 0) + 1;
+    this.wanted.set(name, version);
+    const address = `10.1.${version >> 8}.${version & 255}`;
+    await this.#client.apply(
+      {
+        apiVersion: "discovery.k8s.io/v1",
+        kind: "EndpointSlice",
+        metadata: { name, namespace: "shop", labels: { "kubernetes.io/service-name": name } },
+        addressType: "IPv4",
+        ports: [{ name: "", port: 8080, protocol: "TCP" }],
+        endpoints: [{ addresses: [address], conditions: { ready: true } }],
+      } as EndpointSlice,
+      { fieldManager: "test", force: true },
+      this.#signal,
+    );
+  }
+
+  #note(key: string, value: SliceValue | undefined): void {
+    if (value === undefined) {
+      this.told.push({ key, version: -1, at: performance.now() });
+    } else if ("endpoints" in value) {
+      const [, , high = "0", low = "0"] = (value.endpoints[0]?.addresses[0] ?? "").split(".");
+      this.told.push({ key, version: Number(high) * 256 + Number(low), at: performance.now() });
+    }
+  }
+
+  /** Starts a watcher as a process, and waits until it is seen. */
+  async watcher(...args: string[]): Promise<Child> {
+    const before = new Set(this.live.keys());
+    const child = new Child({
+      name: "member-watcher",
+      command: process.execPath,
+      args: [
+        "--disable-warning=ExperimentalWarning",
+        main,
+        ...["--probe-port", "0", "--nats-url", this.#nats, "--member", `member1=${this.#kubeconfig}`],
+        ...args,
+      ],
+      logFile: join(this.#folder, "watchers.log"),
+    });
+    child.start();
+    this.#stack.defer(() => child.stop(3000));
+    await eventually("the watcher is seen", async () =>
+      [...this.live.keys()].some((key) => !before.has(key)),
+    );
+    return child;
+  }
+
+  /** pid of the process that holds a shard, as `members` shows it; undefined: nobody. */
+  holderOf(shard = "0"): number | undefined {
+    const now = Date.now();
+    const holds = ({ at, parts }: MemberRecord) =>
+      now - at < TTL_MS &&
+      parts?.some((each) => each.part === `slices/member1/${shard}` && each.state === "synced");
+    return [...this.live.values()].find(holds)?.pid;
+  }
+
+  /** Changes one service after the other until stopped; resolves with the longest time from API to reader, ms. */
+  churn(services: number, everyMs: number): { stop(): Promise<void> } {
+    let going = true;
+    const run = async () => {
+      for (let n = 0; going; n = (n + 1) % services) {
+        await this.change(n);
+        await new Promise((resolve) => setTimeout(resolve, everyMs));
+      }
+    };
+    const running = run();
+    return {
+      stop: async () => {
+        going = false;
+        await running;
+      },
+    };
+  }
+
+  /** Every service's newest version has been delivered. */
+  async complete(): Promise<void> {
+    await eventually("readers have the newest of each", async () => {
+      const newest = new Map(this.told.map(({ key, version }) => [key, version]));
+      return [...this.wanted].every(
+        ([name, version]) => newest.get(sliceKeys.slice("member1", "shop", name, name)) === version,
+      );
+    });
+  }
+
+  /** What went wrong with what readers were told: a removal, or an older version after a newer one. */
+  disorder(): string[] {
+    const newest = new Map<string, number>();
+    return this.told.flatMap(({ key, version }) => {
+      const before = newest.get(key) ?? 0;
+      newest.set(key, version);
+      return version < before ? [`${key}: ${before} then ${version}`] : [];
+    });
+  }
+
+  /** The longest that nobody was told of anything after `since`, ms. */
+  longestSilence(since: number): number {
+    const times = [since, ...this.told.map(({ at }) => at).filter((at) => at >= since)];
+    return Math.max(...times.slice(1).map((at, n) => at - (times[n] ?? at)));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#stack.disposeAsync();
+  }
+}
+
+/** Of two watchers the one that holds the first shard, and the other. */
+async function twoWatchers(backbone: Backbone): Promise<{ holder: Child; heir: Child }> {
+  const both = [await backbone.watcher(), await backbone.watcher()];
+  await eventually("the one that ranks first holds", async () => backbone.holderOf() !== undefined);
+  // The second may rank first, and then takes over from the first.
+  await eventually("the other stands by", async () => {
+    const states = [...backbone.live.values()].flatMap(({ parts }) => parts?.map(({ state }) => state) ?? []);
+    return states.toSorted().join() === "standby,synced";
+  });
+  const pid = backbone.holderOf();
+  const [holder, heir] = both[0]?.pid === pid ? both : both.toReversed();
+  return { holder: holder as Child, heir: heir as Child };
+}
+
+test("SIGTERM hands a member over within 200 ms, with nothing lost, removed or out of order", async (t) => {
+  await using backbone = await Backbone.start(20);
+  const { holder, heir } = await twoWatchers(backbone);
+  const churn = backbone.churn(20, 5);
+  await eventually("changes flow", async () => backbone.told.length > 200);
+  const since = performance.now();
+  await holder.stop(5000);
+  await eventually("the heir holds", async () => backbone.holderOf() === heir.pid);
+  await churn.stop();
+  await backbone.complete();
+  assert.deepEqual(backbone.disorder(), []);
+  const silence = backbone.longestSilence(since - 100);
+  t.diagnostic(`longest time without a change: ${Math.round(silence)} ms`);
+  assert.ok(silence <= 200, `${silence} ms without a change`);
+});
+
+test("after kill -9 the standby holds within TTL + 1 s", async (t) => {
+  await using backbone = await Backbone.start(20);
+  const { holder, heir } = await twoWatchers(backbone);
+  const churn = backbone.churn(20, 10);
+  await eventually("changes flow", async () => backbone.told.length > 100);
+  const since = performance.now();
+  process.kill(holder.pid ?? 0, "SIGKILL");
+  await eventually("the heir holds", async () => backbone.holderOf() === heir.pid);
+  await churn.stop();
+  await backbone.complete();
+  assert.deepEqual(backbone.disorder(), []);
+  const silence = backbone.longestSilence(since - 100);
+  t.diagnostic(`longest time without a change: ${Math.round(silence)} ms`);
+  assert.ok(silence <= TTL_MS + 1000, `${silence} ms without a change`);
+});
+
+test("a watcher that was frozen while another took its part writes nothing that readers keep", async () => {
+  await using backbone = await Backbone.start(20);
+  const { holder, heir } = await twoWatchers(backbone);
+  process.kill(holder.pid ?? 0, "SIGSTOP");
+  await eventually("the heir holds", async () => backbone.holderOf() === heir.pid);
+  const churn = backbone.churn(20, 5);
+  await eventually("changes flow", async () => backbone.told.length > 100);
+  process.kill(holder.pid ?? 0, "SIGCONT");
+  await eventually("it has come to itself", async () => {
+    const [mine] = [...backbone.live.values()].filter(({ pid }) => pid === holder.pid);
+    return mine !== undefined && Date.now() - mine.at < 1000;
+  });
+  await churn.stop();
+  await backbone.complete();
+  assert.deepEqual(backbone.disorder(), []);
+});
+
+test("shards of a member are shared, and processes come and go amid changes without one being lost", async () => {
+  await using backbone = await Backbone.start(40);
+  const shards = ["0", "1", "2", "3", "4", "5", "6", "7"];
+  const first = await backbone.watcher("--shards", "member1=8");
+  await eventually("all shards are held", async () =>
+    shards.every((n) => backbone.holderOf(n) === first.pid),
+  );
+  const churn = backbone.churn(40, 1);
+  const second = await backbone.watcher();
+  const holders = () => new Set(shards.map((n) => backbone.holderOf(n)));
+  await eventually("both hold some", async () => holders().size === 2 && !holders().has(undefined));
+  const third = await backbone.watcher();
+  await eventually("all three are in", async () =>
+    [...backbone.live.values()].some(({ pid }) => pid === third.pid),
+  );
+  await second.stop(5000);
+  await eventually(
+    "the rest hold all",
+    async () => !holders().has(undefined) && !holders().has(second.pid ?? -1),
+  );
+  await churn.stop();
+  await backbone.complete();
+  assert.deepEqual(backbone.disorder(), []);
+});
