@@ -9,6 +9,7 @@ import {
   type Trace,
 } from "@sluice/contracts";
 import { Backoff, type Kit, NewestByKey, slept } from "@sluice/service-kit";
+import { DroppedRecords } from "./dropped-records.ts";
 import type { HoldOptions, PartHolder } from "./hold-options.ts";
 import { LayoutFollower, type LayoutRequest } from "./layout.ts";
 import type { BusLog } from "./log.ts";
@@ -58,12 +59,16 @@ export interface Bus extends AsyncDisposable {
    * @param serves scopes whose parts it can hold, e.g. clusters; default: all
    */
   join(serves?: readonly string[]): Promise<void>;
+  /** Records that this process left out or could not write; its heartbeat names the newest. */
+  readonly dropped: Pick<DroppedRecords, "note" | "mend">;
   /** What became of the logged tables over time; null: nobody keeps it. */
   readonly log: BusLog | null;
   close(): Promise<void>;
 }
 
 export type BusKit = Pick<Kit, "log" | "metrics" | "clock" | "random" | "signal" | "health" | "injectDelay">;
+
+type InnerKit = BusKit & { readonly dropped: DroppedRecords };
 
 export type HoldRequest = Omit<HoldOptions, "kit" | "holder" | "turns">;
 
@@ -81,12 +86,13 @@ class StoreBus implements Bus {
   readonly #store: Store;
   /** The same, for holders: all of one process end with it, so they can share what they follow. */
   readonly #holders: Store;
-  readonly #kit: BusKit;
+  readonly #kit: InnerKit;
   readonly #membership: Membership;
   readonly #holding = new Set<{ readonly holding: boolean; hasHeir(): boolean }>();
 
   constructor(store: Store, role: string, outer: BusKit, end: AbortController) {
-    const kit = { ...outer, signal: end.signal };
+    const dropped = new DroppedRecords();
+    const kit = { ...outer, signal: end.signal, dropped };
     this.#store = store;
     this.#holders = shareFollowers(store);
     this.#kit = kit;
@@ -95,6 +101,7 @@ class StoreBus implements Bus {
       kit,
       publish: (key, record) => this.publish(membersTable, key, record),
       view: (options) => this.view(membersTable, options),
+      problems: () => dropped.problems,
     });
     const stop = () => void this.#end(outer.signal.reason, end);
     if (outer.signal.aborted) stop();
@@ -139,6 +146,10 @@ class StoreBus implements Bus {
 
   get self(): string {
     return this.#membership.self;
+  }
+
+  get dropped(): DroppedRecords {
+    return this.#kit.dropped;
   }
 
   get log(): BusLog | null {
@@ -213,12 +224,12 @@ class StorePlainWriter<T> implements PlainWriter<T> {
   readonly #store: Store;
   readonly #spec: TableSpec<T>;
   readonly #owns: (value: T) => boolean;
-  readonly #kit: BusKit;
+  readonly #kit: InnerKit;
   readonly #wanted = new Map<string, { value: T | undefined; trace?: Trace }>();
   readonly #queue = new NewestByKey<string, true>();
   readonly done: Promise<void>;
 
-  constructor(store: Store, spec: TableSpec<T>, owns: (value: T) => boolean, kit: BusKit) {
+  constructor(store: Store, spec: TableSpec<T>, owns: (value: T) => boolean, kit: InnerKit) {
     this.#store = store;
     this.#spec = spec;
     this.#owns = owns;
@@ -263,7 +274,7 @@ class StorePlainWriter<T> implements PlainWriter<T> {
   }
 
   async #write(key: string): Promise<void> {
-    const { signal, clock, log, random } = this.#kit;
+    const { signal, clock, log, random, metrics, dropped } = this.#kit;
     const backoff = new Backoff(50, 2000, random.next);
     while (!signal.aborted) {
       const wanted = this.#wanted.get(key);
@@ -279,7 +290,11 @@ class StorePlainWriter<T> implements PlainWriter<T> {
         return;
       } catch (err) {
         if (signal.aborted) return;
-        if (err instanceof RecordTooLargeError) return log.error({ err, key }, "record refused");
+        if (err instanceof RecordTooLargeError) {
+          metrics.writes.inc({ table: this.#spec.name, result: "too_large" });
+          dropped.note(`${this.#spec.name}/${key}`, err.message);
+          return log.error({ err, key }, "record refused");
+        }
         log.debug({ err, table: this.#spec.name, key }, "write got no answer, writing again");
         if (!(await slept(clock, backoff.next() + 20, signal))) return;
       }

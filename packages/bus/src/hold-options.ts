@@ -1,5 +1,6 @@
 import type { Trace } from "@sluice/contracts";
 import type { Kit } from "@sluice/service-kit";
+import type { DroppedRecords } from "./dropped-records.ts";
 import type { Turns } from "./membership.ts";
 
 /** What a holder learns from the table with its claim. */
@@ -12,7 +13,9 @@ export interface TakenOver {
 }
 
 export interface HoldOptions {
-  readonly kit: Pick<Kit, "log" | "metrics" | "clock" | "random" | "signal" | "health" | "injectDelay">;
+  readonly kit: Pick<Kit, "log" | "metrics" | "clock" | "random" | "signal" | "health" | "injectDelay"> & {
+    readonly dropped?: Pick<DroppedRecords, "note" | "mend">;
+  };
   /** `<role>.<process>`, written into the claim for people, and to find out whether its holder still lives. */
   readonly holder: string;
   readonly turns: Turns;

@@ -31,6 +31,8 @@ export interface MembershipPorts {
   readonly role: string;
   readonly kit: Pick<Kit, "log" | "clock" | "signal" | "random">;
   publish(key: string, record: MemberRecord): Promise<void>;
+  /** Records that this process left out or could not write. */
+  problems(): NonNullable<MemberRecord["problems"]>;
   view(options: ViewOptions<MemberRecord>): Pick<TableView<MemberRecord>, "caughtUp" | "done">;
 }
 
@@ -207,6 +209,7 @@ export class Membership implements Turns {
 
   async #say(): Promise<void> {
     const { clock } = this.#ports.kit;
+    const problems = this.#ports.problems();
     const parts: NonNullable<MemberRecord["parts"]> = [];
     for (const [part, state] of this.#shown) {
       const now = state();
@@ -223,6 +226,7 @@ export class Membership implements Turns {
       ...(this.#leaving ? { leaving: true as const } : {}),
       ...(this.#resigned.size === 0 ? {} : { resigned: [...this.#resigned] }),
       ...(parts.length === 0 ? {} : { parts }),
+      ...(problems.length === 0 ? {} : { problems }),
     });
   }
 

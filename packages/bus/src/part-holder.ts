@@ -451,11 +451,13 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
       try {
         const outcome = await this.#putOnce(key, own, wanted, there, signal);
         kit.metrics.writes.inc({ table: this.#spec.name, result: outcome });
+        kit.dropped?.mend(`${this.#spec.name}/${key}`);
       } catch (error) {
         if (signal.aborted) return;
         if (error instanceof RecordTooLargeError) {
           // Refused by name; what is there stays, and nothing else waits for it.
           kit.metrics.writes.inc({ table: this.#spec.name, result: "too_large" });
+          kit.dropped?.note(`${this.#spec.name}/${key}`, error.message);
           kit.log.error({ err: error, table: this.#spec.name, key }, "record refused");
           return;
         }

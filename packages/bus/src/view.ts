@@ -9,9 +9,17 @@ import {
 } from "@sluice/contracts";
 import { type Kit, slept } from "@sluice/service-kit";
 import { Believer, type Change, type Question } from "./believer.ts";
+import type { DroppedRecords } from "./dropped-records.ts";
 import { feed } from "./feed.ts";
 import { Signal } from "./signal.ts";
 import type { FollowSink, Store, StoredEntry } from "./store.ts";
+
+export interface ChangeMeta {
+  readonly revision: number;
+  readonly trace?: Trace;
+  /** Of a plain table: when the server stored it, by the server's clock, ms since 1970. */
+  readonly storedAt?: number;
+}
 
 export interface ViewOptions<T> {
   /**
@@ -22,11 +30,7 @@ export interface ViewOptions<T> {
   /** What downstream holds from before: kept until something with authority contradicts it. */
   readonly initial?: Iterable<readonly [key: string, value: T]>;
   /** Called in stream order, synchronously; `value` undefined: removed. */
-  onChange?(
-    key: string,
-    value: T | undefined,
-    meta: { readonly revision: number; readonly trace?: Trace },
-  ): void;
+  onChange?(key: string, value: T | undefined, meta: ChangeMeta): void;
   /** A part of a fenced table is settled (again): its claim holds and `synced` names it. */
   onSettled?(part: Part): void;
 }
@@ -62,7 +66,7 @@ const ASK_AFTER_MS = 5;
 /** Keys asked for at a time. */
 const ASK_WORKERS = 32;
 
-type ViewKit = Pick<Kit, "log" | "metrics" | "clock" | "signal">;
+type ViewKit = Pick<Kit, "log" | "metrics" | "clock" | "signal"> & { readonly dropped: DroppedRecords };
 
 abstract class BaseView<T> implements TableView<T>, FollowSink {
   protected readonly store: Store;
@@ -71,6 +75,7 @@ abstract class BaseView<T> implements TableView<T>, FollowSink {
   protected readonly kit: ViewKit;
   protected readonly delivered = new Signal();
   readonly #complained = new Set<string>();
+  #drops = 0;
   #revision = 0;
   #connected = false;
   #caughtUp = false;
@@ -111,12 +116,14 @@ abstract class BaseView<T> implements TableView<T>, FollowSink {
   }
 
   entry(entry: StoredEntry): void {
+    const drops = this.#drops;
     try {
       this.apply(entry);
     } catch (error) {
       if (!(error instanceof BadRecordError)) throw error;
-      this.drop(entry.key, "bad_record", error);
+      this.drop(entry.key, error.reason, error);
     }
+    if (this.#drops === drops) this.kit.dropped.mend(`${this.spec.name}/${entry.key}`);
     if (entry.revision > this.#revision) this.#revision = entry.revision;
     this.delivered.notify();
   }
@@ -150,7 +157,13 @@ abstract class BaseView<T> implements TableView<T>, FollowSink {
 
   /** Counted each time, logged once a key. */
   protected drop(key: string, reason: string, error?: Error): void {
+    this.#drops += 1;
     this.kit.metrics.dropped.inc({ table: this.spec.name, reason });
+    const subject = `${this.spec.name}/${key}`;
+    // A former holder's last words are no fault of anybody's.
+    if (reason !== "stale_epoch") {
+      this.kit.dropped.note(subject, error?.message.replace(`${subject}: `, "") ?? reason);
+    }
     if (this.#complained.has(key) || this.#complained.size > 10_000) return;
     this.#complained.add(key);
     this.kit.log.warn({ table: this.spec.name, key, reason, err: error }, "record left out");
@@ -191,9 +204,15 @@ export class PlainView<T> extends BaseView<T> {
     const schema = this.spec.schemaOf(entry.key);
     if (schema === null) return this.drop(entry.key, "foreign_key");
     const envelope = decodeEnvelope(schema, entry.value, `${this.spec.name}/${entry.key}`) as Envelope<T>;
-    if (envelope.deleted === true) this.#held.delete(entry.key);
-    else this.#held.set(entry.key, envelope.data as T);
-    this.options.onChange?.(entry.key, envelope.data, meta(entry.revision, envelope.trace));
+    const { deleted, data, trace } = envelope;
+    if (deleted === true) this.#held.delete(entry.key);
+    else {
+      if (this.spec.keyOf !== undefined && this.spec.keyOf(data as T) !== entry.key) {
+        return this.drop(entry.key, "foreign_name");
+      }
+      this.#held.set(entry.key, data as T);
+    }
+    this.options.onChange?.(entry.key, data, { ...meta(entry.revision, trace), storedAt: entry.storedAt });
   }
 }
 

@@ -73,6 +73,12 @@ export function decodeEnvelope<S extends Type.TSchema>(
   subject: string,
 ): Envelope<Type.Static<S>> {
   const outer = parseJson(bytes, subject);
+  const version = typeof outer === "object" && outer !== null && "v" in outer ? outer.v : undefined;
+  if (typeof version === "number" && version !== 1) {
+    throw new BadRecordError(`${subject}: version ${version} is unknown here, which knows 1`, {
+      reason: "unknown_version",
+    });
+  }
   if (!Outer.Check(outer)) throw new BadRecordError(`${subject}: ${explain(Outer as Validator, outer)}`);
   if (outer.deleted === true) return outer as Envelope<Type.Static<S>>;
   decode(schema, outer.data, subject);

@@ -56,14 +56,26 @@ export class BusServerError extends defineError("SLUICE_BUS_SERVER", {
 export class BusForbiddenError extends defineError("SLUICE_BUS_FORBIDDEN", {
   exit: 77,
   when: "The bus does not know the credential of this process, or the process has none that it could read.",
-  solve: "Give it the file that `sluice nats auth` wrote for it (`--nats-nkey`), and the bus the block of that call.",
+  solve:
+    "Give it the file that `sluice nats auth` wrote for it (`--nats-nkey`), and the bus the block of that call.",
 }) {}
 export class BadRecordError extends defineError("SLUICE_BUS_BAD_RECORD", {
   exit: 65,
   when: "A record on the bus does not match its schema; it is counted and left out.",
   solve:
     "Find the writer by the subject in the message; a writer of another version must be upgraded or stopped.",
-}) {}
+}) {
+  /** Bounded, for a metric's label. */
+  readonly reason: "bad_record" | "unknown_version";
+
+  constructor(
+    message: string,
+    options?: ErrorOptions & { readonly reason?: "bad_record" | "unknown_version" },
+  ) {
+    super(message, options);
+    this.reason = options?.reason ?? "bad_record";
+  }
+}
 export class RecordTooLargeError extends defineError("SLUICE_BUS_RECORD_TOO_LARGE", {
   exit: 65,
   when: "One record is larger than the bus's max_payload; it is refused by name, never truncated.",

@@ -6,14 +6,13 @@ export interface Intents {
   get(key: string): IntentRecord | undefined;
 }
 
-/** The order that stands for a cluster; a record that speaks of something else than its key orders nothing. */
+/** The order that stands for a cluster. */
 export function orderOf(
   intents: Intents,
   verb: IntentRecord["verb"],
   cluster: string,
 ): IntentRecord | undefined {
-  const intent = intents.get(plainKeys.intent(verb, cluster));
-  return intent?.verb === verb && intent.cluster === cluster ? intent : undefined;
+  return intents.get(plainKeys.intent(verb, cluster));
 }
 
 /** Who ordered it and why, for people. */

@@ -80,6 +80,18 @@ export const MemberRecord = Type.Object({
       { maxItems: 20_000 },
     ),
   ),
+  /** Records that it left out, or could not write: the newest, each until a good one has come at that subject. */
+  problems: Type.Optional(
+    Type.Array(
+      Type.Object({
+        /** `<table>/<key>` */
+        subject: Type.String(),
+        reason: Type.String(),
+        count: Type.Integer({ minimum: 1 }),
+      }),
+      { maxItems: 20 },
+    ),
+  ),
 });
 export type MemberRecord = Type.Static<typeof MemberRecord>;
 

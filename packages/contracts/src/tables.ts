@@ -1,5 +1,5 @@
 import type Type from "typebox";
-import { fleetKeys, type KeySpace, sliceKeys, topologyKeys } from "./keys.ts";
+import { fleetKeys, type KeySpace, plainKeys, sliceKeys, topologyKeys } from "./keys.ts";
 import * as records from "./records.ts";
 
 /** A NATS KV bucket: the newest value of each key. */
@@ -12,6 +12,8 @@ export interface TableSpec<T = unknown> {
   readonly ttlSeconds?: number;
   /** Schema of `data` at a key; null: the key is not ours. */
   schemaOf(key: string): Type.TSchema | null;
+  /** Where a value has to lie: one that lies elsewhere speaks of something that its writer may not speak of. */
+  keyOf?(value: T): string;
   /** Present on tables whose writers hold claims. */
   readonly keys?: KeySpace;
   /** Filters over keys whose every record goes into the log; absent: none. */
@@ -70,28 +72,33 @@ export const clustersTable: TableSpec<records.ClusterRecord> = {
   storage: "file",
   logged: [">"],
   schemaOf: () => records.ClusterRecord,
+  keyOf: ({ cluster }) => plainKeys.cluster(cluster),
 };
 export const verdictsTable: TableSpec<records.VerdictRecord> = {
   name: "verdicts",
   storage: "file",
   schemaOf: () => records.VerdictRecord,
+  keyOf: ({ cluster, namespace, service }) => plainKeys.verdict(cluster, namespace, service),
 };
 export const intentsTable: TableSpec<records.IntentRecord> = {
   name: "intents",
   storage: "file",
   logged: [">"],
   schemaOf: () => records.IntentRecord,
+  keyOf: ({ verb, cluster }) => plainKeys.intent(verb, cluster),
 };
 export const proxiesTable: TableSpec<records.ProxyRecord> = {
   name: "proxies",
   storage: "file",
   schemaOf: () => records.ProxyRecord,
+  keyOf: ({ fleet, proxy }) => plainKeys.proxy(fleet, proxy),
 };
 export const membersTable: TableSpec<records.MemberRecord> = {
   name: "members",
   storage: "memory",
   ttlSeconds: 3,
   schemaOf: () => records.MemberRecord,
+  keyOf: ({ role, process }) => plainKeys.member(role, process),
 };
 export const bootTable: TableSpec<records.Boot> = {
   name: "boot",
