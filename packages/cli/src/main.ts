@@ -1,6 +1,7 @@
 import { SluiceError } from "@sluice/contracts";
 import { Command, CommanderError } from "commander";
 import type { NatsAuthOptions } from "./nats-auth-command.ts";
+import type { OrderOptions } from "./orders.ts";
 import { addPastVerbs } from "./past-verbs.ts";
 
 /** 64: the command line itself is wrong (sysexits.h, EX_USAGE). */
@@ -17,7 +18,7 @@ async function main(argv: readonly string[]): Promise<number> {
           `${text
             .replace(/^error: /, "sluice: ")
             .trimEnd()
-            .replace(/\.$/, "")}; write sluice up or sluice status, with flags that --help lists\n`,
+            .replace(/\.$/, "")}; write one of the commands that --help lists, with its flags\n`,
         ),
     });
   program
@@ -38,6 +39,43 @@ async function main(argv: readonly string[]): Promise<number> {
     .action(async (options: { gateway?: string; output: string }) => {
       const { statusCommand } = await import("./status-command.ts");
       exit = await statusCommand(options);
+    });
+  const order = (name: string, description: string) =>
+    program
+      .command(`${name} <cluster>`)
+      .description(description)
+      .option("--gateway <url>", "address of the topology-gateway (SLUICE_GATEWAY)");
+  order("drain", "send a cluster no new requests")
+    .option("--reason <text>", "why, for others to read")
+    .option("--force", "also where no other cluster serves")
+    .action(async (cluster: string, options: OrderOptions) => {
+      const { drainCommand } = await import("./drain-command.ts");
+      exit = await drainCommand(cluster, options);
+    });
+  order("undrain", "take a drained cluster back in")
+    .option("--reason <text>", "why, for the gateway's log")
+    .action(async (cluster: string, options: OrderOptions) => {
+      const { undrainCommand } = await import("./undrain-command.ts");
+      exit = await undrainCommand(cluster, options);
+    });
+  order("unjoin", "remove everything that a cluster has published; it is gone for good")
+    .option("--reason <text>", "why, for others to read")
+    .option("--force", "also where no other cluster serves")
+    .action(async (cluster: string, options: OrderOptions) => {
+      const { unjoinCommand } = await import("./unjoin-command.ts");
+      exit = await unjoinCommand(cluster, options);
+    });
+  order("join", "let an unjoined cluster publish again").action(
+    async (cluster: string, options: OrderOptions) => {
+      const { joinCommand } = await import("./join-command.ts");
+      exit = await joinCommand(cluster, options);
+    },
+  );
+  order("accept", "let a held list pass that takes away most of a cluster's peers")
+    .option("--reason <text>", "why, for others to read")
+    .action(async (cluster: string, options: OrderOptions) => {
+      const { acceptCommand } = await import("./accept-command.ts");
+      exit = await acceptCommand(cluster, options);
     });
   const many = (value: string, before: readonly string[]) => [...before, value];
   program

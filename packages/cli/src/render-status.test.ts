@@ -21,6 +21,7 @@ const well: Status = {
       allowed: [],
     },
   ],
+  orders: [],
   services: [
     {
       namespace: "shop",

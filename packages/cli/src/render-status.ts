@@ -13,7 +13,7 @@ const paintState = (paint: Paint, state: string) =>
   paint(
     state === "ok"
       ? "green"
-      : state === "behind" || state === "stale" || state === "unknown"
+      : state === "behind" || state === "stale" || state === "unknown" || state === "drained"
         ? "yellow"
         : "red",
     state,
@@ -51,11 +51,29 @@ export function renderStatus(status: Status, options: { readonly color: boolean 
         c.kubernetesVersion ?? "",
         String(c.exports),
         String(c.peers),
-        [c.reason, ...c.waiting].filter((text) => text !== undefined).join("; "),
+        [c.reason, c.held && `list held: ${c.held.peers} of ${c.held.of} peers`, ...c.waiting]
+          .filter((text) => text !== undefined)
+          .join("; "),
       ]),
     ],
     "no member has been heard of",
   );
+  if (status.orders.length > 0) {
+    section(
+      "Orders",
+      [
+        ["VERB", "CLUSTER", "BY", "SINCE", "REASON"],
+        ...status.orders.map((o) => [
+          o.force === true ? `${o.verb} --force` : o.verb,
+          o.cluster,
+          o.by,
+          new Date(o.at).toISOString(),
+          o.reason ?? "",
+        ]),
+      ],
+      "none stands",
+    );
+  }
   section(
     "Services",
     [

@@ -26,8 +26,17 @@ export type StatusComponent = Type.Static<typeof StatusComponent>;
 
 export const StatusCluster = Type.Object({
   cluster: Type.String(),
-  /** stale: nothing has been heard from its watcher; unreachable: its watcher cannot reach its API. */
-  state: Type.Union([Type.Literal("ok"), Type.Literal("stale"), Type.Literal("unreachable")]),
+  /**
+   * drained: somebody ordered it out; down: no peer of it answers to the proxies of a fleet; stale: nothing has been heard
+   * from its watcher; unreachable: its watcher cannot reach its API. docs/reference/cluster-states.md
+   */
+  state: Type.Union([
+    Type.Literal("ok"),
+    Type.Literal("stale"),
+    Type.Literal("unreachable"),
+    Type.Literal("down"),
+    Type.Literal("drained"),
+  ]),
   reason: Type.Optional(Type.String()),
   heardMsAgo: Age,
   kubernetesVersion: Type.Optional(Type.String()),
@@ -36,10 +45,23 @@ export const StatusCluster = Type.Object({
   exports: Count,
   /** Addresses over all services, draining ones included. */
   peers: Count,
+  /** A list would take away most of its peers: they stay until then, unless somebody lets it pass. */
+  held: Type.Optional(Type.Object({ peers: Count, of: Count, until: Type.Number() })),
   /** CIDRs that its peers must be in; null: the fleet has no row of it. */
   allowed: Type.Union([Type.Array(Type.String()), Type.Null()]),
 });
 export type StatusCluster = Type.Static<typeof StatusCluster>;
+
+/** An order that stands. */
+export const StatusOrder = Type.Object({
+  verb: Type.Union([Type.Literal("drain"), Type.Literal("unjoin"), Type.Literal("accept-list")]),
+  cluster: Type.String(),
+  by: Type.String(),
+  at: Type.Number({ minimum: 0 }),
+  reason: Type.Optional(Type.String()),
+  force: Type.Optional(Type.Literal(true)),
+});
+export type StatusOrder = Type.Static<typeof StatusOrder>;
 
 export const StatusService = Type.Object({
   namespace: Type.String(),
@@ -108,6 +130,7 @@ export const Status = Type.Object({
   bus: Type.Object({ connected: Type.Boolean() }),
   components: Type.Array(StatusComponent),
   clusters: Type.Array(StatusCluster),
+  orders: Type.Array(StatusOrder),
   services: Type.Array(StatusService),
   routes: Type.Object({ hosts: Count, paths: Count, problems: Type.Array(StatusRouteProblem) }),
   proxies: Type.Array(StatusProxy),

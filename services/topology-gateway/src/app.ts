@@ -4,6 +4,7 @@ import { type FastifyInstance, fastify } from "fastify";
 import Type from "typebox";
 import { buildStatus, type StatusOptions } from "./build-status.ts";
 import type { GatewayState } from "./gateway-state.ts";
+import { type IntentsApi, registerIntents } from "./intents-api.ts";
 import { type PastApi, PastRoutes } from "./past-api.ts";
 
 const Row = Type.Object({ key: Type.String(), value: Type.Unknown() });
@@ -25,13 +26,21 @@ const FleetQuery = Type.Object({
 export interface GatewayApp {
   readonly state: GatewayState;
   readonly options: StatusOptions;
+  readonly orders: IntentsApi["orders"];
   readonly past: PastApi;
   readonly health: Health;
   now(): number;
 }
 
 /** The gateway without a port: what it answers, and from what. */
-export function buildApp({ state, options, past: pastApi, health, now }: GatewayApp): FastifyInstance {
+export function buildApp({
+  state,
+  options,
+  orders,
+  past: pastApi,
+  health,
+  now,
+}: GatewayApp): FastifyInstance {
   const app = fastify({ logger: false, forceCloseConnections: true });
   const json = (schema: Type.TSchema) => ({ response: { 200: schema, "4xx": Problem, "5xx": Problem } });
 
@@ -41,7 +50,7 @@ export function buildApp({ state, options, past: pastApi, health, now }: Gateway
   app.setNotFoundHandler((request, reply) =>
     reply.code(404).send({
       statusCode: 404,
-      message: `${request.method} ${request.url}: not here; see /api/v1/status, /api/v1/topology, /api/v1/fleet, /api/v1/history, /api/v1/diff and /api/v1/log`,
+      message: `${request.method} ${request.url}: not here; see /api/v1/status, /api/v1/topology, /api/v1/fleet, /api/v1/intents, /api/v1/history, /api/v1/diff and /api/v1/log`,
     }),
   );
 
@@ -86,6 +95,8 @@ export function buildApp({ state, options, past: pastApi, health, now }: Gateway
       };
     },
   );
+
+  registerIntents(app, { state, orders, now });
 
   app.get("/livez", (_request, reply) =>
     reply

@@ -5,8 +5,10 @@ import {
   type ClusterSeen,
   decode,
   type FleetValue,
+  type IntentRecord,
   type MemberRecord,
   type ProxyRecord,
+  plainKeys,
   roles,
   Status,
   type TopologyPeers,
@@ -112,6 +114,7 @@ const well: GatewayState = {
   fleet: new Map(fleet),
   fleetRevisions: new Map([["default", 10]]),
   proxies: new Map([proxy("a")]),
+  intents: new Map(),
 };
 const status = (change: Partial<GatewayState> = {}) => buildStatus({ ...well, ...change }, options, now);
 
@@ -249,4 +252,110 @@ test("a cluster with peers and no allowed range is told with the flag that gives
   bare.set("default.clusters.member1", { cluster: "member1", state: "ok", allowed: [] });
   const finding = status({ fleet: bare }).findings.find((f) => f.about === "cluster member1");
   assert.match(finding?.message ?? "", /--peers NAME=CIDR/);
+});
+
+function orders(
+  ...intents: (Partial<IntentRecord> & Pick<IntentRecord, "verb">)[]
+): Map<string, IntentRecord> {
+  return new Map(
+    intents.map((intent) => {
+      const whole = { cluster: "member1", at: now - 60_000, by: "ada", ...intent };
+      return [plainKeys.intent(whole.verb, whole.cluster), whole];
+    }),
+  );
+}
+
+test("a drained cluster says who ordered it, and is no finding", () => {
+  const intents = orders({ verb: "drain", reason: "kernel update", force: true });
+  const {
+    clusters,
+    findings,
+    orders: standing,
+  } = status({ intents, clusters: new Map([seen("member1", 90_000)]) });
+  assert.equal(clusters[0]?.state, "drained");
+  const since = new Date(now - 60_000).toISOString();
+  assert.equal(clusters[0]?.reason, `by ada: kernel update, since ${since}, forced`);
+  assert.deepEqual(
+    findings.filter((f) => f.about.startsWith("cluster")),
+    [],
+  );
+  assert.deepEqual(standing, [
+    { verb: "drain", cluster: "member1", by: "ada", at: now - 60_000, reason: "kernel update", force: true },
+  ]);
+});
+
+test("a cluster that is dead to the proxies is down, with how many say so", () => {
+  const reason = "no peer answers to 2 of 3 proxies";
+  const rows = new Map(fleet);
+  rows.set("default.clusters.member1", {
+    cluster: "member1",
+    state: "down",
+    reason,
+    allowed: ["10.1.0.0/16"],
+  });
+  const { clusters, findings } = status({ fleet: rows });
+  assert.deepEqual([clusters[0]?.state, clusters[0]?.reason], ["down", reason]);
+  assert.ok(findings.some((f) => f.severity === "error" && f.message === reason));
+});
+
+test("a held list is told with the command that lets it pass, and that order vanishes with it", () => {
+  const held = { peers: 40, of: 60, since: now - 5000, until: now + 25_000 };
+  const intents = orders({ verb: "accept-list", held: now - 5000 });
+  const during = status({ clusters: new Map([seen("member1", 0, { held })]), intents });
+  assert.deepEqual(during.clusters[0]?.held, { peers: 40, of: 60, until: now + 25_000 });
+  const [finding] = during.findings.filter((f) => f.about === "cluster member1");
+  assert.match(finding?.message ?? "", /40 of its 60 peers.*sluice accept member1/);
+  assert.equal(during.orders.length, 1);
+  assert.deepEqual(status({ intents }).orders, []);
+});
+
+test("an unjoined cluster that somebody could still watch is told, and so are records of it that stay", () => {
+  const intents = orders({ verb: "unjoin" });
+  const watcher = member("member-watcher");
+  const watching: [string, Heard<MemberRecord>] = [
+    watcher[0],
+    { ...watcher[1], record: { ...watcher[1].record, serves: ["member1"] } },
+  ];
+  const members = new Map([...well.members, watching]);
+  const messages = (change: Partial<GatewayState>) =>
+    status({ intents, ...change })
+      .findings.filter((f) => f.about === "cluster member1")
+      .map((f) => f.message);
+  const gone = { clusters: new Map(), peers: new Map() };
+  assert.match(
+    messages({ members, ...gone })[0] ?? "",
+    /member-watcher\.p could watch it .* sluice join member1/,
+  );
+  assert.deepEqual(messages(gone), []);
+  assert.match(messages({})[0] ?? "", /its records are still there/);
+});
+
+test("a clock that is an hour off is told with its process, one that is a little off is not", () => {
+  const [key, heard] = member("member-watcher");
+  const about = (aheadMs: number) =>
+    status({ members: new Map([...well.members, [key, { ...heard, aheadMs }]]) }).findings.filter(
+      (f) => f.about === "process member-watcher.p",
+    );
+  assert.match(about(3_600_000)[0]?.message ?? "", /3600 s ahead of/);
+  assert.match(about(-3_600_000)[0]?.message ?? "", /3600 s behind/);
+  assert.deepEqual(about(-10_000), []);
+});
+
+test("records that processes leave out are told once a subject, with who left them out", () => {
+  const problems = [
+    { subject: "slices/member1.shop.web.x", reason: "field /endpoints must be array", count: 3 },
+  ];
+  const members = new Map(well.members);
+  for (const role of ["aggregator", "topology-gateway"]) {
+    const [key, heard] = member(role);
+    members.set(key, { ...heard, record: { ...heard.record, problems } });
+  }
+  const found = status({ members }).findings.filter((f) => f.about.startsWith("record"));
+  assert.deepEqual(found, [
+    {
+      severity: "warning",
+      about: "record slices/member1.shop.web.x",
+      message: "left out by aggregator, topology-gateway, 3 times: field /endpoints must be array",
+    },
+  ]);
 });

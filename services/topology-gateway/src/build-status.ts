@@ -1,26 +1,30 @@
 import {
   CLUSTER_STALE_AFTER_MS,
+  type ClusterRecord,
   type ClusterSeen,
   decodeToken,
   type Finding,
   type FleetCluster,
   fleetKeys,
+  type IntentRecord,
+  orderOf,
   type RouteRow,
   roles,
   type Status,
   type StatusCluster,
   type StatusComponent,
+  type StatusOrder,
   type StatusProxy,
   type StatusRouteProblem,
   type StatusService,
+  saidBy,
   type TopologyPeers,
   type UpstreamRow,
   unreachableFor,
 } from "@sluice/contracts";
 import type { GatewayState } from "./gateway-state.ts";
+import { MEMBER_LIVE_MS, memberFindings, orderFindings } from "./state-findings.ts";
 
-/** A process renews its record each second and loses it after three; two more for a slow bus. */
-const MEMBER_LIVE_MS = 5000;
 /** Characters of somebody else's error that a line of status shows. */
 const MAX_ERROR = 120;
 /** A proxy writes its record at most once a second, and at least every few. */
@@ -35,6 +39,7 @@ export interface StatusOptions {
 export function buildStatus(state: GatewayState, options: StatusOptions, now: number): Status {
   const components = componentsOf(state, options, now);
   const clusters = clustersOf(state, now);
+  const orders = ordersOf(state);
   const { routes, routesOf } = routesIn(state);
   const services = servicesOf(state, routesOf);
   const proxies = proxiesOf(state, now);
@@ -47,11 +52,13 @@ export function buildStatus(state: GatewayState, options: StatusOptions, now: nu
     bus: { connected: state.connected },
     components,
     clusters,
+    orders,
     services,
     routes,
     proxies,
   };
-  return { ...status, findings: findingsOf(status) };
+  const others = [...memberFindings(state, now), ...orderFindings(state, now)];
+  return { ...status, findings: worstFirst([...findingsOf(status), ...others]) };
 }
 
 function componentsOf(state: GatewayState, options: StatusOptions, now: number): StatusComponent[] {
@@ -77,14 +84,23 @@ function clustersOf(state: GatewayState, now: number): StatusCluster[] {
     addresses.set(record.cluster, (addresses.get(record.cluster) ?? 0) + countPeers(record).peers);
   }
   const allowed = new Map<string, readonly string[]>();
+  const down = new Map<string, string>();
   for (const [key, row] of state.fleet) {
     if (key.split(".")[1] !== "clusters") continue;
-    const { cluster, allowed: cidrs } = row as FleetCluster;
+    const { cluster, allowed: cidrs, state: said, reason } = row as FleetCluster;
     allowed.set(cluster, cidrs);
+    if (said === "down") down.set(cluster, reason ?? "no peer of it answers");
   }
   const clusters = [...state.clusters.values()].map((seen): StatusCluster => {
     const { record } = seen;
-    const judged = judgeCluster(seen, state.awaySince, now);
+    const drain = orderOf(state.intents, "drain", record.cluster);
+    const dead = down.get(record.cluster);
+    const judged: Pick<StatusCluster, "state" | "reason"> =
+      drain !== undefined
+        ? { state: "drained", reason: whyDrained(drain) }
+        : dead !== undefined
+          ? { state: "down", reason: dead }
+          : judgeCluster(seen, state.awaySince, now);
     return {
       cluster: record.cluster,
       ...judged,
@@ -93,17 +109,30 @@ function clustersOf(state: GatewayState, now: number): StatusCluster[] {
       // Of an API that does not answer this is the consequence, one error a kind.
       waiting: judged.state === "unreachable" ? [] : [...record.waiting],
       exports: record.exports,
+      ...(record.held === undefined ? {} : { held: heldOf(record.held) }),
       peers: addresses.get(record.cluster) ?? 0,
       allowed: allowed.has(record.cluster) ? [...(allowed.get(record.cluster) ?? [])] : null,
     };
   });
-  const worst = { unreachable: 0, stale: 1, ok: 2 };
+  const worst = { down: 0, unreachable: 1, stale: 2, drained: 3, ok: 4 };
   return clusters.sort(
     (a, b) =>
       worst[a.state] - worst[b.state] ||
       Number(b.waiting.length > 0) - Number(a.waiting.length > 0) ||
       compare(a.cluster, b.cluster),
   );
+}
+
+function whyDrained(drain: IntentRecord): string {
+  return `${saidBy(drain)}, since ${new Date(drain.at).toISOString()}${drain.force === true ? ", forced" : ""}`;
+}
+
+function heldOf({
+  peers,
+  of,
+  until,
+}: NonNullable<ClusterRecord["held"]>): NonNullable<StatusCluster["held"]> {
+  return { peers, of, until };
 }
 
 function judgeCluster(
@@ -243,8 +272,17 @@ function findingsOf(status: Omit<Status, "findings">): Finding[] {
     if (state === "missing") error(role, "no live process of this role; what it has written stays in force");
   }
   for (const cluster of status.clusters) {
-    if (cluster.state !== "ok") error(`cluster ${cluster.cluster}`, cluster.reason ?? cluster.state);
+    // Drained is what somebody wanted.
+    if (cluster.state !== "ok" && cluster.state !== "drained")
+      error(`cluster ${cluster.cluster}`, cluster.reason ?? cluster.state);
     for (const what of cluster.waiting) warning(`cluster ${cluster.cluster}`, `waits for ${what}`);
+    if (cluster.held !== undefined) {
+      const { peers, of, until } = cluster.held;
+      warning(
+        `cluster ${cluster.cluster}`,
+        `a list would take away ${peers} of its ${of} peers, which still answer; they stay until ${new Date(until).toISOString()}, unless you let it pass: sluice accept ${cluster.cluster}`,
+      );
+    }
     if (cluster.peers > 0 && cluster.allowed?.length === 0) {
       error(
         `cluster ${cluster.cluster}`,
@@ -270,7 +308,28 @@ function findingsOf(status: Omit<Status, "findings">): Finding[] {
       warning(about, "routed to, and no peer in any cluster");
     for (const { cluster, message } of service.conflicts) warning(about, `${cluster}: ${message}`);
   }
-  return found.sort((a, b) => Number(b.severity === "error") - Number(a.severity === "error"));
+  return found;
+}
+
+function worstFirst(findings: readonly Finding[]): Finding[] {
+  return findings.toSorted((a, b) => Number(b.severity === "error") - Number(a.severity === "error"));
+}
+
+function ordersOf(state: GatewayState): StatusOrder[] {
+  const orders: StatusOrder[] = [];
+  for (const { verb, cluster, by, at, reason, force, held } of state.intents.values()) {
+    // One that let a list pass is done when no list is held any more.
+    if (verb === "accept-list" && state.clusters.get(cluster)?.record.held?.since !== held) continue;
+    orders.push({
+      verb,
+      cluster,
+      by,
+      at,
+      ...(reason === undefined ? {} : { reason }),
+      ...(force === undefined ? {} : { force }),
+    });
+  }
+  return orders.sort((a, b) => compare(a.cluster, b.cluster) || compare(a.verb, b.verb));
 }
 
 function seconds(ms: number): string {

@@ -6,6 +6,8 @@ import {
   decodeToken,
   type FleetValue,
   fleetTable,
+  type IntentRecord,
+  intentsTable,
   type MemberRecord,
   membersTable,
   type ProxyRecord,
@@ -29,6 +31,9 @@ export class BusState implements GatewayState {
   readonly peers = new Map<string, TopologyPeers>();
   readonly fleet = new Map<string, FleetValue>();
   readonly proxies = new Map<string, Heard<ProxyRecord>>();
+  readonly intents = new Map<string, IntentRecord>();
+  /** The table that `intents` is read from. */
+  readonly intentsView: TableView<IntentRecord>;
   readonly #revisions = new Map<string, number>();
   readonly #clusterKeys = new Map<string, string>();
   readonly #bus: Bus;
@@ -43,9 +48,12 @@ export class BusState implements GatewayState {
     const now = () => kit.clock.now();
     this.awaySince = bus.connected ? null : now();
     const members = bus.view(membersTable, {
-      onChange: (key, record) => {
+      onChange: (key, record, { storedAt }) => {
         if (record === undefined) this.members.delete(key);
-        else this.members.set(key, { record, heardAt: now() });
+        else {
+          const ahead = storedAt === undefined ? {} : { aheadMs: record.at - storedAt };
+          this.members.set(key, { record, heardAt: now(), ...ahead });
+        }
       },
     });
     const proxies = bus.view(proxiesTable, {
@@ -61,7 +69,13 @@ export class BusState implements GatewayState {
     this.#fleetView = bus.view(fleetTable, {
       onChange: (key, row, { revision }) => this.#fleetChanged(key, row, revision),
     });
-    this.#views = [members, proxies, clusters, topology, this.#fleetView];
+    this.intentsView = bus.view(intentsTable, {
+      onChange: (key, intent) => {
+        if (intent === undefined) this.intents.delete(key);
+        else this.intents.set(key, intent);
+      },
+    });
+    this.#views = [members, proxies, clusters, topology, this.#fleetView, this.intentsView];
   }
 
   get connected(): boolean {

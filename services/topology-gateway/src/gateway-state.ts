@@ -1,6 +1,7 @@
 import type {
   ClusterSeen,
   FleetValue,
+  IntentRecord,
   MemberRecord,
   ProxyRecord,
   TopologyPeers,
@@ -11,6 +12,8 @@ import type {
 export interface Heard<T> {
   readonly record: T;
   readonly heardAt: number;
+  /** By how much the writer's clock was ahead of the bus server's when it was written, ms; it includes the way there. */
+  readonly aheadMs?: number;
 }
 
 /** Everything on the bus that the gateway answers from, as it is believed now. */
@@ -27,4 +30,6 @@ export interface GatewayState {
   /** Highest revision of each fleet's rows. */
   readonly fleetRevisions: ReadonlyMap<string, number>;
   readonly proxies: ReadonlyMap<string, Heard<ProxyRecord>>;
+  /** Orders that stand, by key. */
+  readonly intents: ReadonlyMap<string, IntentRecord>;
 }

@@ -73,7 +73,7 @@ test("the status comes from the tables", async (t) => {
     assert.ok((status.proxies[0]?.lag ?? 0) > 0);
     assert.deepEqual(
       status.components.filter((c) => c.state === "ok").map((c) => c.role),
-      ["topology-gateway"],
+      ["writer", "topology-gateway"],
     );
   });
   assert.deepEqual(await get("/api/v1/topology?namespace=nowhere"), { rows: [] });

@@ -4,6 +4,7 @@ import type { Kit } from "@sluice/service-kit";
 import { buildApp } from "./app.ts";
 import type { StatusOptions } from "./build-status.ts";
 import { BusState } from "./bus-state.ts";
+import { IntentWriter } from "./intent-writer.ts";
 
 export interface TopologyGatewayOptions extends StatusOptions {
   readonly host: string;
@@ -25,8 +26,9 @@ export async function runTopologyGateway(
   const { signal, health, log, clock } = kit;
   health.set("tables", "not read yet");
   const state = new BusState(bus, kit);
+  const orders = new IntentWriter(bus, state.intentsView, kit);
   const past = { log: bus.log, logger: log, signal, clock };
-  const app = buildApp({ state, options, past, health, now: () => clock.now() });
+  const app = buildApp({ state, options, orders, past, health, now: () => clock.now() });
   const { host, port } = options;
   try {
     await app.listen({ host, port });
@@ -45,6 +47,7 @@ export async function runTopologyGateway(
   try {
     await Promise.all([
       state.run(signal),
+      orders.done,
       bus.join(),
       caughtUp().catch((error: unknown) => {
         if (!signal.aborted) throw error;

@@ -1,0 +1,73 @@
+import type { Bus, PlainWriter, TableView } from "@sluice/bus";
+import {
+  BusUnreachableError,
+  type IntentRecord,
+  intentsTable,
+  OrderPendingError,
+  plainKeys,
+} from "@sluice/contracts";
+import type { Kit } from "@sluice/service-kit";
+
+/** How long the bus may take to show what was written, ms. */
+const CONFIRM_MS = 5000;
+
+/** Writes orders, and knows that they stand once the table says so. */
+export class IntentWriter {
+  readonly #bus: Bus;
+  readonly #view: TableView<IntentRecord>;
+  readonly #writer: PlainWriter<IntentRecord>;
+  readonly #kit: Pick<Kit, "signal" | "log">;
+
+  constructor(bus: Bus, view: TableView<IntentRecord>, kit: Pick<Kit, "signal" | "log">) {
+    this.#bus = bus;
+    this.#view = view;
+    this.#kit = kit;
+    // Servers that lost their storage get back what stood last, whoever ordered it.
+    this.#writer = bus.writer(intentsTable, (intent) => this.#stands(intent));
+  }
+
+  get done(): Promise<void> {
+    return this.#writer.done;
+  }
+
+  #stands(intent: IntentRecord): boolean {
+    const there = this.#view.get(plainKeys.intent(intent.verb, intent.cluster));
+    return JSON.stringify(there) === JSON.stringify(intent);
+  }
+
+  /** @throws BusUnreachableError, OrderPendingError */
+  async put(intent: IntentRecord): Promise<void> {
+    this.#reached();
+    this.#writer.set(plainKeys.intent(intent.verb, intent.cluster), intent);
+    await this.#confirmed(() => this.#stands(intent));
+    this.#kit.log.info({ intent }, "ordered");
+  }
+
+  /** @throws BusUnreachableError, OrderPendingError */
+  async remove(
+    intent: IntentRecord,
+    said: { readonly by?: string; readonly reason?: string },
+  ): Promise<void> {
+    this.#reached();
+    const key = plainKeys.intent(intent.verb, intent.cluster);
+    this.#writer.remove(key);
+    await this.#confirmed(() => this.#view.get(key) === undefined);
+    this.#kit.log.info({ intent, ...said }, "order taken back");
+  }
+
+  #reached(): void {
+    if (!this.#bus.connected) throw new BusUnreachableError("the bus does not answer; nothing was ordered");
+  }
+
+  async #confirmed(condition: () => boolean): Promise<void> {
+    const limit = AbortSignal.timeout(CONFIRM_MS);
+    try {
+      await this.#view.when(condition, AbortSignal.any([this.#kit.signal, limit]));
+    } catch (error) {
+      if (!limit.aborted) throw error;
+      throw new OrderPendingError(
+        `the bus has not confirmed it within ${CONFIRM_MS / 1000} s; it takes effect once the bus answers`,
+      );
+    }
+  }
+}
