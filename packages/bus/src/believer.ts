@@ -1,4 +1,5 @@
 import type { Epoch, KeySpace, Part, Trace } from "@sluice/contracts";
+import { sameJson } from "./same-json.ts";
 
 /** A record as a reader gets it delivered: already checked against its schema. */
 export interface Delivered<T> {
@@ -37,7 +38,6 @@ interface Raw<T> {
 
 interface Held<T> {
   readonly value: T;
-  readonly text: string;
 }
 
 /** A key to be asked for, and what its asker knew: an answer to what is no longer the question is no answer. */
@@ -74,7 +74,7 @@ export class Believer<T> {
   constructor(keys: KeySpace, initial: Iterable<readonly [string, T]> = []) {
     this.#keys = keys;
     for (const [key, value] of initial) {
-      this.#held.set(key, { value, text: JSON.stringify(value) });
+      this.#held.set(key, { value });
       this.#doubtful.add(key);
     }
   }
@@ -200,9 +200,8 @@ export class Believer<T> {
     if (value === undefined) {
       return this.#held.delete(key) ? { key, value: undefined, revision, ...traced } : null;
     }
-    const text = JSON.stringify(value);
-    if (held?.text === text) return null;
-    this.#held.set(key, { value, text });
+    if (held !== undefined && sameJson(held.value, value)) return null;
+    this.#held.set(key, { value });
     return { key, value, revision, ...traced };
   }
 
@@ -275,5 +274,5 @@ function addTo(groups: Map<string, Set<string>>, id: string, key: string): void 
 
 function sameValue<T>(held: Held<T> | undefined, value: T | undefined): boolean {
   if (held === undefined || value === undefined) return held === undefined && value === undefined;
-  return held.text === JSON.stringify(value);
+  return sameJson(held.value, value);
 }
