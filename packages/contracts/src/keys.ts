@@ -78,9 +78,24 @@ export interface KeySpace {
   shardAt(number: number): string;
   /** NATS filter over everything of a scope, e.g. `member1.>`. */
   filterOf(scope: string): string;
+  /** Records of one name share a writer's turns, so that none of them keeps another's waiting: a service, a cluster. */
+  turnOf(key: string): string;
 }
 
 const foreign: KeyClass = { kind: "foreign" };
+
+/** Everybody in a process who reads a record asks of its key in turn: the newest answer is given again. */
+function remembering<R>(read: (text: string) => R): (text: string) => R {
+  let known: string | undefined;
+  let answer: R;
+  return (text) => {
+    if (text !== known) {
+      answer = read(text);
+      known = text;
+    }
+    return answer;
+  };
+}
 
 function number(token: string | undefined): number | null {
   return token !== undefined && /^[1-9][0-9]{0,14}$/.test(token) ? Number(token) : null;
@@ -92,7 +107,7 @@ export const sliceKeys: KeySpace & {
   export(cluster: string, namespace: string, service: string): string;
 } = {
   defaultShards: 1,
-  classify(key) {
+  classify: remembering((key) => {
     const [cluster, a, b, c, d, e] = key.split(".");
     if (cluster === undefined || a === undefined || b === undefined || e !== undefined) return foreign;
     const scope = decodeToken(cluster) ?? cluster;
@@ -111,18 +126,21 @@ export const sliceKeys: KeySpace & {
       return foreign;
     }
     return c === undefined || d !== undefined ? foreign : { kind: "record", scope, spread: `${a}.${b}` };
-  },
+  }),
   claimKey: ({ scope, shard }, n) => `${encodeToken(scope)}._meta.claim.${shard}.${n}`,
   syncedKey: ({ scope, shard }) => `${encodeToken(scope)}._meta.synced.${shard}`,
   layoutKey: (scope, n) => `${encodeToken(scope)}._meta.layout.${n}`,
   shardOf: (spread, shards) => String(hash32(spread) % shards),
   shardAt: (number) => String(number),
   filterOf: (scope) => `${encodeToken(scope)}.>`,
+  turnOf: (key) => key.slice(0, key.lastIndexOf(".")),
   slice: (cluster, namespace, service, slice) =>
     [cluster, namespace, service, slice].map(encodeToken).join("."),
   export: (cluster, namespace, service) =>
     `${[cluster, namespace, service].map(encodeToken).join(".")}._export`,
 };
+
+const hashOf = remembering(hash32);
 
 /** Partitions of `topology`; part of the key format, never changed: more aggregators share these sixteen. */
 export const TOPOLOGY_PARTITIONS = 16;
@@ -133,7 +151,7 @@ export const topologyKeys: KeySpace & {
   peers(namespace: string, service: string, cluster: string): string;
 } = {
   defaultShards: TOPOLOGY_PARTITIONS,
-  classify(key) {
+  classify: remembering((key) => {
     const [a, b, c, d, e] = key.split(".");
     if (a === "_meta") {
       if (b === "claim" && c !== undefined && e === undefined) {
@@ -146,13 +164,14 @@ export const topologyKeys: KeySpace & {
       return foreign;
     }
     return c === undefined || d !== undefined ? foreign : { kind: "record", scope: "", spread: `${a}.${b}` };
-  },
+  }),
   claimKey: ({ shard }, n) => `_meta.claim.${shard}.${n}`,
   syncedKey: ({ shard }) => `_meta.synced.${shard}`,
   layoutKey: () => null,
-  shardOf: (spread, shards) => String(hash32(spread) % shards),
+  shardOf: (spread, shards) => String(hashOf(spread) % shards),
   shardAt: (number) => String(number),
   filterOf: () => ">",
+  turnOf: (key) => key.slice(key.lastIndexOf(".") + 1),
   service: (namespace, service) => `${encodeToken(namespace)}.${encodeToken(service)}._service`,
   peers: (namespace, service, cluster) => [namespace, service, cluster].map(encodeToken).join("."),
 };
@@ -166,7 +185,7 @@ export const fleetKeys: KeySpace & {
   cluster(fleet: string, cluster: string): string;
 } = {
   defaultShards: 1,
-  classify(key) {
+  classify: remembering((key) => {
     const [fleet, a, b, c, d] = key.split(".");
     if (fleet === undefined || a === undefined) return foreign;
     const scope = decodeToken(fleet) ?? fleet;
@@ -178,13 +197,14 @@ export const fleetKeys: KeySpace & {
       return b === "synced" && c === undefined ? { kind: "synced", part: { scope, shard: "" } } : foreign;
     }
     return { kind: "record", scope, spread: "" };
-  },
+  }),
   claimKey: ({ scope }, n) => `${encodeToken(scope)}._meta.claim.${n}`,
   syncedKey: ({ scope }) => `${encodeToken(scope)}._meta.synced`,
   layoutKey: () => null,
   shardOf: () => "",
   shardAt: () => "",
   filterOf: (scope) => `${encodeToken(scope)}.>`,
+  turnOf: (key) => (key.includes(".peers.") ? key.slice(key.lastIndexOf(".") + 1) : ""),
   profile: (fleet, hash) => `${encodeToken(fleet)}.profiles.${hash}`,
   route: (fleet, host) => `${encodeToken(fleet)}.routes.${encodeHost(host)}`,
   upstream: (fleet, id) => `${encodeToken(fleet)}.upstreams.${id}`,
