@@ -152,7 +152,12 @@ export class Link implements AsyncDisposable {
   #close(near: Socket): void {
     const far = this.#pairs.get(near)?.far;
     this.#forget(near);
-    for (const socket of [near, far]) if (socket?.destroyed === false) socket.resetAndDestroy();
+    for (const socket of [near, far]) {
+      if (socket === undefined || socket.destroyed) continue;
+      // A reset of a socket whose end is on its way leaves a handle that never closes, and the process at its exit with it.
+      if (socket.writableEnded || socket.connecting) socket.destroy();
+      else socket.resetAndDestroy();
+    }
   }
 
   #forget(near: Socket): void {
