@@ -4,6 +4,7 @@ import {
   provisions,
   readsState,
   readsWhole,
+  reapsTable,
   type TableSpec,
 } from "@sluice/contracts";
 
@@ -15,9 +16,16 @@ export interface BusAccess {
   asksLeader(spec: TableSpec): boolean;
   /** It may ask how a table's stream stands. */
   asksState(spec: TableSpec): boolean;
+  /** It may remove messages, which are old tombstones; NATS cannot say whose. */
+  removes(spec: TableSpec): boolean;
 }
 
-const everything: BusAccess = { provisions: true, asksLeader: () => true, asksState: () => true };
+const everything: BusAccess = {
+  provisions: true,
+  asksLeader: () => true,
+  asksState: () => true,
+  removes: () => true,
+};
 
 /** @param name of a component; whoever has another name is a tool that may do everything */
 export function accessOf(name: string): BusAccess {
@@ -30,5 +38,6 @@ function componentAccess(component: BusComponent): BusAccess {
     provisions: provisions(component),
     asksLeader: (spec) => readsWhole(component, spec),
     asksState: (spec) => readsState(component, spec),
+    removes: (spec) => reapsTable(component, spec),
   };
 }

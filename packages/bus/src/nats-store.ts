@@ -31,7 +31,7 @@ import { accessOf, type BusAccess } from "./bus-access.ts";
 import { type BusCredentials, type BusFiles, readCredentials } from "./credentials.ts";
 import type { BusLog } from "./log.ts";
 import { NatsLog } from "./nats-log.ts";
-import { followTail } from "./ordered-tail.ts";
+import { followTail, isRelayed } from "./ordered-tail.ts";
 import { provision } from "./provision.ts";
 import { type ResumePoint, resumeFrom } from "./resume-point.ts";
 import { checkServer } from "./server-check.ts";
@@ -387,6 +387,7 @@ export class NatsStore implements Store {
 
   async removeMessage(spec: TableSpec, revision: number, signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
+    if (!this.#access.removes(spec)) return;
     const life = this.#now();
     try {
       await answered(life, life.jsm.streams.deleteMessage(streamOf(spec), revision, false));
@@ -520,7 +521,8 @@ async function leaderMessage(
   key: string,
 ): Promise<StoredEntry | null> {
   const found = await jsm.streams.getMessage(streamOf(spec), { last_by_subj: subjectOf(spec, key) });
-  return found === null ? null : stored(spec, found);
+  if (found === null) return null;
+  return { ...stored(spec, found), ...(isRelayed(found.header) && { value: new Uint8Array() }) };
 }
 
 interface Message {

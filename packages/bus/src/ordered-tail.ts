@@ -86,7 +86,7 @@ export async function followTail(options: TailOptions, sink: TailSink): Promise<
     delivered = at.delivery;
     sink.entry({
       key: message.subject.slice(prefix.length),
-      value: message.data,
+      value: isRelayed(message.headers) ? NOTHING : message.data,
       revision: at.sequence,
       storedAt: at.storedAt,
     });
@@ -135,6 +135,17 @@ export async function followTail(options: TailOptions, sink: TailSink): Promise<
     signal.removeEventListener("abort", stop);
     subscription.unsubscribe();
   }
+}
+
+const NOTHING = new Uint8Array();
+
+/**
+ * Whether a stored message is an answer of the server's to a question about another message. Servers check what a client
+ * publishes, not where it wants its answers: somebody without the right to a key has had his own record relayed to it.
+ * Such a message is no record; a key's holder writes it over.
+ */
+export function isRelayed(headers: { get(name: string): string } | undefined): boolean {
+  return headers !== undefined && headers.get("Nats-Stream") !== "";
 }
 
 /** Answers what the server asks between messages. */

@@ -43,7 +43,7 @@ export interface Store {
     expected: number | null,
     signal: AbortSignal,
   ): Promise<PutResult>;
-  /** Removes one message by its sequence; what is no longer there is not an error. */
+  /** Removes one message by its sequence; what is no longer there, or is for others to remove, is not an error. */
   removeMessage(spec: TableSpec, revision: number, signal: AbortSignal): Promise<void>;
   /** Revision of the newest message of the table; 0 when it is empty. */
   lastRevision(spec: TableSpec, signal: AbortSignal): Promise<number>;

@@ -86,6 +86,8 @@ function tableReach(user: BusUser): Reach[] {
         { table: verdictsTable, reads: ALL, writes: ALL },
         { table: topologyTable, reads: ALL, writes: ALL, reaps: true },
         { table: intentsTable, reads: ALL, writes: NONE },
+        // For the checkpoints.
+        { table: fleetTable, reads: ALL, writes: NONE },
       ];
     case "config-renderer":
       return [
@@ -140,6 +142,13 @@ const provisioners: readonly BusComponent[] = [
   "operator",
 ];
 
+/** Whose heartbeats a component hears: its own role's, to share work with it. */
+function membersRead(component: BusComponent): readonly string[] {
+  if (component === "topology-gateway" || component === "operator") return ALL;
+  // A recording is not fed into a bus that somebody lives on.
+  return component === "replay" ? ["replay.*", "member-watcher.*"] : [`${component}.*`];
+}
+
 /** Everything that a credential is for, table by table. */
 export function reachOf(user: BusUser): Reach[] {
   const { component } = user;
@@ -147,7 +156,7 @@ export function reachOf(user: BusUser): Reach[] {
     ...tableReach(user),
     {
       table: membersTable,
-      reads: component === "topology-gateway" || component === "operator" ? ALL : [`${component}.*`],
+      reads: membersRead(component),
       writes: component === "operator" ? ALL : [`${component}.*`],
     },
     { table: bootTable, reads: ALL, writes: provisioners.includes(component) ? ["id"] : NONE },
@@ -166,6 +175,11 @@ export function readsWhole(component: BusComponent, table: TableSpec): boolean {
 export function readsState(component: BusComponent, table: TableSpec): boolean {
   if (provisioners.includes(component)) return true;
   return readsWhole(component, table) || (component === "proxy-agent" && table === fleetTable);
+}
+
+/** Whether a component may remove old tombstones of a table. Others leave that to the aggregator. */
+export function reapsTable(component: BusComponent, table: TableSpec): boolean {
+  return reachOf({ component }).some((reach) => reach.table === table && reach.reaps === true);
 }
 
 export function provisions(component: BusComponent): boolean {
@@ -265,7 +279,16 @@ function historySubjects(component: BusComponent): string[] {
   if (component === "topology-gateway") return [...read(log), ...read(checkpoints)];
   if (component === "operator") return [...read(log), ...read(checkpoints), ...read(events)];
   if (component !== "aggregator") return [];
+  // A checkpoint pulls whole tables, so that it holds no more of them than it can write.
+  const pulled = loggedTables
+    .map(streamOf)
+    .flatMap((stream) => [
+      `$JS.API.CONSUMER.INFO.${stream}.*`,
+      `$JS.API.CONSUMER.DELETE.${stream}.*`,
+      `$JS.API.CONSUMER.MSG.NEXT.${stream}.*`,
+    ]);
   return [
+    ...pulled,
     ...whole,
     ...read(log),
     ...read(checkpoints),
