@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { decode, SliceRecord } from "@sluice/contracts";
 import type { EndpointConditions, EndpointSlice, Service, ServiceExport } from "@sluice/kube";
 import fc from "fast-check";
 import {
@@ -107,6 +108,16 @@ test("a nil port name is the empty name, a nil port is null, a nil protocol is T
     { name: "", port: null, protocol: "TCP" },
     { name: "dns", port: 53, protocol: "UDP" },
   ]);
+});
+
+test("a port that no TCP or UDP has is none, so that its record stays readable", () => {
+  const ports = [{ port: 0 }, { port: 99_999 }, { port: -1 }, { port: 65_535 }];
+  const record = sliceRecord("member1", "cart", slice({}, { ports }));
+  assert.deepEqual(
+    record.ports.map(({ port }) => port),
+    [null, null, null, 65_535],
+  );
+  assert.doesNotThrow(() => decode(SliceRecord, record, "the record"));
 });
 
 test("a record names no pod, no node and no hint, and an endpoint without an address is left out", () => {

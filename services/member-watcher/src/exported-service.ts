@@ -25,6 +25,11 @@ function protocol(text: string | undefined): "TCP" | "UDP" | "SCTP" {
   return text === "UDP" || text === "SCTP" ? text : "TCP";
 }
 
+/** An API takes any number for a slice's port; what is none has no peers here, and must not make the record unreadable. */
+function portNumber(port: number | undefined): number | null {
+  return port !== undefined && Number.isInteger(port) && port >= 1 && port <= 65_535 ? port : null;
+}
+
 /** One EndpointSlice as a record: no managedFields, targetRef, node names or hints. */
 export function sliceRecord(cluster: string, service: string, slice: EndpointSlice): SliceRecord {
   return {
@@ -36,7 +41,7 @@ export function sliceRecord(cluster: string, service: string, slice: EndpointSli
     ports: (slice.ports ?? []).map(
       (port): SlicePort => ({
         name: port.name ?? "",
-        port: port.port ?? null,
+        port: portNumber(port.port),
         protocol: protocol(port.protocol),
         ...(port.appProtocol === undefined ? {} : { appProtocol: port.appProtocol }),
       }),
