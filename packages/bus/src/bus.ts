@@ -50,8 +50,11 @@ export interface Bus extends AsyncDisposable {
   rankOf(spec: TableSpec, part: Part): number;
   /** Resolves when a rank may be another. */
   ranksChanged(signal: AbortSignal): Promise<void>;
-  /** @param owns asked before a value is written again because the servers lost it; default: always */
-  writer<T>(spec: TableSpec<T>, owns?: (value: T) => boolean): PlainWriter<T>;
+  /**
+   * @param owns asked before a value is written again because the servers lost it; default: always
+   * @param signal ends this writer alone; default: only the kit's signal does
+   */
+  writer<T>(spec: TableSpec<T>, owns?: (value: T) => boolean, signal?: AbortSignal): PlainWriter<T>;
   /** One write of a plain table. @throws when the bus does not answer */
   publish<T>(spec: TableSpec<T>, key: string, value: T, trace?: Trace): Promise<void>;
   /**
@@ -157,9 +160,10 @@ class StoreBus implements Bus {
   }
 
   view<T>(spec: TableSpec<T>, options: ViewOptions<T> = {}): TableView<T> {
+    const kit = this.#until(options.signal);
     return isFenced(spec)
-      ? new FencedView(this.#store, spec, options, this.#kit)
-      : new PlainView(this.#store, spec, options, this.#kit);
+      ? new FencedView(this.#store, spec, options, kit)
+      : new PlainView(this.#store, spec, options, kit);
   }
 
   hold<T>(spec: FencedTableSpec<T>, part: Part, options: HoldRequest): PartHolder<T> {
@@ -199,8 +203,18 @@ class StoreBus implements Bus {
     await this.#store.put(spec, key, encodeEnvelope(envelope), null, this.#kit.signal);
   }
 
-  writer<T>(spec: TableSpec<T>, owns: (value: T) => boolean = () => true): PlainWriter<T> {
-    return new StorePlainWriter(this.#store, spec, owns, this.#kit);
+  writer<T>(
+    spec: TableSpec<T>,
+    owns: (value: T) => boolean = () => true,
+    signal?: AbortSignal,
+  ): PlainWriter<T> {
+    return new StorePlainWriter(this.#store, spec, owns, this.#until(signal));
+  }
+
+  #until(signal: AbortSignal | undefined): InnerKit {
+    return signal === undefined
+      ? this.#kit
+      : { ...this.#kit, signal: AbortSignal.any([this.#kit.signal, signal]) };
   }
 
   async join(serves?: readonly string[]): Promise<void> {

@@ -27,6 +27,8 @@ export interface ViewOptions<T> {
    * the claims beside them no record could be believed.
    */
   readonly filter?: string;
+  /** Ends this view alone; default: only the kit's signal does. */
+  readonly signal?: AbortSignal | undefined;
   /** What downstream holds from before: kept until something with authority contradicts it. */
   readonly initial?: Iterable<readonly [key: string, value: T]>;
   /** Called in stream order, synchronously; `value` undefined: removed. */

@@ -18,6 +18,7 @@ import { AllowedPeers } from "./allowed-peers.ts";
 import { Knowledge } from "./knowledge.ts";
 import { type IndexedService, keyOf, ServiceIndex } from "./service-index.ts";
 import { clusterPeers, derivedName, exportVerdict, mergeExports, type RefusedPeer } from "./topology.ts";
+import { Unjoins } from "./unjoin.ts";
 import { VerdictBook } from "./verdict-book.ts";
 
 export interface AggregateOptions {
@@ -66,11 +67,13 @@ export function aggregate(bus: Bus, options: AggregateOptions, kit: Kit): Aggreg
     },
     onSettled: ({ scope }) => knowledge.tell(scope),
   });
-  const knowledge = new Knowledge(options.members, slices, allowed);
+  const knowledge = new Knowledge(options.members, slices, allowed, (cluster) => unjoins.has(cluster));
 
   const clusters = bus.view(clustersTable, {
     onChange: (_key, record) => {
-      if (record === undefined || !allowed.learn(record)) return;
+      if (record === undefined) return;
+      unjoins.clusterChanged(record.cluster);
+      if (!allowed.learn(record)) return;
       for (const indexed of index.all()) {
         if (!indexed.copies.has(record.cluster)) continue;
         peersOf(indexed, record.cluster, undefined);
@@ -79,6 +82,8 @@ export function aggregate(bus: Bus, options: AggregateOptions, kit: Kit): Aggreg
       knowledge.tell(record.cluster);
     },
   });
+
+  const unjoins = new Unjoins(bus, { clusters, onChange: (cluster) => knowledge.tell(cluster) }, kit);
 
   // What was held back of a cluster may be written now.
   knowledge.onMore((cluster) => {
@@ -89,6 +94,7 @@ export function aggregate(bus: Bus, options: AggregateOptions, kit: Kit): Aggreg
 
   function leftOut(key: string): void {
     kit.metrics.dropped.inc({ table: slicesTable.name, reason: "foreign_name" });
+    bus.dropped.note(`${slicesTable.name}/${key}`, "foreign_name");
     kit.log.warn({ key }, "a record speaks of another cluster or object than its key, left out");
   }
 
@@ -163,7 +169,12 @@ export function aggregate(bus: Bus, options: AggregateOptions, kit: Kit): Aggreg
   }
 
   async function readOnce(signal: AbortSignal): Promise<void> {
-    await Promise.all([slices.upToDate(signal), clusters.caughtUp(signal), verdicts.caughtUp(signal)]);
+    await Promise.all([
+      slices.upToDate(signal),
+      clusters.caughtUp(signal),
+      verdicts.caughtUp(signal),
+      unjoins.caughtUp(signal),
+    ]);
   }
 
   async function read(signal: AbortSignal): Promise<void> {
@@ -216,6 +227,7 @@ export function aggregate(bus: Bus, options: AggregateOptions, kit: Kit): Aggreg
       slices.done,
       clusters.done,
       verdicts.done,
+      unjoins.done,
       ...holders.map((holder) => holder.done),
     ]).then(() => {}),
   };

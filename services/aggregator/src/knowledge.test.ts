@@ -4,14 +4,22 @@ import { topologyKeys } from "@sluice/contracts";
 import { AllowedPeers } from "./allowed-peers.ts";
 import { Knowledge } from "./knowledge.ts";
 
-function knowledge(members: readonly string[], claimed: readonly string[] = []) {
+function knowledge(
+  members: readonly string[],
+  claimed: readonly string[] = [],
+  unjoined: ReadonlySet<string> = new Set(),
+) {
   const settled = new Set<string>();
   const allowed = new AllowedPeers(new Map(), []);
   const slices = {
     isScopeSettled: (scope: string) => settled.has(scope),
     parts: () => claimed.map((scope) => ({ scope, shard: "0" })),
   };
-  return { knows: new Knowledge(members, slices, allowed), settled, allowed };
+  return {
+    knows: new Knowledge(members, slices, allowed, (cluster) => unjoined.has(cluster)),
+    settled,
+    allowed,
+  };
 }
 
 test("a cluster is known when its slices are settled and its rules for peers are known, not before", () => {
@@ -62,4 +70,18 @@ test("rows that end in the cluster's name, and services, are what a cluster's kn
   assert.equal(concerns(topologyKeys.peers("shop", "cart", "eu.member1")), true);
   assert.equal(concerns(topologyKeys.peers("shop", "cart", "member1")), false);
   assert.equal(concerns(topologyKeys.service("shop", "cart")), true);
+});
+
+test("nothing is waited for of a cluster that was unjoined, and its rows may go", async () => {
+  const unjoined = new Set<string>();
+  const { knows, settled, allowed } = knowledge(["member1", "member9"], ["member1"], unjoined);
+  settled.add("member1");
+  allowed.learn({ cluster: "member1", nodeCidrs: [] });
+  assert.equal(knows.whole, false);
+  assert.equal(knows.mayChange(topologyKeys.peers("shop", "cart", "member9"), {}), false);
+  const waiting = knows.waitForWhole(AbortSignal.timeout(5000));
+  unjoined.add("member9");
+  knows.tell("member9");
+  await waiting;
+  assert.equal(knows.mayChange(topologyKeys.peers("shop", "cart", "member9"), {}), true);
 });

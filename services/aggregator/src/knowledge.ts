@@ -10,19 +10,24 @@ export class Knowledge {
   readonly #members: readonly string[];
   readonly #slices: Pick<TableView<SliceValue>, "isScopeSettled" | "parts">;
   readonly #allowed: AllowedPeers;
+  readonly #isUnjoined: (cluster: string) => boolean;
   readonly #listeners: ((cluster: string) => void)[] = [];
 
   constructor(
     members: readonly string[],
     slices: Pick<TableView<SliceValue>, "isScopeSettled" | "parts">,
     allowed: AllowedPeers,
+    isUnjoined: (cluster: string) => boolean = () => false,
   ) {
     this.#members = members;
     this.#slices = slices;
     this.#allowed = allowed;
+    this.#isUnjoined = isUnjoined;
   }
 
+  /** Of a cluster that was ordered out for good nothing is waited for: that it has nothing is what was ordered. */
   knowsCluster(cluster: string): boolean {
+    if (this.#isUnjoined(cluster)) return true;
     return this.#allowed.knows(cluster) && this.#slices.isScopeSettled(cluster);
   }
 

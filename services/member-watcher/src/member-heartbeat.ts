@@ -33,9 +33,9 @@ export function startHeartbeat(
 ): Heartbeat {
   const cluster = client.name;
   const key = plainKeys.cluster(cluster);
-  const clusters = bus.writer(clustersTable, speaks);
+  const clusters = bus.writer(clustersTable, speaks, kit.signal);
   /** What was said of this member before this process began. */
-  const before = bus.view(clustersTable, { filter: key });
+  const before = bus.view(clustersTable, { filter: key, signal: kit.signal });
   const cidrsOf = new Map<string, readonly string[]>();
   let cidrs: string[] | undefined;
   /** The API has answered that it does not tell of Nodes. */

@@ -1,5 +1,5 @@
 import type { Bus } from "@sluice/bus";
-import { sliceKeys, slicesTable } from "@sluice/contracts";
+import { intentsTable, orderOf, plainKeys, saidBy, sliceKeys, slicesTable } from "@sluice/contracts";
 import type { KubeClient } from "@sluice/kube";
 import { type Kit, slept } from "@sluice/service-kit";
 import { watchMember } from "./watch-member.ts";
@@ -52,10 +52,18 @@ async function watchWhileRanked(
       wake.resolve();
     },
   });
-  const needed = () =>
+  const intents = bus.view(intentsTable, {
+    filter: plainKeys.intent("*", client.name),
+    signal,
+    onChange: () => wake.resolve(),
+  });
+  /** Whoever was ordered out for good publishes nothing, and says nothing, until he may join again. */
+  const unjoined = () => orderOf(intents, "unjoin", client.name);
+  const ranked = () =>
     Array.from({ length: shards }, (_, n) =>
       bus.rankOf(slicesTable, { scope: client.name, shard: sliceKeys.shardAt(n) }),
     ).some((rank) => rank === 0 || rank === 1);
+  const needed = () => unjoined() === undefined && ranked();
   /** Until ranks or the layout may have changed. */
   const change = async (until: AbortSignal) => {
     const over = new AbortController();
@@ -65,10 +73,22 @@ async function watchWhileRanked(
     wake = Promise.withResolvers();
   };
   health.set(client.name, "its rank is not known yet");
+  // Before that nobody knows whether it was unjoined.
+  await intents.caughtUp(signal).catch((error: unknown) => {
+    if (!signal.aborted) throw error;
+  });
   while (!signal.aborted) {
     while (!needed() && !signal.aborted) {
+      const order = unjoined();
+      if (order !== undefined) {
+        log.warn(
+          { cluster: client.name },
+          `unjoined ${saidBy(order)}; nothing is published until it joins again`,
+        );
+      }
       // With enough others for it there is nothing to wait for.
-      if (bus.rankOf(slicesTable, { scope: client.name, shard: "0" }) >= 0) health.set(client.name, null);
+      const known = bus.rankOf(slicesTable, { scope: client.name, shard: "0" }) >= 0;
+      if (known || order !== undefined) health.set(client.name, null);
       await change(signal);
     }
     if (signal.aborted) break;
@@ -78,6 +98,7 @@ async function watchWhileRanked(
     const leave = async () => {
       while (!memberKit.signal.aborted) {
         if (needed()) await change(memberKit.signal);
+        else if (unjoined() !== undefined) stop.abort(new Error("the member is unjoined"));
         else if ((await slept(clock, LINGER_MS, memberKit.signal)) && !needed() && !watch.holding) {
           log.info({ cluster: client.name }, "others watch this member now");
           stop.abort(new Error("others watch this member"));
@@ -86,5 +107,5 @@ async function watchWhileRanked(
     };
     await Promise.all([watch.done, leave()]);
   }
-  await layout;
+  await Promise.all([layout, intents.done]);
 }

@@ -113,6 +113,7 @@ export function watchMember({ bus, client }: MemberPorts, kit: Kit): MemberWatch
   const conditions = writeConditions(client, memberKit);
   const verdicts = bus.view(verdictsTable, {
     filter: `${plainKeys.cluster(cluster)}.>`,
+    signal: kit.signal,
     onChange: (key, verdict) => {
       if (verdict !== undefined) judge(`${verdict.namespace}/${verdict.service}`);
       else for (const [id, object] of exports.objects) if (verdictKey(object) === key) judge(id);
