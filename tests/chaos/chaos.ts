@@ -2,22 +2,23 @@ import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { SeededRandom } from "../simulation/seeded-random.ts";
 import { Churn } from "./churn.ts";
 import { answeredByAll, converge } from "./converged.ts";
 import { FleetWatch } from "./fleet-watch.ts";
 import { judgeAnswer, Load } from "./load.ts";
 import { perform } from "./perform.ts";
-import { type Plant, plantFault } from "./plant.ts";
+import { plantFault } from "./plant.ts";
+import type { Plant } from "./plants.ts";
 import type { Result } from "./results.ts";
 import { planSchedule, type Schedule, scheduleInWords } from "./schedule.ts";
-import { Seeded } from "./seeded.ts";
 import { World } from "./world.ts";
 
 export interface ChaosOptions {
   readonly seeds: readonly number[];
   readonly signal: AbortSignal;
-  /** A fault that nobody is told of, in the first schedule: it has to be found. */
-  readonly plant?: Plant;
+  /** Faults that nobody is told of, in the first schedule: they have to be found. */
+  readonly plants?: readonly Plant[];
   log(line: string): void;
   onResult(result: Result): void;
 }
@@ -43,8 +44,7 @@ export async function chaos(options: ChaosOptions): Promise<void> {
       for (let used = 0; used < WORLD_SCHEDULES && next < seeds.length && !keep; used++) {
         const seed = seeds[next++];
         if (seed === undefined || signal.aborted) break;
-        const plant = next === 1 ? options.plant : undefined;
-        const result = await stage.run(seed, plant);
+        const result = await stage.run(seed, next === 1 ? options.plants : []);
         options.onResult(result);
         keep = result.outcome === "violation";
         report(result, dir, log);
@@ -123,7 +123,7 @@ class Stage implements AsyncDisposable {
     else this.#more++;
   }
 
-  async run(seed: number, plant?: Plant): Promise<Result> {
+  async run(seed: number, plants: readonly Plant[] = []): Promise<Result> {
     const world = this.#world;
     const { members, bus } = world;
     const schedule = planSchedule(seed, world.shape);
@@ -131,9 +131,9 @@ class Stage implements AsyncDisposable {
     world.note(`--- seed ${seed}: ${faults.join("; ")}`);
     this.#load.take();
     this.#watch.calmAt = performance.now();
-    const churn = new Churn(members, new Seeded(seed ^ 0x5bd1e995), (what) => world.note(what));
+    const churn = new Churn(members, new SeededRandom(`${seed} churn`), (what) => world.note(what));
     await this.#perform(schedule);
-    if (plant !== undefined && plant !== "row") await plantFault(world, plant);
+    for (const plant of plants) if (plant !== "row") await plantFault(world, plant);
     await churn.stop();
     await members.settle();
     world.note("no fault and no change from here on");
@@ -144,7 +144,7 @@ class Stage implements AsyncDisposable {
     if (ms !== null) {
       world.note(`converged after ${Math.round(ms)} ms`);
       // Only requests can tell: the agent knows nothing of it, and the next change of that row would mend it.
-      if (plant === "row") await plantFault(world, plant);
+      if (plants.includes("row")) await plantFault(world, "row");
       for (const wrong of await answeredByAll(world, this.#load)) this.violated(wrong);
     }
     for (const problem of world.problems.splice(0)) this.violated(problem);

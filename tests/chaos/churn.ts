@@ -1,6 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
+import type { SeededRandom } from "../simulation/seeded-random.ts";
 import type { Members, Pod } from "./members.ts";
-import type { Seeded } from "./seeded.ts";
 
 /** Pods of one service and member at most. */
 const MOST_PODS = 3;
@@ -13,7 +13,7 @@ const MOST_CLOSED = 2;
 /** Pods come and go, flap and crash, exports go and come, until stopped. One pod of each service stays all the while. */
 export class Churn {
   readonly #members: Members;
-  readonly #random: Seeded;
+  readonly #random: SeededRandom;
   readonly #note: (what: string) => void;
   readonly #anchors = new Map<string, Pod>();
   readonly #closed = new Map<string, number>();
@@ -21,7 +21,7 @@ export class Churn {
   readonly #running: Promise<void>;
   changes = 0;
 
-  constructor(members: Members, random: Seeded, note: (what: string) => void) {
+  constructor(members: Members, random: SeededRandom, note: (what: string) => void) {
     this.#members = members;
     this.#random = random;
     this.#note = note;
@@ -44,7 +44,7 @@ export class Churn {
   async #run(): Promise<void> {
     const { signal } = this.#stop;
     while (!signal.aborted) {
-      await delay(this.#random.whole(80, 300), undefined, { signal }).catch(() => {});
+      await delay(this.#random.between(80, 300), undefined, { signal }).catch(() => {});
       if (signal.aborted) return;
       await this.#change();
       this.changes++;

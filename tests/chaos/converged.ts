@@ -7,7 +7,7 @@ import type { World } from "./world.ts";
 const POLL_MS = 50;
 
 /** What is not yet as it shall be; empty: nginx, hub and gateway agree with the members. */
-export async function differences(world: World): Promise<string[]> {
+async function differences(world: World): Promise<string[]> {
   const [proxies, derived, status] = await Promise.all([
     Promise.all(world.proxies.map((proxy) => proxyDifferences(world, proxy))),
     derivedDifferences(world),

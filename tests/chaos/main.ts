@@ -1,8 +1,7 @@
 import { randomInt } from "node:crypto";
 import { parseArgs } from "node:util";
 import { SluiceError } from "@sluice/contracts";
-import { chaos } from "./chaos.ts";
-import { type Plant, plants } from "./plant.ts";
+import { type Plant, plants } from "./plants.ts";
 import { appendResult, type Result, readResults, totalsInWords, totalsOf } from "./results.ts";
 
 const USAGE = `npm run chaos -- [--schedules N] [--seed S] [--resume FILE] [--plant ${plants.join("|")}]\n`;
@@ -12,7 +11,7 @@ interface Arguments {
   readonly schedules: number;
   readonly seed: number;
   readonly resume: string | null;
-  readonly plant: Plant | null;
+  readonly plants: readonly Plant[];
 }
 
 function whole(name: string, text: string, low: number, high: number): number {
@@ -31,21 +30,19 @@ function readArguments(argv: readonly string[]): Arguments | null {
       schedules: { type: "string", default: "5" },
       seed: { type: "string", default: String(randomInt(1, 1_000_000)) },
       resume: { type: "string" },
-      plant: { type: "string" },
+      plant: { type: "string", multiple: true, default: [] },
       help: { type: "boolean", short: "h", default: false },
     },
   });
   if (values.help) return null;
-  const plant = plants.find((name) => name === values.plant) ?? null;
-  if (values.plant !== undefined && plant === null) {
-    throw new RangeError(`--plant takes ${plants.join(", ")}, not ${values.plant}`);
-  }
+  const unknown = values.plant.find((name) => !(plants as readonly string[]).includes(name));
+  if (unknown !== undefined) throw new RangeError(`--plant takes ${plants.join(", ")}, not ${unknown}`);
   const schedules = whole("schedules", values.schedules, 1, 1_000_000);
   return {
     schedules,
     seed: whole("seed", values.seed, 0, MOST_SEEDS - schedules),
     resume: values.resume ?? null,
-    plant,
+    plants: plants.filter((name) => values.plant.includes(name)),
   };
 }
 
@@ -61,7 +58,7 @@ async function main(argv: readonly string[]): Promise<number> {
     process.stdout.write(USAGE);
     return 0;
   }
-  const { schedules, seed, resume, plant } = args;
+  const { schedules, seed, resume } = args;
   const controller = new AbortController();
   const { signal } = controller;
   for (const name of ["SIGINT", "SIGTERM", "SIGHUP"]) {
@@ -73,10 +70,12 @@ async function main(argv: readonly string[]): Promise<number> {
   // What has passed is not done again; what has failed is, and its new result counts.
   const seeds = wanted.filter((each) => results.get(each)?.outcome !== "ok");
   log(`chaos: seeds ${seed} to ${seed + schedules - 1}, ${seeds.length} of them to do`);
+  // Late: all that a world needs takes most of a second to load.
+  const { chaos } = await import("./chaos.ts");
   await chaos({
     seeds,
     signal,
-    ...(plant === null ? {} : { plant }),
+    plants: args.plants,
     log,
     onResult: (result) => {
       results.set(result.seed, result);

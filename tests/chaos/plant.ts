@@ -3,15 +3,8 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { type EndpointSlice, resources } from "@sluice/kube";
 import { NAMESPACE, type Pod } from "./members.ts";
+import type { Plant } from "./plants.ts";
 import type { World } from "./world.ts";
-
-/**
- * Faults that are put into a world behind the back of whoever judges it, to show that they are found:
- * `answer`: a service's pods answer 500. `row`: one nginx loses a row of peers. `endpoint`: an endpoint of a ready pod
- * vanishes from its slice. `crash`: a process ends.
- */
-export const plants = ["answer", "row", "endpoint", "crash"] as const;
-export type Plant = (typeof plants)[number];
 
 export async function plantFault(world: World, plant: Plant): Promise<void> {
   const { members } = world;

@@ -1,4 +1,4 @@
-import { Seeded } from "./seeded.ts";
+import { SeededRandom } from "../simulation/seeded-random.ts";
 
 /** What there is to break, by name. */
 export interface Shape {
@@ -42,10 +42,13 @@ const END_MS = 9000;
 /** One kind of fault: how often it comes, and what of it is drawn. `target`: two faults at once on the same are not drawn. */
 interface Kind {
   readonly weight: number;
-  draw(random: Seeded, shape: Shape): { readonly fault: Fault; readonly target: string; readonly ms: number };
+  draw(
+    random: SeededRandom,
+    shape: Shape,
+  ): { readonly fault: Fault; readonly target: string; readonly ms: number };
 }
 
-const down = (random: Seeded) => random.whole(0, 2500);
+const down = (random: SeededRandom) => random.between(0, 2500);
 
 const kinds: readonly Kind[] = [
   {
@@ -68,7 +71,7 @@ const kinds: readonly Kind[] = [
     weight: 5,
     draw: (random, { services }) => {
       const process = random.pick(services);
-      const ms = random.whole(1000, 8000);
+      const ms = random.between(1000, 8000);
       return { fault: { kind: "freeze", process, ms }, target: process, ms };
     },
   },
@@ -84,7 +87,7 @@ const kinds: readonly Kind[] = [
     draw: (random, { links }) => {
       const link = random.pick(links);
       const kind = random.pick(["refuse", "black-hole"] as const);
-      const ms = random.whole(300, 6000);
+      const ms = random.between(300, 6000);
       return { fault: { kind, link, ms }, target: link, ms };
     },
   },
@@ -92,15 +95,15 @@ const kinds: readonly Kind[] = [
     weight: 3,
     draw: (random, { links }) => {
       const link = random.pick(links);
-      const ms = random.whole(1000, 5000);
-      return { fault: { kind: "delay", link, ms, lateMs: random.whole(10, 500) }, target: link, ms };
+      const ms = random.between(1000, 5000);
+      return { fault: { kind: "delay", link, ms, lateMs: random.between(10, 500) }, target: link, ms };
     },
   },
   {
     weight: 2,
     draw: (random, { busNodes }) => {
       const downMs = down(random);
-      const node = random.whole(0, busNodes - 1);
+      const node = random.between(0, busNodes - 1);
       return { fault: { kind: "bus-kill", node, downMs }, target: "bus", ms: downMs };
     },
   },
@@ -108,7 +111,7 @@ const kinds: readonly Kind[] = [
     weight: 2,
     draw: (random, { busNodes }) => {
       const downMs = down(random);
-      const node = random.whole(0, busNodes - 1);
+      const node = random.between(0, busNodes - 1);
       return { fault: { kind: "bus-wipe", node, downMs }, target: "bus", ms: downMs };
     },
   },
@@ -116,7 +119,7 @@ const kinds: readonly Kind[] = [
     weight: 2,
     draw: (random, { members }) => {
       const cluster = random.pick([...members, "hub"]);
-      const ms = random.whole(300, 5000);
+      const ms = random.between(300, 5000);
       return { fault: { kind: "api-down", cluster, ms }, target: cluster, ms };
     },
   },
@@ -160,13 +163,13 @@ const APART_MS = 600;
 
 /** The same seed and shape give the same schedule. */
 export function planSchedule(seed: number, shape: Shape): Schedule {
-  const random = new Seeded(seed);
-  const wanted = random.whole(2, 6);
+  const random = new SeededRandom(`${seed}`);
+  const wanted = random.between(2, 6);
   const steps: Step[] = [];
   const busy = new Map<string, { from: number; to: number }[]>();
   for (let tries = 0; steps.length < wanted && tries < 100; tries++) {
     const { fault, target, ms } = random.pick(drawn).draw(random, shape);
-    const atMs = random.whole(0, Math.max(0, Math.min(BEGIN_MS, END_MS - ms)));
+    const atMs = random.between(0, Math.max(0, Math.min(BEGIN_MS, END_MS - ms)));
     const taken = busy.get(target) ?? [];
     if (taken.some(({ from, to }) => atMs < to + APART_MS && atMs + ms + APART_MS > from)) continue;
     busy.set(target, [...taken, { from: atMs, to: atMs + ms }]);
