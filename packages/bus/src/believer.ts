@@ -56,7 +56,7 @@ export interface Question {
  * held without a current record behind it is asked for by key once the part is settled. Nothing else removes.
  *
  * The rules were found with a model checker over millions of random schedules of crashes, restores, delayed writes
- * and readers that start again; docs/reference/bus.md names the schedule that each rule is for.
+ * and readers that start again; docs/ordering-and-fencing.md names the schedule that each rule is for.
  */
 export class Believer<T> {
   readonly #keys: KeySpace;

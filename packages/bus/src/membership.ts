@@ -7,6 +7,8 @@ import type { TableView, ViewOptions } from "./view.ts";
 /** How often a live process says so, ms. */
 const HEARTBEAT_MS = 1000;
 const HEARTBEAT_RETRY_MS = 100;
+/** News between heartbeats are gathered for so long, ms. */
+const GATHER_MS = 50;
 
 /** How a holder stands to its part, for people. */
 export type PartState = "synced" | "holding" | "idle";
@@ -23,6 +25,8 @@ export interface Turns {
   resign(table: string, part: Part, resigned: boolean): void;
   /** Resolves when any of these answers may be another. */
   changed(signal: AbortSignal): Promise<void>;
+  /** What a holder shows has changed: it is told soon, not only with the next heartbeat. */
+  moved(): void;
   /** Shows a holder in `members`; undo with what is returned. */
   show(table: string, part: Part, state: () => PartState): () => void;
 }
@@ -61,6 +65,8 @@ export class Membership implements Turns {
   readonly #beatNow = new Signal();
   readonly #startedAt: number;
   #serves: readonly string[] | undefined;
+  /** There is news that no heartbeat has told yet. */
+  #news = false;
   #leaving = false;
   /** Our own heartbeat as it came back last, and when the last one that was acknowledged had been sent; monotonic. */
   #selfHeardAt = Number.NEGATIVE_INFINITY;
@@ -90,7 +96,7 @@ export class Membership implements Turns {
   join(serves?: readonly string[]): Promise<void> {
     if (serves !== undefined) {
       this.#serves = serves;
-      this.#beatNow.notify();
+      this.moved();
     }
     this.#running ??= this.#run();
     return this.#running;
@@ -201,14 +207,19 @@ export class Membership implements Turns {
     const { clock, signal } = this.#ports.kit;
     const over = new AbortController();
     const both = AbortSignal.any([signal, over.signal]);
-    const woken = this.#beatNow.wait(both).catch(() => {});
-    await Promise.race([slept(clock, ms, both), woken]);
+    const news = async () => {
+      if (!this.#news) await this.#beatNow.wait(both);
+      await clock.sleep(GATHER_MS, both);
+    };
+    const told = news().catch(() => {});
+    await Promise.race([slept(clock, ms, both), told]);
     over.abort();
-    await woken;
+    await told;
   }
 
   async #say(): Promise<void> {
     const { clock } = this.#ports.kit;
+    this.#news = false;
     const problems = this.#ports.problems();
     const parts: NonNullable<MemberRecord["parts"]> = [];
     for (const [part, state] of this.#shown) {
@@ -262,6 +273,11 @@ export class Membership implements Turns {
     if (resigned === this.#resigned.has(id)) return;
     if (resigned) this.#resigned.add(id);
     else this.#resigned.delete(id);
+    this.moved();
+  }
+
+  moved(): void {
+    this.#news = true;
     this.#beatNow.notify();
   }
 

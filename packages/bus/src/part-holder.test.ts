@@ -24,6 +24,7 @@ const alone: Turns = {
   isLive: () => false,
   alive: true,
   resign: () => {},
+  moved: () => {},
   changed: () => new Promise(() => {}),
   show: () => () => {},
 };
@@ -219,4 +220,20 @@ test("while what is wanted of a key is not known, what lies there stays, and the
   await until("removed", () => textAt(server, key)?.data === undefined);
   controller.abort();
   await holder.done;
+});
+
+test("a record that no reader would believe is refused by name, and the rest of its part is written", async () => {
+  const server = new MemoryServer();
+  await withHolder(server, {}, async (holder) => {
+    const [key, value] = slice("a", "10.0.0.1");
+    const [good, other] = slice("b", "10.0.0.2");
+    holder.set(key, value);
+    await until("synced", () => holder.synced && server.get("slices", key) !== null);
+    const before = server.get("slices", key)?.revision;
+    holder.set(key, { ...value, ports: [{ name: "", port: 99_999, protocol: "TCP" }] });
+    holder.set(good, other);
+    await until("the other is there", () => server.get("slices", good) !== null);
+    await holder.idle();
+    assert.equal(server.get("slices", key)?.revision, before, "what was there stays");
+  });
 });

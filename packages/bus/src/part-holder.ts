@@ -66,6 +66,8 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
   #own: OwnClaim | null = null;
   #writable = false;
   #synced = false;
+  /** Keys whose wanted value was refused: logged once. */
+  readonly #refused = new Set<string>();
   readonly #removeTraces = new Map<string, Trace>();
   readonly #queue = new NewestByKey<string, true>();
   readonly #event = new Signal();
@@ -108,6 +110,14 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
     return this.#options.turns.rankOf(this.#spec.name, this.#part);
   }
 
+  *records(): Generator<readonly [key: string, value: T]> {
+    for (const [key, there] of this.#there) {
+      if (!there.text) continue;
+      const wanted = this.#wanted.get(key);
+      yield [key, wanted?.text === there.text ? wanted.value : (recordOf(there) as T)];
+    }
+  }
+
   get synced(): boolean {
     return this.holding && this.#synced;
   }
@@ -116,12 +126,34 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
     const text = JSON.stringify(value);
     const before = this.#wanted.get(key);
     if (before?.text === text) return;
+    if (!this.#fits(key, value)) return;
     this.#removeTraces.delete(key);
     this.#wanted.set(key, { value, text, ...(trace === undefined ? {} : { trace }) });
     if (this.#writable) this.#queue.set(key, true);
   }
 
+  /** What no reader would believe is not written: it is refused by name, what is there stays, nothing else waits for it. */
+  #fits(key: string, value: T): boolean {
+    const { kit } = this.#options;
+    const subject = `${this.#spec.name}/${key}`;
+    try {
+      const schema = this.#spec.schemaOf(key);
+      if (schema === null) throw new BadRecordError(`${subject}: not a key of this table`);
+      decode(schema, value, subject);
+      this.#refused.delete(key);
+      return true;
+    } catch (error) {
+      if (!(error instanceof BadRecordError)) throw error;
+      kit.metrics.writes.inc({ table: this.#spec.name, result: "invalid" });
+      kit.dropped?.note(subject, error.message);
+      if (!this.#refused.has(key)) kit.log.error({ err: error }, "record refused");
+      this.#refused.add(key);
+      return false;
+    }
+  }
+
   remove(key: string, trace?: Trace): void {
+    this.#refused.delete(key);
     if (!this.#wanted.delete(key) && !this.#there.has(key)) return;
     if (trace === undefined) this.#removeTraces.delete(key);
     else this.#removeTraces.set(key, trace);
@@ -229,6 +261,7 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
     this.#writable = false;
     this.#synced = false;
     own.lost.abort(new StepDownError(`${this.#spec.name} ${partName(this.#part)}: ${why}`));
+    this.#options.turns.moved();
     this.#event.notify();
   }
 
@@ -280,6 +313,7 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
     }
     await this.#putSynced(own, both);
     this.#synced = true;
+    this.#options.turns.moved();
     this.#quarrel.reset();
     log.info({ table: this.#spec.name, part: this.#part, records: this.#wanted.size }, "synced");
     while (await slept(clock, REAP_MS, both)) await this.#reap(own, both);

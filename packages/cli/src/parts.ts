@@ -183,17 +183,18 @@ export function processPart(options: {
 
 /** A service within this process, with the arguments that it would have as a process. */
 export function servicePart(options: {
+  name: string;
   service: AnyService;
   args: readonly string[];
   logFile: string;
 }): Part {
-  const { service, args, logFile } = options;
+  const { name, service, args, logFile } = options;
   let running: RunningService | null = null;
   let controller = new AbortController();
   let done: Promise<void> = Promise.resolve();
   const failures = new Set<(error: Error) => void>();
   return {
-    name: service.name,
+    name,
     pid: null,
     get running() {
       return running !== null;

@@ -9,6 +9,7 @@ const well: Status = {
   missing: [],
   bus: { connected: true },
   components: [],
+  work: [],
   clusters: [
     {
       cluster: "eu",
@@ -77,4 +78,28 @@ test("an empty world says so instead of showing empty tables", () => {
   ]) {
     assert.ok(text.includes(line), line);
   }
+});
+
+test("who writes what is shown once several processes of a role share it", () => {
+  const alone = { role: "aggregator", process: "a1", pid: 7, state: "ok", holds: ["topology//0"] } as const;
+  const rest = { taking: [], standsBy: [], resigned: [] };
+  const one = renderStatus(
+    { ...well, work: [{ ...alone, ...rest, holds: [...alone.holds] }] },
+    { color: false },
+  );
+  assert.doesNotMatch(one, /Work/);
+  const work: Status["work"] = [
+    { ...alone, ...rest, holds: ["topology//0", "topology//1", "topology//2"], standsBy: ["topology//3"] },
+    {
+      ...alone,
+      ...rest,
+      process: "a2",
+      state: "taking over",
+      holds: ["topology//3"],
+      taking: ["topology//3"],
+    },
+  ];
+  const two = renderStatus({ ...well, work }, { color: false });
+  assert.match(two, /aggregator +a1 +7 +ok +topology ×3 +topology\/3/);
+  assert.match(two, /aggregator +a2 +7 +taking over +topology\/3/);
 });

@@ -9,6 +9,17 @@ function ago(ms: number): string {
   return ms < 1000 ? "now" : `${Math.round(ms / 1000)} s ago`;
 }
 
+/** e.g. `slices/member1/0` as it is, or `topology ×16`: many parts of one table are a number. */
+function shorten(parts: readonly string[]): string {
+  if (parts.length <= 2) return parts.map((part) => part.replace("//", "/")).join(" ");
+  const counts = new Map<string, number>();
+  for (const part of parts) {
+    const table = part.slice(0, part.indexOf("/"));
+    counts.set(table, (counts.get(table) ?? 0) + 1);
+  }
+  return [...counts].map(([table, count]) => `${table} ×${count}`).join(" ");
+}
+
 const paintState = (paint: Paint, state: string) =>
   paint(
     state === "ok"
@@ -39,6 +50,25 @@ export function renderStatus(status: Status, options: { readonly color: boolean 
       );
     }
     lines.push("");
+  }
+  // With one process of each role there is nothing to share.
+  if (new Set(status.work.map(({ role }) => role)).size < status.work.length) {
+    section(
+      "Work",
+      [
+        ["ROLE", "PROCESS", "PID", "STATE", "HOLDS", "STANDS BY", "NOTE"],
+        ...status.work.map((w) => [
+          w.role,
+          w.process,
+          String(w.pid),
+          paint(w.state === "ok" ? "green" : "yellow", w.state),
+          shorten(w.holds),
+          shorten(w.standsBy),
+          w.resigned.length > 0 ? `left to others: ${shorten(w.resigned)}` : "",
+        ]),
+      ],
+      "nobody holds anything",
+    );
   }
   section(
     "Clusters",

@@ -26,6 +26,9 @@ export const PARTS = [
 ] as const;
 export type PartName = (typeof PARTS)[number];
 
+/** Services of which several share the work, or stand by. */
+const SHARED = ["member-watcher", "aggregator", "config-renderer"] as const;
+
 export const upSettings = {
   hub: { env: "SLUICE_UP_HUB", flag: "hub", help: "kubeconfig of the hub", read: text },
   members: {
@@ -94,6 +97,16 @@ export const upSettings = {
     default: "false",
     boolean: true,
     read: bool,
+  },
+  replicas: {
+    env: "SLUICE_UP_REPLICAS",
+    flag: "replicas",
+    help: `SERVICE=NUMBER: how many of ${SHARED.join(", ")} share the work; may be repeated`,
+    many: true,
+    read: (value: string) => {
+      const [service, count] = assignment(value);
+      return [oneOf(...SHARED)(service), integer(1, 16)(count)] as const;
+    },
   },
   without: {
     env: "SLUICE_UP_WITHOUT",

@@ -127,7 +127,9 @@ export async function up(options: UpOptions, events: UpEvents, signal: AbortSign
       logs,
       signal,
     });
-    const wanted = services.filter(({ name }) => !without.has(name as PartName));
+    // A replica goes by the name of its service.
+    const left = (name: string) => !without.has(name.replace(/-[0-9]+$/, "") as PartName);
+    const wanted = services.filter(({ name }) => left(name));
     parts.push(...wanted);
     for (const part of wanted) part.onFailure((error) => failed.reject(error));
     await steps.run("services", () =>
@@ -283,10 +285,16 @@ async function serviceParts(options: UpOptions, wiring: Wiring): Promise<Part[]>
   ];
   if (propagates) plans.push([propagator, [...bus, ...hubFlag, ...memberFlags]]);
   const injected = new Map(options.inject);
+  const replicas = new Map<string, number>(options.replicas);
+  const named = plans.flatMap(([service, args]) =>
+    Array.from({ length: replicas.get(service.name) ?? 1 }, (_, n) => {
+      return { service, args, name: n === 0 ? service.name : `${service.name}-${n + 1}` };
+    }),
+  );
   return Promise.all(
-    plans.map(async ([service, args]) => {
+    named.map(async ({ service, args, name }) => {
       const delay = injected.get(service.name as PartName);
-      const logFile = join(wiring.logs, `${service.name}.log`);
+      const logFile = join(wiring.logs, `${name}.log`);
       const all = [
         "--log-level",
         options.logLevel,
@@ -294,9 +302,10 @@ async function serviceParts(options: UpOptions, wiring: Wiring): Promise<Part[]>
         ...nkey(service),
         ...args,
       ];
-      if (!options.processes) return servicePart({ service, args: ["--probe-port", "0", ...all], logFile });
+      if (!options.processes)
+        return servicePart({ name, service, args: ["--probe-port", "0", ...all], logFile });
       const entry = import.meta.resolve(entries[service.name] ?? "");
-      return processPart({ name: service.name, entry, args: all, probePort: await freePort(), logFile });
+      return processPart({ name, entry, args: all, probePort: await freePort(), logFile });
     }),
   );
 }

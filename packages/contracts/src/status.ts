@@ -24,6 +24,20 @@ export const StatusComponent = Type.Object({
 });
 export type StatusComponent = Type.Static<typeof StatusComponent>;
 
+/** A process that writes parts of tables (`<table>/<scope>/<shard>`), or stands by for some. */
+export const StatusWork = Type.Object({
+  role: Type.String(),
+  process: Type.String(),
+  pid: Type.Integer(),
+  state: Type.Union([Type.Literal("ok"), Type.Literal("taking over"), Type.Literal("leaving")]),
+  holds: Type.Array(Type.String()),
+  /** Of those: claimed, but not through with them yet. */
+  taking: Type.Array(Type.String()),
+  standsBy: Type.Array(Type.String()),
+  resigned: Type.Array(Type.String()),
+});
+export type StatusWork = Type.Static<typeof StatusWork>;
+
 export const StatusCluster = Type.Object({
   cluster: Type.String(),
   /**
@@ -129,6 +143,7 @@ export const Status = Type.Object({
   missing: Type.Array(Type.String()),
   bus: Type.Object({ connected: Type.Boolean() }),
   components: Type.Array(StatusComponent),
+  work: Type.Array(StatusWork),
   clusters: Type.Array(StatusCluster),
   orders: Type.Array(StatusOrder),
   services: Type.Array(StatusService),

@@ -24,6 +24,7 @@ import {
 } from "@sluice/contracts";
 import type { GatewayState } from "./gateway-state.ts";
 import { MEMBER_LIVE_MS, memberFindings, orderFindings } from "./state-findings.ts";
+import { workFindings, workOf } from "./work-status.ts";
 
 /** Characters of somebody else's error that a line of status shows. */
 const MAX_ERROR = 120;
@@ -38,6 +39,7 @@ export interface StatusOptions {
 /** Same state and time in, same status out: what is wrong, and everything sorted worst first. */
 export function buildStatus(state: GatewayState, options: StatusOptions, now: number): Status {
   const components = componentsOf(state, options, now);
+  const work = workOf(state, now);
   const clusters = clustersOf(state, now);
   const orders = ordersOf(state);
   const { routes, routesOf } = routesIn(state);
@@ -51,13 +53,14 @@ export function buildStatus(state: GatewayState, options: StatusOptions, now: nu
     missing,
     bus: { connected: state.connected },
     components,
+    work,
     clusters,
     orders,
     services,
     routes,
     proxies,
   };
-  const others = [...memberFindings(state, now), ...orderFindings(state, now)];
+  const others = [...memberFindings(state, now), ...orderFindings(state, now), ...workFindings(work)];
   return { ...status, findings: worstFirst([...findingsOf(status), ...others]) };
 }
 

@@ -37,6 +37,9 @@ async function start(t: { after(fn: () => Promise<void>): void }) {
   return { url, writer, get };
 }
 
+/** waitFor gives up after a second otherwise, which a busy machine may need. */
+const patient = { timeout: 20_000 };
+
 test("the status comes from the tables", async (t) => {
   const { get, writer } = await start(t);
   const web = topologyKeys.classify(topologyKeys.service("shop", "web"));
@@ -75,7 +78,7 @@ test("the status comes from the tables", async (t) => {
       status.components.filter((c) => c.state === "ok").map((c) => c.role),
       ["writer", "topology-gateway"],
     );
-  });
+  }, patient);
   assert.deepEqual(await get("/api/v1/topology?namespace=nowhere"), { rows: [] });
   assert.partialDeepStrictEqual(await get("/api/v1/topology?service=web"), {
     rows: [{ key: "shop.web._service", value: { clusters: ["member1"] } }],
@@ -87,7 +90,7 @@ test("the status comes from the tables", async (t) => {
 
 test("it is ready once it has read the tables", async (t) => {
   const { url } = await start(t);
-  await t.waitFor(async () => assert.equal((await fetch(`${url}/readyz`)).status, 200));
+  await t.waitFor(async () => assert.equal((await fetch(`${url}/readyz`)).status, 200), patient);
   assert.equal((await fetch(`${url}/livez`)).status, 200);
 });
 
