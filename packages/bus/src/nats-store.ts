@@ -106,6 +106,7 @@ export class NatsStore implements Store {
   readonly log: BusLog;
   #life: Life | null = null;
   #fatal: Error | null = null;
+  #connects = 0;
 
   constructor(options: NatsOptions) {
     this.#options = options;
@@ -190,6 +191,7 @@ export class NatsStore implements Store {
     for await (const status of connection.status()) {
       if (status.type === "disconnect") {
         kit.log.warn("NATS is gone, reconnecting");
+        this.#connects++;
         this.#end("the connection ended");
       } else if (status.type === "reconnect") {
         kit.log.info("NATS is back");
@@ -225,35 +227,29 @@ export class NatsStore implements Store {
   /** Until the connection breaks: assets are there, and `boot` is read before any table, and now and then. */
   async #live(connection: NatsConnection, credentials: BusCredentials): Promise<void> {
     const { kit } = this.#options;
-    const over = new AbortController();
-    const stop = AbortSignal.any([this.#signal, over.signal]);
+    // A reconnect begins another of these.
+    const mine = ++this.#connects;
     const backoff = new Backoff(50, 1000, kit.random.next);
-    // Another reconnect begins another of these.
-    const mine = connection.getServer();
     const began = kit.clock.monotonic();
-    while (!stop.aborted && !connection.isClosed() && this.#life === null && this.#fatal === null) {
+    while (!this.#signal.aborted && !connection.isClosed() && mine === this.#connects) {
       try {
-        const life = await this.#begin(connection, credentials, over);
-        if (this.#life !== null || stop.aborted || connection.isClosed()) return;
+        const life = await this.#begin(connection, credentials);
+        if (mine !== this.#connects || this.#signal.aborted || this.#fatal !== null) return;
         this.#life = life;
         this.#changed.notify();
-        if (!(await this.#lasts(life, stop))) return;
+        await this.#lasts(life);
         backoff.reset();
       } catch (err) {
         if (this.#signal.aborted) return;
         const early = kit.clock.monotonic() - began < JETSTREAM_MS && connection.info?.jetstream !== true;
         if (isFatal(err) && !early) throw err;
-        kit.log.debug({ err, server: mine }, "NATS does not serve JetStream yet");
-        await slept(kit.clock, backoff.next() + 20, stop);
+        kit.log.debug({ err }, "NATS does not serve JetStream yet");
+        await slept(kit.clock, backoff.next() + 20, this.#signal);
       }
     }
   }
 
-  async #begin(
-    connection: NatsConnection,
-    { tls, inboxPrefix }: BusCredentials,
-    over: AbortController,
-  ): Promise<Life> {
+  async #begin(connection: NatsConnection, { tls, inboxPrefix }: BusCredentials): Promise<Life> {
     const { kit } = this.#options;
     const replicas = this.#options.replicas ?? 1;
     const { info } = connection;
@@ -273,7 +269,15 @@ export class NatsStore implements Store {
     }
     const boot = (await bootOf(jsm)) ?? (this.#access.provisions ? await this.#firstBoot(js, jsm) : null);
     if (boot === null) throw new BusUnreachableError("nobody has set up the bus yet");
-    return { connection, js, jsm, boot: boot.id, inboxPrefix, over, asking: new Set() };
+    return {
+      connection,
+      js,
+      jsm,
+      boot: boot.id,
+      inboxPrefix,
+      over: new AbortController(),
+      asking: new Set(),
+    };
   }
 
   /** Whoever finds no life makes one, and exactly one process wins. */
@@ -282,21 +286,21 @@ export class NatsStore implements Store {
     return bootOf(jsm);
   }
 
-  /** Resolves with false when the life's signal aborts, with true when the servers began another. */
-  async #lasts(life: Life, stop: AbortSignal): Promise<boolean> {
+  /** Until the connection breaks, or the servers begin another life. */
+  async #lasts(life: Life): Promise<void> {
     const { kit } = this.#options;
-    while (await slept(kit.clock, BOOT_POLL_MS, AbortSignal.any([stop, life.over.signal]))) {
+    const { signal } = life.over;
+    while (await slept(kit.clock, BOOT_POLL_MS, AbortSignal.any([this.#signal, signal]))) {
       const found = await bootOf(life.jsm).catch((err: unknown) => {
+        if (missing(err)) return null;
         kit.log.debug({ err }, "asking for the servers' life got no answer");
-        return missing(err) ? null : undefined;
+        return undefined;
       });
       if (found === undefined || found?.id === life.boot) continue;
-      if (this.#life !== life) return false;
+      if (this.#life !== life) return;
       kit.log.warn("the servers have begun another life");
       this.#end("the servers have begun another life");
-      return true;
     }
-    return false;
   }
 
   async #alive(signal: AbortSignal): Promise<Life> {

@@ -1,17 +1,13 @@
 import { isDeepStrictEqual } from "node:util";
 import { JetStreamApiError, type JetStreamManager, type StreamConfig } from "@nats-io/jetstream";
-import { BusAssetError, BusServerError } from "@sluice/contracts";
+import { BusAssetError } from "@sluice/contracts";
 import { type Asset, assetGroups, type Settings } from "./assets.ts";
 
 const STREAM_NOT_FOUND = 10059;
 const STREAM_NAME_IN_USE = 10058;
-/** Copies are asked for, and the server stands alone. */
-const NO_CLUSTER = 10074;
 /** The limit that is asked for is more than the server may store. */
 const NO_STORAGE = new Set([10023, 10047]);
 const LEAST_BYTES = 2 ** 24;
-/** JetStream's own bound. */
-export const MAX_REPLICAS = 5;
 
 export interface ProvisionOptions {
   /** Copies of each stream, at least; fewer are raised, more are left as they are. */
@@ -25,24 +21,17 @@ function code(error: unknown): number {
 /**
  * Creates what is missing and compares each stream, as the server echoes it, with what Sluice needs.
  * @returns the buckets of tables that were missing
- * @throws BusAssetError naming stream, setting, what is there and what is needed; BusServerError where copies are asked
- *   for that the server cannot keep
+ * @throws BusAssetError naming stream, setting, what is there and what is needed
  */
 export async function provision(jsm: JetStreamManager, options: ProvisionOptions): Promise<string[]> {
   const made: string[] = [];
   const wrong: string[] = [];
-  try {
-    for (const group of assetGroups) {
-      const results = await Promise.all(group.map((asset) => provisionOne(jsm, asset, options)));
-      for (const [i, { created, differences }] of results.entries()) {
-        wrong.push(...differences);
-        if (created && group[i]!.holdsTable) made.push(group[i]!.settings.name);
-      }
+  for (const group of assetGroups) {
+    const results = await Promise.all(group.map((asset) => provisionOne(jsm, asset, options)));
+    for (const [i, { created, differences }] of results.entries()) {
+      wrong.push(...differences);
+      if (created && group[i]!.holdsTable) made.push(group[i]!.settings.name);
     }
-  } catch (cause) {
-    if (code(cause) !== NO_CLUSTER) throw cause;
-    const why = `${options.replicas} copies of each table are asked for, and this server is in no cluster`;
-    throw new BusServerError(`${why}: give --nats-replicas 1, or a cluster`, { cause });
   }
   if (wrong.length > 0) {
     throw new BusAssetError(`${wrong.join("; ")}. Undo the change, or delete the bucket: it comes back.`);

@@ -5,6 +5,8 @@ export interface ServerInfo {
   readonly version: string;
   readonly jetstream?: boolean;
   readonly tls_required?: boolean;
+  /** Name of the cluster that it is in, if it is in one. */
+  readonly cluster?: string;
 }
 
 export interface ServerNeeds {
@@ -64,6 +66,12 @@ export function checkServer(info: ServerInfo, needs: ServerNeeds): void {
   if (info.jetstream !== true) {
     throw new BusServerError(
       `nats-server ${info.version} runs without JetStream: start it with -js, or with jetstream in its configuration`,
+    );
+  }
+  if (needs.replicas > 1 && info.cluster === undefined) {
+    throw new BusServerError(
+      `${needs.replicas} copies of each table are asked for, and nats-server ${info.version} is in no cluster: ` +
+        "give --nats-replicas 1, or the addresses of a cluster",
     );
   }
   if (needs.tls && info.tls_required !== true) {
