@@ -1,6 +1,7 @@
 import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { monitorEventLoopDelay } from "node:perf_hooks";
 import { setTimeout as delay } from "node:timers/promises";
 import { SeededRandom } from "../simulation/seeded-random.ts";
 import { Churn } from "./churn.ts";
@@ -62,7 +63,9 @@ function report(result: Result, dir: string, log: (line: string) => void): void 
   const { seed, outcome, requests, failed, converged_ms } = result;
   const converged =
     converged_ms === null ? "not converged" : `converged after ${Math.round(converged_ms)} ms`;
-  log(`seed ${seed}: ${outcome}, ${requests} requests, ${failed} failed, ${converged}`);
+  log(
+    `seed ${seed}: ${outcome}, ${requests} requests, ${failed} failed, ${converged}; lag ${result.lag_ms} ms`,
+  );
   if (outcome === "ok") return;
   for (const fault of result.faults) log(`    ${fault}`);
   for (const violation of result.violations) log(`  ! ${violation}`);
@@ -75,6 +78,7 @@ class Stage implements AsyncDisposable {
   readonly #world: World;
   readonly #load: Load;
   readonly #watch: FleetWatch;
+  readonly #lag = monitorEventLoopDelay({ resolution: 10 });
   #violations: string[] = [];
   #more = 0;
 
@@ -82,6 +86,7 @@ class Stage implements AsyncDisposable {
     this.#world = world;
     this.#load = load;
     this.#watch = watch;
+    this.#lag.enable();
   }
 
   static async start(dir: string, signal: AbortSignal): Promise<Stage> {
@@ -130,6 +135,7 @@ class Stage implements AsyncDisposable {
     const faults = scheduleInWords(schedule, bus.nodes);
     world.note(`--- seed ${seed}: ${faults.join("; ")}`);
     this.#load.take();
+    this.#lag.reset();
     this.#watch.calmAt = performance.now();
     const churn = new Churn(members, new SeededRandom(`${seed} churn`), (what) => world.note(what));
     await this.#perform(schedule);
@@ -162,6 +168,7 @@ class Stage implements AsyncDisposable {
       failed: tally.failed,
       moved: tally.moved,
       longest_ms: Math.round(tally.longestMs),
+      lag_ms: Math.round(this.#lag.max / 1e6),
       changes: churn.changes,
       faults,
       violations,
@@ -178,6 +185,7 @@ class Stage implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#lag.disable();
     await this.#stack?.disposeAsync();
   }
 }

@@ -13,6 +13,7 @@ const passed: Result = {
   failed: 0,
   moved: 3,
   longest_ms: 40,
+  lag_ms: 30,
   changes: 20,
   faults: ["at 0.1 s: aggregator-1 killed (-9), started again after 0.2 s"],
   violations: [],

@@ -11,6 +11,8 @@ export interface Result {
   /** Requests that went to the other proxy because the test had ended the first one's nginx. */
   readonly moved: number;
   readonly longest_ms: number;
+  /** Longest time for which the test's own process did not get to its work: how busy the machine was. */
+  readonly lag_ms: number;
   /** Changes that were made in the members meanwhile. */
   readonly changes: number;
   readonly faults: readonly string[];

@@ -220,7 +220,7 @@ export class World implements AsyncDisposable {
       const process = new ServiceProcess({
         name,
         entry: entries[service],
-        args: ["--nats-url", `nats://127.0.0.1:${link.port}`, ...args],
+        args: ["--log-level", "debug", "--nats-url", `nats://127.0.0.1:${link.port}`, ...args],
         logFile: join(this.dir, "logs", `${name}.log`),
         onProblem: (what) => this.#problem(what),
       });
