@@ -28,7 +28,7 @@ async function common(): Promise<Row[]> {
 
 /** What single services make when they need it: read from the calls, since a registry knows them only after that. */
 function own(): Row[] {
-  const call = /\.(counter|gauge|histogram)\(\s*"(sluice_\w+)",\s*"([^"]+)"(?:,\s*\[([^\]]*)\])?/g;
+  const call = /\.(counter|gauge|watched|histogram)\(\s*"(sluice_\w+)",\s*"([^"]+)"(?:,\s*\[([^\]]*)\])?/g;
   return globSync("{services,packages}/*/src/**/*.ts", {
     cwd: root,
     exclude: ["**/*.test.ts", "**/node_modules"],
@@ -36,7 +36,7 @@ function own(): Row[] {
     .flatMap((path) =>
       [...readFileSync(root + path, "utf8").matchAll(call)].map(([, type, name, help, labels]) => ({
         name: name!,
-        type: type!,
+        type: type === "watched" ? "gauge" : type!,
         labels: code([...(labels ?? "").matchAll(/"(\w+)"/g)].map((label) => label[1]!)),
         help: help!,
         where: path.split("/")[1]!,

@@ -18,6 +18,7 @@ import { Holder } from "./part-holder.ts";
 import { shareFollowers } from "./shared-follow.ts";
 import type { Store } from "./store.ts";
 import { FencedView, PlainView, type TableView, type ViewOptions } from "./view.ts";
+import { WritePass, WriteWindow } from "./write-window.ts";
 
 /** How often a writer of plain tables looks whether the servers have lost their memory. */
 const BOOT_POLL_MS = 1000;
@@ -73,7 +74,7 @@ export type BusKit = Pick<Kit, "log" | "metrics" | "clock" | "random" | "signal"
 
 type InnerKit = BusKit & { readonly dropped: DroppedRecords };
 
-export type HoldRequest = Omit<HoldOptions, "kit" | "holder" | "turns">;
+export type HoldRequest = Omit<HoldOptions, "kit" | "holder" | "turns" | "window">;
 
 /** @param end aborted once everything is handed over; default: one of its own. The store must live as long. */
 export function createBus(
@@ -91,7 +92,8 @@ class StoreBus implements Bus {
   readonly #holders: Store;
   readonly #kit: InnerKit;
   readonly #membership: Membership;
-  readonly #holding = new Set<{ readonly holding: boolean; hasHeir(): boolean }>();
+  readonly #window = new WriteWindow();
+  readonly #holding = new Set<{ readonly holding: boolean; readonly pending: number; hasHeir(): boolean }>();
 
   constructor(store: Store, role: string, outer: BusKit, end: AbortController) {
     const dropped = new DroppedRecords();
@@ -106,6 +108,7 @@ class StoreBus implements Bus {
       view: (options) => this.view(membersTable, options),
       problems: () => dropped.problems,
     });
+    this.#measure();
     const stop = () => void this.#end(outer.signal.reason, end);
     if (outer.signal.aborted) stop();
     else outer.signal.addEventListener("abort", stop, { once: true });
@@ -113,6 +116,24 @@ class StoreBus implements Bus {
 
   get signal(): AbortSignal {
     return this.#kit.signal;
+  }
+
+  #measure(): void {
+    const { metrics } = this.#kit;
+    metrics.watched(
+      "sluice_bus_writes_in_flight",
+      "Writes that wait for the bus's answer.",
+      () => this.#window.inFlight,
+    );
+    metrics.watched(
+      "sluice_bus_writes_pending",
+      "Keys of this process's parts that wait to be written.",
+      () => {
+        let pending = 0;
+        for (const each of this.#holding) pending += each.pending;
+        return pending;
+      },
+    );
   }
 
   /** Never rejects: whatever goes wrong, the end comes. */
@@ -174,8 +195,12 @@ class StoreBus implements Bus {
       kit: this.#kit,
       holder: this.self,
       turns: this.#membership,
+      window: this.#window,
     });
     const held = {
+      get pending() {
+        return holder.pending;
+      },
       get holding() {
         return holder.holding;
       },
@@ -208,7 +233,7 @@ class StoreBus implements Bus {
     owns: (value: T) => boolean = () => true,
     signal?: AbortSignal,
   ): PlainWriter<T> {
-    return new StorePlainWriter(this.#store, spec, owns, this.#until(signal));
+    return new StorePlainWriter(this.#store, spec, owns, this.#until(signal), this.#window);
   }
 
   #until(signal: AbortSignal | undefined): InnerKit {
@@ -239,12 +264,20 @@ class StorePlainWriter<T> implements PlainWriter<T> {
   readonly #spec: TableSpec<T>;
   readonly #owns: (value: T) => boolean;
   readonly #kit: InnerKit;
+  readonly #window: WriteWindow;
   readonly #wanted = new Map<string, { value: T | undefined; trace?: Trace }>();
   readonly #queue = new NewestByKey<string, true>();
   readonly done: Promise<void>;
 
-  constructor(store: Store, spec: TableSpec<T>, owns: (value: T) => boolean, kit: InnerKit) {
+  constructor(
+    store: Store,
+    spec: TableSpec<T>,
+    owns: (value: T) => boolean,
+    kit: InnerKit,
+    window: WriteWindow,
+  ) {
     this.#store = store;
+    this.#window = window;
     this.#spec = spec;
     this.#owns = owns;
     this.#kit = kit;
@@ -290,9 +323,11 @@ class StorePlainWriter<T> implements PlainWriter<T> {
   async #write(key: string): Promise<void> {
     const { signal, clock, log, random, metrics, dropped } = this.#kit;
     const backoff = new Backoff(50, 2000, random.next);
+    const pass = new WritePass(this.#window, this.#spec.name);
     while (!signal.aborted) {
+      await pass.enter(true);
       const wanted = this.#wanted.get(key);
-      if (wanted === undefined) return;
+      if (wanted === undefined) return pass.leave();
       const envelope: Envelope<T> = {
         v: 1,
         ...(wanted.trace === undefined ? {} : { trace: wanted.trace }),
@@ -310,7 +345,10 @@ class StorePlainWriter<T> implements PlainWriter<T> {
           return log.error({ err, key }, "record refused");
         }
         log.debug({ err, table: this.#spec.name, key }, "write got no answer, writing again");
+        pass.leave();
         if (!(await slept(clock, backoff.next() + 20, signal))) return;
+      } finally {
+        pass.leave();
       }
     }
   }

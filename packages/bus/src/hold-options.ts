@@ -2,6 +2,7 @@ import type { Trace } from "@sluice/contracts";
 import type { Kit } from "@sluice/service-kit";
 import type { DroppedRecords } from "./dropped-records.ts";
 import type { Turns } from "./membership.ts";
+import type { WriteWindow } from "./write-window.ts";
 
 /** What a holder learns from the table with its claim. */
 export interface TakenOver {
@@ -19,6 +20,8 @@ export interface HoldOptions {
   /** `<role>.<process>`, written into the claim for people, and to find out whether its holder still lives. */
   readonly holder: string;
   readonly turns: Turns;
+  /** Bounds what this process has in flight. */
+  readonly window: WriteWindow;
   /** Ends this holder alone, e.g. because its cluster is cut otherwise now; default: only the kit's signal does. */
   readonly signal?: AbortSignal;
   /**
@@ -39,9 +42,9 @@ export interface HoldOptions {
   /**
    * Whether what is wanted of a key, or that it is not wanted, is knowledge; default: always. Where it is not, what
    * the table holds stays (the predecessor may have known better), and only an empty place is filled.
-   * @param there what the table holds at the key; undefined: nothing, or a record that does not parse
+   * @param there reads what the table holds at the key; undefined: nothing, or a record that does not parse
    */
-  knows?(key: string, there: unknown): boolean;
+  knows?(key: string, there: () => unknown): boolean;
   /** Resolves when `knows` is true of every key that there may be; only then `synced` is put. Default: at once. */
   complete?(signal: AbortSignal): Promise<void>;
   /**

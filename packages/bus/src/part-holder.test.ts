@@ -15,6 +15,7 @@ import { MemoryServer } from "./memory-store.ts";
 import { Holder } from "./part-holder.ts";
 import type { PutResult, Store, StoredEntry } from "./store.ts";
 import { slice } from "./table-contract.ts";
+import { WriteWindow } from "./write-window.ts";
 
 const part = { scope: "member1", shard: "0" };
 
@@ -73,6 +74,7 @@ async function withHolder(
     kit,
     holder: "member-watcher.test",
     turns: alone,
+    window: new WriteWindow(),
     fresh: async () => {},
   });
   try {
@@ -182,6 +184,7 @@ test("a holder that ends with work in hand ends", async () => {
     kit,
     holder: "member-watcher.test",
     turns: alone,
+    window: new WriteWindow(),
     fresh: async () => {},
   });
   await until("synced", () => holder.synced);
@@ -203,9 +206,10 @@ test("while what is wanted of a key is not known, what lies there stays, and the
     kit,
     holder: "member-watcher.test",
     turns: alone,
+    window: new WriteWindow(),
     fresh: async () => {},
     knows: (_key, there) => {
-      shown.push(there);
+      shown.push(there());
       return known;
     },
   });
@@ -236,4 +240,48 @@ test("a record that no reader would believe is refused by name, and the rest of 
     await holder.idle();
     assert.equal(server.get("slices", key)?.revision, before, "what was there stays");
   });
+});
+
+test("a hundred thousand changes of a hundred keys while the bus takes nothing are a hundred writes", async () => {
+  const server = new MemoryServer();
+  const inner = server.connect();
+  let blocked = false;
+  const free = Promise.withResolvers<void>();
+  const store: Store = {
+    ...faulty(inner, {}),
+    get connected() {
+      return true;
+    },
+    put: async (...args) => {
+      if (blocked) await free.promise;
+      return inner.put(...args);
+    },
+  };
+  const controller = new AbortController();
+  const kit = createKit({ service: "test", signal: controller.signal });
+  const holder = new Holder<SliceRecord>(store, slicesTable as never, part, {
+    kit,
+    holder: "member-watcher.test",
+    turns: alone,
+    window: new WriteWindow(),
+    fresh: async () => {},
+  });
+  await until("synced", () => holder.synced);
+  blocked = true;
+  let most = 0;
+  for (let i = 0; i < 100_000; i++) {
+    holder.set(...slice(`s${i % 100}`, `10.0.${i % 250}.${i % 7}`));
+    most = Math.max(most, holder.pending);
+    // The workers take what they can hold.
+    if (i % 1000 === 0) await new Promise<void>((resolve) => setImmediate(resolve));
+  }
+  assert.ok(most <= 100, `${most} keys waited`);
+  free.resolve();
+  await holder.idle();
+  for (let i = 99_900; i < 100_000; i++) {
+    const [key, value] = slice(`s${i % 100}`, `10.0.${i % 250}.${i % 7}`);
+    assert.deepEqual(textAt(server, key)?.data, value);
+  }
+  controller.abort();
+  await holder.done;
 });

@@ -2,9 +2,7 @@ import {
   BadRecordError,
   Claim,
   decode,
-  type Envelope,
   type Epoch,
-  encodeEnvelope,
   type FencedTableSpec,
   Layout,
   markStage,
@@ -19,12 +17,19 @@ import { Backoff, NewestByKey, slept } from "@sluice/service-kit";
 import type { HoldOptions, PartHolder, TakenOver } from "./hold-options.ts";
 import { Signal } from "./signal.ts";
 import type { FollowSink, Store, StoredEntry } from "./store.ts";
-import { readThere, recordOf, sourcesOf, type There } from "./stored-record.ts";
+import { encodeRecord, readThere, recordOf, sourcesOf, type There } from "./stored-record.ts";
+import { WritePass } from "./write-window.ts";
 
-interface Wanted<T> {
-  readonly value: T;
+interface Wanted {
+  /** The record as JSON: what is compared, and what is written. */
   readonly text: string;
   readonly trace?: Trace;
+}
+
+/** What is on its way to the bus: when it comes back through the stream it need not be read. */
+interface Sent {
+  readonly bytes: Uint8Array;
+  readonly there: Omit<There, "revision" | "storedAt">;
 }
 
 interface OwnClaim {
@@ -39,7 +44,7 @@ interface OwnClaim {
   readonly signal: AbortSignal;
 }
 
-/** Writes in flight at a time; each is one round trip. */
+/** Keys of one part that are worked on at a time; how many of them are in flight the process's window bounds. */
 const WRITE_WORKERS = 64;
 /** After this long a tombstone has been seen by every reader that may resume. */
 const TOMBSTONE_MS = 24 * 3_600_000;
@@ -56,7 +61,8 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
   readonly #spec: FencedTableSpec<T>;
   readonly #part: Part;
   readonly #options: HoldOptions;
-  readonly #wanted = new Map<string, Wanted<T>>();
+  readonly #wanted = new Map<string, Wanted>();
+  readonly #sent = new Map<string, Sent>();
   #there = new Map<string, There>();
   #claims = { newest: 0, id: "", holder: "", revision: 0 };
   #layout = { n: 0, shards: 0 };
@@ -69,7 +75,7 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
   /** Keys whose wanted value was refused: logged once. */
   readonly #refused = new Set<string>();
   readonly #removeTraces = new Map<string, Trace>();
-  readonly #queue = new NewestByKey<string, true>();
+  readonly #queue: NewestByKey<string, true>;
   readonly #event = new Signal();
   /** Aborted by the end of the process, or of this holder alone. */
   readonly #signal: AbortSignal;
@@ -83,6 +89,7 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
     this.#spec = spec;
     this.#part = part;
     this.#options = options;
+    this.#queue = new NewestByKey({ groupOf: spec.keys.turnOf });
     const { kit, turns } = options;
     const signal = options.signal === undefined ? kit.signal : AbortSignal.any([kit.signal, options.signal]);
     this.#signal = signal;
@@ -95,6 +102,16 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
       this.#queue.run(WRITE_WORKERS, signal, (key) => this.#write(key)),
       this.#live(),
     ]).then(hide);
+  }
+
+  /** Scopes (clusters) take turns in the process's window. */
+  get #turn(): string {
+    return `${this.#spec.name} ${this.#part.scope}`;
+  }
+
+  /** Keys that wait to be written. */
+  get pending(): number {
+    return this.#queue.size;
   }
 
   get holding(): boolean {
@@ -112,9 +129,7 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
 
   *records(): Generator<readonly [key: string, value: T]> {
     for (const [key, there] of this.#there) {
-      if (!there.text) continue;
-      const wanted = this.#wanted.get(key);
-      yield [key, wanted?.text === there.text ? wanted.value : (recordOf(there) as T)];
+      if (there.text) yield [key, recordOf(there) as T];
     }
   }
 
@@ -128,8 +143,8 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
     if (before?.text === text) return;
     if (!this.#fits(key, value)) return;
     this.#removeTraces.delete(key);
-    this.#wanted.set(key, { value, text, ...(trace === undefined ? {} : { trace }) });
-    if (this.#writable) this.#queue.set(key, true);
+    this.#wanted.set(key, { text, ...(trace === undefined ? {} : { trace }) });
+    if (this.#writable) this.#queue.set(key, true, trace === undefined ? "backlog" : "live");
   }
 
   /** What no reader would believe is not written: it is refused by name, what is there stays, nothing else waits for it. */
@@ -157,14 +172,14 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
     if (!this.#wanted.delete(key) && !this.#there.has(key)) return;
     if (trace === undefined) this.#removeTraces.delete(key);
     else this.#removeTraces.set(key, trace);
-    if (this.#writable) this.#queue.set(key, true);
+    if (this.#writable) this.#queue.set(key, true, trace === undefined ? "backlog" : "live");
   }
 
   recheck(concerns: (key: string) => boolean = () => true): void {
     if (!this.#writable) return;
-    for (const key of this.#wanted.keys()) if (concerns(key)) this.#queue.set(key, true);
+    for (const key of this.#wanted.keys()) if (concerns(key)) this.#queue.set(key, true, "backlog");
     for (const key of this.#there.keys()) {
-      if (!this.#wanted.has(key) && concerns(key)) this.#queue.set(key, true);
+      if (!this.#wanted.has(key) && concerns(key)) this.#queue.set(key, true, "backlog");
     }
   }
 
@@ -246,9 +261,16 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
     if (!this.#owns(entry.key)) return;
     const known = this.#there.get(entry.key);
     if (known !== undefined && known.revision >= entry.revision) return;
+    const sent = this.#sent.get(entry.key);
+    if (sent !== undefined && Buffer.compare(sent.bytes, entry.value) === 0) {
+      // Our own words, before the bus's answer to them.
+      const { revision, storedAt } = entry;
+      this.#there.set(entry.key, { ...sent.there, revision, storedAt });
+      return;
+    }
     this.#there.set(entry.key, readThere(this.#spec, entry, this.#options.kit.log));
     // Somebody else wrote into our part: after our claim that is a difference even when the content is right.
-    if (this.#writable) this.#queue.set(entry.key, true);
+    if (this.#writable) this.#queue.set(entry.key, true, "backlog");
   }
 
   // --- holding ------------------------------------------------------------------------------------------------------
@@ -442,7 +464,7 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
     // Removals come after all writes, in reverse.
     for (const key of this.#there.keys()) if (!this.#wanted.has(key)) put(1e6 - order(key), key);
     for (const rank of [...groups.keys()].sort((a, b) => a - b)) {
-      for (const key of groups.get(rank) ?? []) this.#queue.set(key, true);
+      for (const key of groups.get(rank) ?? []) this.#queue.set(key, true, "backlog");
       await this.#queue.idle();
       signal.throwIfAborted();
     }
@@ -463,6 +485,15 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
 
   /** Brings one key to what is wanted, for as long as we hold the part. */
   async #write(key: string): Promise<void> {
+    const pass = new WritePass(this.#options.window, this.#turn);
+    try {
+      await this.#writeUnder(key, pass);
+    } finally {
+      pass.leave();
+    }
+  }
+
+  async #writeUnder(key: string, pass: WritePass): Promise<void> {
     const { kit, knows, turns } = this.#options;
     const backoff = new Backoff(20, 2000, kit.random.next);
     for (;;) {
@@ -470,6 +501,7 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
       if (own === null || !this.#writable || own.signal.aborted) return;
       // Nobody has heard us for so long that somebody else may hold the part by now: our claim may be worth nothing.
       if (!turns.alive) {
+        pass.leave();
         await turns.changed(own.signal).catch(() => {});
         continue;
       }
@@ -477,11 +509,21 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
       const there = this.#there.get(key);
       if (!this.#differs(own, wanted, there)) {
         this.#removeTraces.delete(key);
+        // One text for both, where the table's was read from the bus.
+        if (there !== undefined && wanted !== undefined && there.text === wanted.text)
+          this.#there.set(key, { ...there, text: wanted.text });
         return;
       }
       const occupied = there !== undefined && there.text !== null;
-      if (knows !== undefined && (wanted === undefined || occupied) && !knows(key, recordOf(there))) return;
+      if (knows !== undefined && (wanted === undefined || occupied) && !knows(key, () => recordOf(there)))
+        return;
       const { signal } = own;
+      const live = wanted === undefined ? this.#removeTraces.has(key) : wanted.trace !== undefined;
+      if (!pass.tryEnter(live)) {
+        // Who waited looks again: there may be something newer to write.
+        await pass.enter(live);
+        continue;
+      }
       try {
         const outcome = await this.#putOnce(key, own, wanted, there, signal);
         kit.metrics.writes.inc({ table: this.#spec.name, result: outcome });
@@ -497,6 +539,7 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
         }
         kit.metrics.writes.inc({ table: this.#spec.name, result: "no_answer" });
         kit.log.warn({ err: error, table: this.#spec.name, key }, "write got no answer, comparing again");
+        pass.leave();
         if (!(await slept(kit.clock, backoff.next(), signal))) return;
         await this.#reread(key, signal).catch((err: unknown) => {
           if (!signal.aborted) kit.log.debug({ err, key }, "reading a key got no answer");
@@ -505,7 +548,7 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
     }
   }
 
-  #differs(own: OwnClaim, wanted: Wanted<T> | undefined, there: There | undefined): boolean {
+  #differs(own: OwnClaim, wanted: Wanted | undefined, there: There | undefined): boolean {
     if (there === undefined) return wanted !== undefined;
     const foreign = there.revision > own.revision && there.epochId !== own.epoch.id;
     return foreign || there.text !== (wanted?.text ?? null);
@@ -514,7 +557,7 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
   async #putOnce(
     key: string,
     own: OwnClaim,
-    wanted: Wanted<T> | undefined,
+    wanted: Wanted | undefined,
     there: There | undefined,
     signal: AbortSignal,
   ): Promise<"written" | "conflict"> {
@@ -522,20 +565,13 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
     await kit.injectDelay();
     const trace = this.#published(wanted === undefined ? this.#removeTraces.get(key) : wanted.trace);
     const source = this.#options.source?.();
-    const envelope: Envelope<T> = {
-      v: 1,
-      epoch: own.epoch,
-      ...(trace === undefined ? {} : { trace }),
-      ...(source === undefined ? {} : { source }),
-      ...(wanted === undefined ? { deleted: true } : { data: wanted.value }),
-    };
-    const result = await this.#store.put(
-      this.#spec,
-      key,
-      encodeEnvelope(envelope),
-      there?.revision ?? 0,
-      signal,
-    );
+    const text = wanted?.text ?? null;
+    const bytes = encodeRecord({ epoch: own.epoch, trace, source }, text);
+    const sent = { bytes, there: { epochId: own.epoch.id, text, source } };
+    this.#sent.set(key, sent);
+    const result = await this.#store
+      .put(this.#spec, key, bytes, there?.revision ?? 0, signal)
+      .finally(() => this.#sent.delete(key));
     if (!result.ok) {
       await this.#reread(key, signal);
       return "conflict";
@@ -544,11 +580,9 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
     const now = this.#there.get(key);
     if (now === undefined || now.revision < result.revision) {
       this.#there.set(key, {
+        ...sent.there,
         revision: result.revision,
-        epochId: own.epoch.id,
-        text: wanted?.text ?? null,
         storedAt: kit.clock.now(),
-        source,
       });
     }
     return "written";

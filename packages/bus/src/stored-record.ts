@@ -1,4 +1,4 @@
-import { BadRecordError, decodeEnvelope, type TableSpec } from "@sluice/contracts";
+import { BadRecordError, decodeEnvelope, type Envelope, type TableSpec } from "@sluice/contracts";
 import type { Logger } from "@sluice/service-kit";
 import type { StoredEntry } from "./store.ts";
 
@@ -46,4 +46,14 @@ export function sourcesOf(records: Iterable<There>): Map<string, number> | null 
     }
   }
   return newest;
+}
+
+/** An envelope around a record that is JSON already; null: a tombstone. */
+export function encodeRecord(
+  { epoch, trace, source }: { [K in "epoch" | "trace" | "source"]: Envelope<never>[K] | undefined },
+  text: string | null,
+): Uint8Array {
+  // What is undefined JSON leaves out.
+  const head = JSON.stringify({ v: 1, epoch, trace, source, ...(text === null ? { deleted: true } : {}) });
+  return Buffer.from(text === null ? head : `${head.slice(0, -1)},"data":${text}}`);
 }

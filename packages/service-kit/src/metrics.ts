@@ -3,6 +3,7 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom
 /** What every process measures. Base units, bounded labels: no host, peer or object name in a label. */
 export class Metrics {
   readonly registry = new Registry();
+  readonly #watched = new Map<string, (() => number)[]>();
   readonly stage: Histogram<"stage">;
   readonly dropped: Counter<"table" | "reason">;
   readonly writes: Counter<"table" | "result">;
@@ -44,6 +45,22 @@ export class Metrics {
     const existing = this.registry.getSingleMetric(name);
     if (existing !== undefined) return existing as Gauge<L>;
     return new Gauge({ name, help, labelNames: [...labelNames], registers: [this.registry] });
+  }
+
+  /** A gauge that is read when somebody asks; with several of one name, their sum. */
+  watched(name: string, help: string, read: () => number): void {
+    const readers = this.#watched.get(name);
+    if (readers !== undefined) return void readers.push(read);
+    const all = [read];
+    this.#watched.set(name, all);
+    new Gauge({
+      name,
+      help,
+      registers: [this.registry],
+      collect() {
+        this.set(all.reduce((sum, each) => sum + each(), 0));
+      },
+    });
   }
 
   /** A counter of this process; made once per name. */

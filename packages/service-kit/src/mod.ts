@@ -19,6 +19,7 @@ export {
   text,
   usageOf,
 } from "./config.ts";
+export { FairQueue } from "./fair-queue.ts";
 export { createGuard, type Guard, type GuardOptions } from "./guard.ts";
 export { Health } from "./health.ts";
 export { createKit, type Kit, type KitOptions } from "./kit.ts";

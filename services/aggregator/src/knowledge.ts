@@ -43,12 +43,12 @@ export class Knowledge {
     return [...scopes].filter((cluster) => this.knowsCluster(cluster));
   }
 
-  /** Whether a row of `topology` may be changed or removed; `there` is what the table holds. */
-  mayChange(key: string, there: unknown): boolean {
+  /** Whether a row of `topology` may be changed or removed; `there` reads what the table holds. */
+  mayChange(key: string, there: () => unknown): boolean {
     const token = key.slice(key.lastIndexOf(".") + 1);
     if (token !== "_service") return this.knowsCluster(decodeToken(token) ?? token);
     // What a predecessor wrote of clusters that are known is known better by now; the rest stays.
-    const clusters = (there as TopologyService | undefined)?.clusters ?? [];
+    const clusters = (there() as TopologyService | undefined)?.clusters ?? [];
     return clusters.every((cluster) => this.knowsCluster(cluster));
   }
 
