@@ -1,5 +1,6 @@
 import { DiscardPolicy, RetentionPolicy, StorageType, type StreamConfig } from "@nats-io/jetstream";
 import {
+  acceptedSubject,
   allTables,
   bootTable,
   checkpointBucket,
@@ -56,7 +57,7 @@ const streams: readonly Asset[] = [
     settings: {
       ...plain,
       ...unbounded(logStream.name),
-      // The server puts here what it stores in the tables: no client writes it, and none is in the way.
+      // One process puts here what the server says that it has stored in the tables.
       subjects: loggedTables.flatMap(({ name, logged }) =>
         (logged ?? []).map((keys) => logSubject(name, keys)),
       ),
@@ -109,7 +110,7 @@ function bucketOf(spec: TableSpec): Asset {
       allow_direct: true,
       ...(spec.logged === undefined
         ? {}
-        : { republish: { src: subjectOf(spec, ">"), dest: logSubject(spec.name, ">") } }),
+        : { republish: { src: subjectOf(spec, ">"), dest: acceptedSubject(spec.name, ">") } }),
     },
     holdsTable: spec.storage === "file",
   };

@@ -10,6 +10,7 @@ import {
 } from "@sluice/contracts";
 import { createKit } from "@sluice/service-kit";
 import type { BusLog, LogEntry } from "./log.ts";
+import { LogFeeder } from "./log-feeder.ts";
 import { pastAt, reachOf } from "./past.ts";
 import { type ContractServer, slice } from "./table-contract.ts";
 
@@ -23,6 +24,7 @@ class Stand implements AsyncDisposable {
   readonly server: ContractServer;
   readonly store;
   readonly log: BusLog;
+  readonly #feeding: Promise<void>;
   #claims = 0;
 
   constructor(server: ContractServer) {
@@ -31,6 +33,8 @@ class Stand implements AsyncDisposable {
     const { log } = this.store;
     assert.ok(log);
     this.log = log;
+    const kit = createKit({ service: "test", signal: this.signal });
+    this.#feeding = new LogFeeder(log, () => true, kit).run(this.signal);
   }
 
   get signal(): AbortSignal {
@@ -39,7 +43,9 @@ class Stand implements AsyncDisposable {
 
   async put(spec: TableSpec, key: string, value: Uint8Array): Promise<void> {
     await this.store.boot(this.signal);
-    const result = await this.store.put(spec, key, value, null, this.signal);
+    // As holders write: the server must not refuse the log what it has accepted in the table.
+    const expected = (await this.store.get(spec, key, this.signal))?.revision ?? 0;
+    const result = await this.store.put(spec, key, value, expected, this.signal);
     assert.ok(result.ok);
   }
 
@@ -88,13 +94,13 @@ class Stand implements AsyncDisposable {
   async checkpoint() {
     const { log, signal } = this;
     const extent = await log.extent(signal);
-    const revisions: Record<string, number> = {};
+    const extents: Record<string, { life: string; revision: number }> = {};
     const tables = new Map();
     for (const spec of loggedTables) {
-      revisions[spec.name] = await log.lastRevision(spec, signal);
+      extents[spec.name] = await log.tableExtent(spec, signal);
       tables.set(spec.name, log.snapshot(spec, ">", signal));
     }
-    const place = { log: extent.id, from: extent.last, revisions };
+    const place = { log: extent.id, from: extent.last, extents };
     return log.checkpoints.write(
       tables,
       async () => {
@@ -107,6 +113,7 @@ class Stand implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#controller.abort();
+    await this.#feeding;
     await this.store.close();
     await this.server.close();
   }

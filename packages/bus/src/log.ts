@@ -14,6 +14,28 @@ export interface LogEntry {
   /** Revision that the key had before; 0: it had none. */
   readonly previous: number;
   readonly value: Uint8Array;
+  /** Of the table's stream: revisions of another life say nothing of this one. */
+  readonly life: string;
+  /** It was read from the table afterwards: what it replaced may never have reached the log. */
+  readonly late: boolean;
+}
+
+/** A record that the server has just stored in a logged table. */
+export type Accepted = Pick<LogEntry, "table" | "key" | "revision" | "previous" | "value">;
+
+export interface AcceptedSink {
+  /** From here on nothing is missed until `broken`. */
+  begun(): void;
+  /** In each table's order. */
+  entry(entry: Accepted): void;
+  /** Something may have been missed. */
+  broken(): void;
+}
+
+/** How far a table is, or the log with it. */
+export interface TableExtent {
+  readonly life: string;
+  readonly revision: number;
 }
 
 export interface LogExtent {
@@ -78,10 +100,24 @@ export interface BusLog {
   read(range: LogRange, signal: AbortSignal): AsyncIterable<LogEntry>;
   /** Records of a table as they lie on the bus now, in order; what is overwritten meanwhile may be left out. */
   snapshot(spec: TableSpec, filter: string, signal: AbortSignal): AsyncIterable<StoredEntry>;
-  /** Resolves once the log holds everything of the table that was stored before this call, or is known never to. */
+  /** Resolves once the log holds everything of the table that was stored before this call. @throws in 5 s if not */
   caughtUpWith(spec: TableSpec, signal: AbortSignal): Promise<void>;
   /** Newest sequence that the table's stream has given out, whatever has been removed since. */
-  lastRevision(spec: TableSpec, signal: AbortSignal): Promise<number>;
+  tableExtent(spec: TableSpec, signal: AbortSignal): Promise<TableExtent>;
+  /** The newest entry of a table; null: none. */
+  loggedExtent(spec: TableSpec, signal: AbortSignal): Promise<TableExtent | null>;
+  /** Tells of everything that the logged tables take, over every reconnect, until the signal aborts. */
+  accepted(sink: AcceptedSink, signal: AbortSignal): Promise<void>;
+  /**
+   * Puts entries behind the one with sequence `after`, all or a first part of them.
+   * @returns sequence of the last
+   * @throws LogConflictError when somebody else has put some there
+   */
+  append(
+    entries: readonly Omit<LogEntry, "seq" | "at">[],
+    after: number,
+    signal: AbortSignal,
+  ): Promise<number>;
   boot(signal: AbortSignal): Promise<string>;
   /** Makes the log keep this much from now on. */
   keep(
@@ -104,4 +140,9 @@ export interface LogRange {
 /** The log was deleted and began anew: sequences from before say nothing of it. */
 export class LogReplacedError extends Error {
   override name = "LogReplacedError";
+}
+
+/** Somebody else feeds the log as well. */
+export class LogConflictError extends Error {
+  override name = "LogConflictError";
 }

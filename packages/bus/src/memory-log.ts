@@ -7,7 +7,9 @@ import {
   logStream,
   type TableSpec,
 } from "@sluice/contracts";
+import { slept, systemClock } from "@sluice/service-kit";
 import type {
+  AcceptedSink,
   BusLog,
   CheckpointInfo,
   CheckpointStore,
@@ -16,6 +18,7 @@ import type {
   LogExtent,
   LogRange,
   PublishedEvent,
+  TableExtent,
 } from "./log.ts";
 import { Signal } from "./signal.ts";
 import type { StoredEntry } from "./store.ts";
@@ -25,7 +28,7 @@ import { subjectFilter } from "./subject-filter.ts";
 export interface LoggedServer {
   readonly boot: string;
   entriesOf(table: string): Iterable<StoredEntry>;
-  lastGiven(table: string): number;
+  extentOf(table: string): TableExtent;
 }
 
 const filters = new Map(loggedTables.map(({ name, logged }) => [name, (logged ?? []).map(subjectFilter)]));
@@ -47,16 +50,27 @@ export class MemoryLog implements BusLog {
     this.#now = now;
   }
 
-  append(table: string, entry: StoredEntry, previous: number): void {
+  note(table: string, entry: StoredEntry, previous: number): void {
     if (filters.get(table)?.some((matches) => matches(entry.key)) !== true) return;
     const { key, value, revision } = entry;
-    this.#entries.push({ seq: ++this.#last, at: this.#now(), table, key, value, revision, previous });
+    const { life } = this.#server.extentOf(table);
+    this.#entries.push({
+      seq: ++this.#last,
+      at: this.#now(),
+      table,
+      key,
+      value,
+      revision,
+      previous,
+      life,
+      late: false,
+    });
     this.#appended.notify();
   }
 
   /** The servers began another life. */
   appendBoot(): void {
-    this.append(bootTable.name, this.#bootEntry(), 0);
+    this.note(bootTable.name, this.#bootEntry(), 0);
   }
 
   #bootEntry(): StoredEntry {
@@ -124,8 +138,22 @@ export class MemoryLog implements BusLog {
     for (const entry of [...this.#server.entriesOf(spec.name)]) if (matches(entry.key)) yield entry;
   }
 
-  async lastRevision(spec: TableSpec): Promise<number> {
-    return this.#server.lastGiven(spec.name);
+  async tableExtent(spec: TableSpec): Promise<TableExtent> {
+    return this.#server.extentOf(spec.name);
+  }
+
+  async loggedExtent(spec: TableSpec): Promise<TableExtent | null> {
+    return this.#entries.findLast(({ table }) => table === spec.name) ?? null;
+  }
+
+  /** Here the log is fed by the server itself: there is nothing that would have to be told. */
+  async accepted(sink: AcceptedSink, signal: AbortSignal): Promise<void> {
+    sink.begun();
+    while (await slept(systemClock, 3_600_000, signal));
+  }
+
+  async append(_entries: readonly unknown[], after: number): Promise<number> {
+    return after;
   }
 
   async caughtUpWith(): Promise<void> {}

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { TableSpec } from "@sluice/contracts";
 import { type Clock, slept, systemClock } from "@sluice/service-kit";
+import type { TableExtent } from "./log.ts";
 import { type LoggedServer, MemoryLog } from "./memory-log.ts";
 import { type ResumePoint, resumeFrom } from "./resume-point.ts";
 import type { FollowSink, PutResult, Store, StoredEntry } from "./store.ts";
@@ -87,7 +88,7 @@ export class MemoryServer implements LoggedServer {
     const table = this.#table(name);
     if (expected !== null && (table.entries.get(key)?.revision ?? 0) !== expected) return { ok: false };
     const entry = { key, value, revision: ++table.last, storedAt: this.#clock.now() };
-    this.log.append(name, entry, table.entries.get(key)?.revision ?? 0);
+    this.log.note(name, entry, table.entries.get(key)?.revision ?? 0);
     // Deleted first, so that the map's order is the stream's order.
     table.entries.delete(key);
     table.entries.set(key, entry);
@@ -101,8 +102,9 @@ export class MemoryServer implements LoggedServer {
     return this.#table(name).entries.values();
   }
 
-  lastGiven(name: string): number {
-    return this.#table(name).last;
+  extentOf(name: string): TableExtent {
+    const { created, last } = this.#table(name);
+    return { life: created, revision: last };
   }
 
   removeMessage(name: string, revision: number): void {

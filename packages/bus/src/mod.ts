@@ -1,8 +1,9 @@
 export type { Bus, HoldRequest, PlainWriter } from "./bus.ts";
 export { busOptions, type ConnectOptions, connectBus } from "./connect.ts";
 export type { PartHolder } from "./hold-options.ts";
-export type { BusLog, LogEntry } from "./log.ts";
+export type { BusLog, CheckpointInfo, LogEntry } from "./log.ts";
+export { LogFeeder } from "./log-feeder.ts";
 export { type AuthForm, authorizationBlock, type WrittenUser, writeCredentials } from "./nats-auth.ts";
 export { changesSince, entriesOf, isUsable, Past, pastAt, reachOf } from "./past.ts";
-export type { PastChange } from "./past-table.ts";
+export { type PastChange, PastTable } from "./past-table.ts";
 export type { TableView, ViewOptions } from "./view.ts";

@@ -1,15 +1,20 @@
 import {
   type ConsumerMessages,
   DeliverPolicy,
+  JetStreamApiError,
   type JetStreamClient,
   type JetStreamManager,
   type JsMsg,
   type OrderedConsumerOptions,
   type StoredMsg,
 } from "@nats-io/jetstream";
+import { headers, type NatsConnection, type Subscription } from "@nats-io/transport-node";
 import {
+  acceptedSubject,
   BusUnreachableError,
   eventStream,
+  loggedTables,
+  logHeaders,
   logStream,
   logSubject,
   streamOf,
@@ -18,19 +23,26 @@ import {
 } from "@sluice/contracts";
 import { Backoff, type Kit, slept } from "@sluice/service-kit";
 import {
+  type AcceptedSink,
   type BusLog,
   type CheckpointStore,
   type EventStream,
+  LogConflictError,
   type LogEntry,
   type LogExtent,
   type LogRange,
   LogReplacedError,
+  type TableExtent,
 } from "./log.ts";
 import { NatsCheckpoints } from "./nats-checkpoints.ts";
 import type { StoredEntry } from "./store.ts";
 
+/** JetStream's "wrong last sequence": somebody else wrote first. */
+const WRONG_LAST_SEQUENCE = 10071;
+
 /** What of a connection's life the log needs. */
 export interface LogLife {
+  readonly connection: NatsConnection;
   readonly js: JetStreamClient;
   readonly jsm: JetStreamManager;
   readonly boot: string;
@@ -53,7 +65,7 @@ const ANSWER_MS = 5000;
 const CATCH_UP_MS = 5000;
 const CATCH_UP_POLL_MS = 10;
 
-/** The log on a NATS server: a stream that the server feeds by republishing what it stores in the tables. */
+/** The log on a NATS server: a stream that LogFeeder fills with what the server republishes of the tables. */
 export class NatsLog implements BusLog {
   readonly #lives: LogLives;
   readonly checkpoints: CheckpointStore;
@@ -169,9 +181,94 @@ export class NatsLog implements BusLog {
     }
   }
 
-  async lastRevision(spec: TableSpec, signal: AbortSignal): Promise<number> {
+  async tableExtent(spec: TableSpec, signal: AbortSignal): Promise<TableExtent> {
     signal.throwIfAborted();
-    return (await this.#lives.now().jsm.streams.info(streamOf(spec))).state.last_seq;
+    const { created, state } = await this.#lives.now().jsm.streams.info(streamOf(spec));
+    return { life: String(created), revision: state.last_seq };
+  }
+
+  async loggedExtent(spec: TableSpec, signal: AbortSignal): Promise<TableExtent | null> {
+    signal.throwIfAborted();
+    const { jsm } = this.#lives.now();
+    let newest: StoredMsg | null = null;
+    for (const filter of spec.logged ?? []) {
+      const found = await jsm.streams.getMessage(logStream.name, {
+        last_by_subj: logSubject(spec.name, filter),
+      });
+      if (found !== null && found.seq > (newest?.seq ?? 0)) newest = found;
+    }
+    if (newest === null) return null;
+    return { life: newest.header.get(logHeaders.life), revision: revisionOf(newest) };
+  }
+
+  async accepted(sink: AcceptedSink, signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      try {
+        const life = await this.#lives.alive(signal);
+        const both = AbortSignal.any([signal, life.over.signal]);
+        const heard = loggedTables.flatMap((spec) =>
+          (spec.logged ?? []).map((filter) => this.#hear(life, spec, filter, sink)),
+        );
+        try {
+          // The server knows of the subscriptions once it has answered what came behind them.
+          await life.connection.flush();
+          sink.begun();
+          await aborted(both);
+        } finally {
+          for (const subscription of heard) subscription.unsubscribe();
+          sink.broken();
+        }
+      } catch (err) {
+        if (signal.aborted) return;
+        this.#lives.kit.log.debug({ err }, "listening to what the bus takes broke off");
+        await slept(this.#lives.kit.clock, 100, signal);
+      }
+    }
+  }
+
+  #hear({ connection }: LogLife, spec: TableSpec, filter: string, sink: AcceptedSink): Subscription {
+    const prefix = acceptedSubject(spec.name, "");
+    return connection.subscribe(acceptedSubject(spec.name, filter), {
+      callback: (error, { subject, data, headers: given }) => {
+        if (error !== null) return sink.broken();
+        sink.entry({
+          table: spec.name,
+          key: subject.slice(prefix.length),
+          revision: Number(given?.get("Nats-Sequence") ?? 0),
+          previous: Number(given?.get("Nats-Last-Sequence") ?? 0),
+          value: data,
+        });
+      },
+    });
+  }
+
+  async append(
+    entries: readonly Omit<LogEntry, "seq" | "at">[],
+    after: number,
+    signal: AbortSignal,
+  ): Promise<number> {
+    signal.throwIfAborted();
+    const { js } = this.#lives.now();
+    const going = entries.map(({ table, key, revision, previous, life, late, value }, i) => {
+      const named = headers();
+      named.set(logHeaders.revision, String(revision));
+      named.set(logHeaders.previous, String(previous));
+      named.set(logHeaders.life, life);
+      if (late) named.set(logHeaders.late, "1");
+      return js.publish(logSubject(table, key), value, {
+        headers: named,
+        timeout: ANSWER_MS,
+        expect: { lastSequence: after + i },
+      });
+    });
+    // All are heard, so that none fails unheard.
+    const results = await Promise.allSettled(going);
+    const failed = results.find((result) => result.status === "rejected");
+    if (failed === undefined) return after + entries.length;
+    if (failed.reason instanceof JetStreamApiError && failed.reason.code === WRONG_LAST_SEQUENCE) {
+      throw new LogConflictError("somebody else feeds the log as well", { cause: failed.reason });
+    }
+    throw failed.reason;
   }
 
   async caughtUpWith(spec: TableSpec, signal: AbortSignal): Promise<void> {
@@ -194,6 +291,11 @@ export class NatsLog implements BusLog {
       }
     }
   }
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
 }
 
 async function extentOf(jsm: JetStreamManager): Promise<LogExtent> {
@@ -277,12 +379,14 @@ function entryOf(message: JsMsg): LogEntry {
     at: message.info.timestampNanos / 1e6,
     table: rest.slice(0, dot),
     key: rest.slice(dot + 1),
-    revision: Number(message.headers?.get("Nats-Sequence") ?? 0),
-    previous: Number(message.headers?.get("Nats-Last-Sequence") ?? 0),
+    revision: Number(message.headers?.get(logHeaders.revision) ?? 0),
+    previous: Number(message.headers?.get(logHeaders.previous) ?? 0),
     value: message.data,
+    life: message.headers?.get(logHeaders.life) ?? "",
+    late: message.headers?.has(logHeaders.late) ?? false,
   };
 }
 
 function revisionOf(message: StoredMsg): number {
-  return Number(message.header.get("Nats-Sequence") || 0);
+  return Number(message.header.get(logHeaders.revision) || 0);
 }

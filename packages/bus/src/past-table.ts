@@ -8,7 +8,7 @@ import {
 } from "@sluice/contracts";
 import { Believer, type Change } from "./believer.ts";
 import { feed } from "./feed.ts";
-import type { LogEntry } from "./log.ts";
+import type { LogEntry, TableExtent } from "./log.ts";
 import type { StoredEntry } from "./store.ts";
 
 /** A change of what is believed of a table, with what was believed before. */
@@ -43,10 +43,8 @@ export class PastTable {
   readonly #plain = new Map<string, unknown>();
   #boot = "";
   #begun = false;
-  /** Newest revision that the log has shown, null while it has not shown any. */
-  #logged: number | null = null;
-  /** Newest revision that was there when the records were loaded. */
-  #loaded = 0;
+  /** Of what the log, or a checkpoint, has shown last. */
+  #reached = { life: "", revision: 0, late: false };
 
   constructor(spec: TableSpec) {
     this.spec = spec;
@@ -78,17 +76,19 @@ export class PastTable {
   /** A record of a checkpoint. */
   load(entry: StoredEntry): void {
     this.#raw.set(entry.key, entry);
-    this.#loaded = Math.max(this.#loaded, entry.revision);
   }
 
-  /** The newest sequence that the table had given out when the checkpoint was read; 0: the log has it all. */
-  loaded(revision: number): void {
-    this.#loaded = Math.max(this.#loaded, revision);
+  /** How far the table was when the checkpoint was read. */
+  loaded({ life, revision }: TableExtent): void {
+    this.#reached = { life, revision, late: false };
   }
 
   /** An entry that the checkpoint may hold already. */
   fold(entry: LogEntry): GapReason | null {
-    const gap = this.#continuity(entry);
+    // Until the checkpoint is whole, what it holds is ahead of the log.
+    const { life, revision } = this.#reached;
+    const known = life === entry.life && entry.revision <= revision;
+    const gap = known ? null : this.#continuity(entry);
     if ((this.#raw.get(entry.key)?.revision ?? 0) <= entry.revision) this.#raw.set(entry.key, stored(entry));
     return gap;
   }
@@ -96,7 +96,6 @@ export class PastTable {
   /** From here on it is believed. */
   begin(boot: string): void {
     this.#begun = true;
-    this.#logged = Math.max(this.#logged ?? 0, this.#loaded);
     this.life(boot);
     if (this.#believer === null) for (const entry of this.#raw.values()) this.#applyPlain(entry);
   }
@@ -109,6 +108,7 @@ export class PastTable {
 
   apply(entry: LogEntry): PastTableOutcome {
     const gap = this.#continuity(entry);
+    if ((this.#raw.get(entry.key)?.revision ?? 0) >= entry.revision) return nothing;
     const restarted = gap === "wiped" && this.#believer !== null ? this.#restart() : [];
     this.#raw.set(entry.key, stored(entry));
     const changes = [...restarted, ...this.#feed(stored(entry))];
@@ -116,21 +116,22 @@ export class PastTable {
   }
 
   /**
-   * The server numbers what it stores without a hole, and the log keeps that order. A number that is missing never
-   * reached the log; one that came before is of a bucket that began anew, or of an older copy of it.
+   * The server numbers what it stores without a hole, and the log keeps that order. What it was told late may lack
+   * what was replaced meanwhile; what is of another life is of a bucket that began anew, or of an older copy of it.
    */
   #continuity(entry: LogEntry): GapReason | null {
-    const { revision, key, previous } = entry;
-    const before = this.#logged;
-    this.#logged = revision;
+    const { life, revision, key, previous, late } = entry;
+    const { life: lifeBefore, revision: before, late: lateBefore } = this.#reached;
+    this.#reached = { life, revision: Math.max(revision, life === lifeBefore ? before : 0), late };
     if (this.spec.name === "boot") return null;
-    if (before !== null && revision <= before) {
-      for (const [there, { revision: held }] of this.#raw) if (held >= revision) this.#raw.delete(there);
+    if (lifeBefore !== "" && life !== lifeBefore) {
+      this.#raw.clear();
       return "wiped";
     }
-    if (this.spec.logged?.includes(">") === true) {
-      return revision > (before ?? this.#loaded) + 1 ? "missing" : null;
-    }
+    // The log has begun with what there was.
+    if (before === 0 || revision <= before) return null;
+    if (late) return lateBefore ? null : "missing";
+    if (this.spec.logged?.includes(">") === true) return revision > before + 1 ? "missing" : null;
     // Not all of its records are logged: what each key had before has to do.
     if (!this.#begun || previous === 0) return null;
     return this.#raw.get(key)?.revision === previous ? null : "missing";

@@ -159,7 +159,8 @@ export async function pastAt(
   else {
     next = checkpoint.from + 1;
     for (const table of past.tables) {
-      table.loaded(checkpoint.revisions[table.spec.name] ?? 0);
+      const extent = checkpoint.extents[table.spec.name];
+      if (extent !== undefined) table.loaded(extent);
       for await (const entry of log.checkpoints.read(checkpoint, table.spec.name, signal)) table.load(entry);
     }
     for await (const entry of entriesOf(log, specs, { from: next, to: checkpoint.seq }, signal))

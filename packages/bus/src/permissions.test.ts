@@ -246,7 +246,11 @@ function attempts(publicKeys: ReadonlyMap<string, string>): Attempt[] {
   all.push(publish("$JS.API.STREAM.PURGE.OBJ_sluice_checkpoints", is("aggregator")));
   all.push(publish("$JS.API.STREAM.PURGE.sluice_log", nobody));
   all.push(publish("$JS.API.STREAM.PURGE.sluice_events", nobody));
-  all.push(publish("sluice.log.slices.member1.shop.cart.a", nobody));
+  // What the server says that it has accepted, one aggregator puts into the log; nobody says it in the server's place.
+  all.push(publish("sluice.log.slices.member1.shop.cart.a", is("aggregator")));
+  all.push(publish("sluice.accepted.slices.member1.shop.cart.a", nobody));
+  all.push(subscribe("sluice.accepted.slices.member1.shop.cart.a", is("aggregator")));
+  all.push(subscribe("sluice.accepted.fleet.default.peers.u.member1", nobody));
   all.push(publish("sluice.events.v1.changed.shop.cart", is("aggregator")));
   all.push(publish("$O.sluice_checkpoints.C.x", is("aggregator")));
   for (const subject of [

@@ -2,7 +2,7 @@ import Type from "typebox";
 
 // The log: every accepted change of the logged tables, in order, with a sequence of its own.
 
-/** Everything that was published to a logged table; fed by the server itself (NATS's republish). */
+/** Everything that was accepted into a logged table, in order. */
 export const logStream = {
   name: "sluice_log",
   /** Subject of a record: `sluice.log.<table>.<key>`. */
@@ -28,6 +28,27 @@ export const checkpointBucket = "sluice_checkpoints";
 export function logSubject(table: string, key: string): string {
   return `${logStream.prefix}${table}.${key}`;
 }
+
+/**
+ * Where the server tells everybody who listens what it has just stored in a logged table, with the sequence that it
+ * has there (NATS's republish). Not the log itself: a copy carries the writer's expectation of its key's last
+ * revision, which is not that of the log, so the log would refuse it.
+ */
+export function acceptedSubject(table: string, key: string): string {
+  return `sluice.accepted.${table}.${key}`;
+}
+
+/** Headers of an entry in the log. */
+export const logHeaders = {
+  /** Sequence in the table's stream. */
+  revision: "Sluice-Revision",
+  /** Sequence that the key's record before it had there; 0: none. */
+  previous: "Sluice-Previous",
+  /** When the table's stream was made: its sequences mean nothing in another. */
+  life: "Sluice-Life",
+  /** It was read from the table afterwards, so that what it replaced may be missing. */
+  late: "Sluice-Late",
+} as const;
 
 const Sequence = Type.Integer({ minimum: 0 });
 const Instant = Type.Number({ minimum: 0 });
@@ -56,7 +77,7 @@ export const LogGap = Type.Object({
   at: Instant,
   table: Type.String(),
   reason: Type.Union([
-    /** Records were stored in the table but never reached the log. */
+    /** Nobody fed the log for a while: what happened meanwhile is one step a key. */
     Type.Literal("missing"),
     /** The bucket was emptied, or an older copy of it was put in its place. */
     Type.Literal("wiped"),
@@ -75,8 +96,8 @@ export const CheckpointHead = Type.Object({
   seq: Sequence,
   at: Instant,
   bytes: Type.Integer({ minimum: 0 }),
-  /** By table: the newest sequence that its stream had given out when it was read. */
-  revisions: Type.Record(Type.String(), Sequence),
+  /** By table: its life in the log, and the newest sequence that its stream had given out before it was read. */
+  extents: Type.Record(Type.String(), Type.Object({ life: Type.String(), revision: Sequence })),
   /** By table: the object that holds its records. */
   tables: Type.Record(Type.String(), Type.String()),
 });

@@ -1,5 +1,5 @@
 import { encodeToken, fleetKeys, plainKeys, sliceKeys } from "./keys.ts";
-import { checkpointBucket, eventStream, logStream } from "./log.ts";
+import { acceptedSubject, checkpointBucket, eventStream, logStream } from "./log.ts";
 import { streamOf, subjectOf } from "./subjects.ts";
 import {
   allTables,
@@ -234,7 +234,7 @@ export function permissionsOf(user: BusUser, publicKey: string): BusPermissions 
   publish.push(...historySubjects(component));
   return {
     publish: [...new Set(publish)].sort(),
-    subscribe: [`${inboxPrefixOf(publicKey)}.>`],
+    subscribe: [`${inboxPrefixOf(publicKey)}.>`, ...heardBy(component)],
   };
 }
 
@@ -256,6 +256,14 @@ function tableSubjects(component: BusComponent, { table, reads, writes, reaps }:
 /** What a consumer asks of its reader when it is ahead; the answer says no more than "go on". */
 function flowControl(stream: string): string {
   return `$JS.FC.${stream}.>`;
+}
+
+/** What the server tells of what it has accepted, for the log. */
+function heardBy(component: BusComponent): string[] {
+  if (component !== "aggregator") return [];
+  return loggedTables.flatMap(({ name, logged }) =>
+    (logged ?? []).map((keys) => acceptedSubject(name, keys)),
+  );
 }
 
 function historySubjects(component: BusComponent): string[] {
@@ -289,6 +297,8 @@ function historySubjects(component: BusComponent): string[] {
     ]);
   return [
     ...pulled,
+    // Of several aggregators one feeds the log.
+    log.subjects,
     ...whole,
     ...read(log),
     ...read(checkpoints),

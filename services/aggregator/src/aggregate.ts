@@ -16,6 +16,7 @@ import {
 import { Backoff, type Kit } from "@sluice/service-kit";
 import { AllowedPeers } from "./allowed-peers.ts";
 import { Knowledge } from "./knowledge.ts";
+import { nothingKnown, type Seed } from "./seed.ts";
 import { type IndexedService, keyOf, ServiceIndex } from "./service-index.ts";
 import { clusterPeers, derivedName, exportVerdict, mergeExports, type RefusedPeer } from "./topology.ts";
 import { Unjoins } from "./unjoin.ts";
@@ -28,6 +29,8 @@ export interface AggregateOptions {
   readonly peers: ReadonlyMap<string, readonly string[]>;
   /** Addresses that are never peers: the hub's own. */
   readonly refused: readonly string[];
+  /** What is held until the bus knows better; default: nothing. */
+  readonly seed?: Seed;
 }
 
 /** What the hub writer needs of the aggregator; it runs beside the hot path. */
@@ -55,21 +58,16 @@ export function aggregate(bus: Bus, options: AggregateOptions, kit: Kit): Aggreg
   // Of several aggregators the one that writes a service's rows has the word about its exports.
   const verdicts = new VerdictBook(bus, ({ namespace, service }) => holderOf(namespace, service).holding);
 
+  const { seed = nothingKnown } = options;
   const slices: TableView<SliceValue> = bus.view(slicesTable, {
-    onChange: (key, value, { trace }) => {
-      if (value !== undefined && keyOf(value) !== key) return leftOut(key);
-      const touched = index.apply(key, value);
-      if (touched === null) return;
-      const { indexed, cluster, exportChanged } = touched;
-      peersOf(indexed, cluster, trace);
-      if (exportChanged) serviceOf(indexed, cluster, trace);
-      for (const listener of listeners) listener(indexed.namespace, indexed.service);
-    },
+    initial: seed.slices,
+    onChange: (key, value, { trace }) => sliceChanged(key, value, trace),
     onSettled: ({ scope }) => knowledge.tell(scope),
   });
   const knowledge = new Knowledge(options.members, slices, allowed, (cluster) => unjoins.has(cluster));
 
   const clusters = bus.view(clustersTable, {
+    initial: seed.clusters,
     onChange: (_key, record) => {
       if (record === undefined) return;
       unjoins.clusterChanged(record.cluster);
@@ -91,6 +89,16 @@ export function aggregate(bus: Bus, options: AggregateOptions, kit: Kit): Aggreg
     for (const holder of holders) holder.recheck(concerns);
     verdicts.sweep(cluster, isExported);
   });
+
+  function sliceChanged(key: string, value: SliceValue | undefined, trace: Trace | undefined): void {
+    if (value !== undefined && keyOf(value) !== key) return leftOut(key);
+    const touched = index.apply(key, value);
+    if (touched === null) return;
+    const { indexed, cluster, exportChanged } = touched;
+    peersOf(indexed, cluster, trace);
+    if (exportChanged) serviceOf(indexed, cluster, trace);
+    for (const listener of listeners) listener(indexed.namespace, indexed.service);
+  }
 
   function leftOut(key: string): void {
     kit.metrics.dropped.inc({ table: slicesTable.name, reason: "foreign_name" });
@@ -167,6 +175,9 @@ export function aggregate(bus: Bus, options: AggregateOptions, kit: Kit): Aggreg
       }),
     );
   }
+
+  for (const record of seed.clusters.values()) allowed.learn(record);
+  for (const [key, value] of seed.slices) sliceChanged(key, value, undefined);
 
   async function readOnce(signal: AbortSignal): Promise<void> {
     await Promise.all([

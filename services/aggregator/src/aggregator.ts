@@ -3,6 +3,8 @@ import type { KubeClient } from "@sluice/kube";
 import type { Kit } from "@sluice/service-kit";
 import { type AggregateOptions, aggregate } from "./aggregate.ts";
 import { writeHub } from "./hub-writer.ts";
+import { defaultPast, keepPast, type PastOptions } from "./past-keeper.ts";
+import { seedFromLog } from "./seed.ts";
 
 export interface AggregatorPorts {
   readonly bus: Bus;
@@ -13,10 +15,13 @@ export interface AggregatorPorts {
 /** Resolves when the kit's signal has aborted and nothing runs any more. */
 export async function runAggregator(
   { bus, hub }: AggregatorPorts,
-  options: AggregateOptions,
+  { past, ...options }: Omit<AggregateOptions, "seed"> & { readonly past?: PastOptions },
   kit: Kit,
 ): Promise<void> {
-  const aggregation = aggregate(bus, options, kit);
+  const seed = await seedFromLog(bus, kit, kit.signal);
+  const aggregation = aggregate(bus, { ...options, seed }, kit);
+  // In the same turn as the other holders, so that they share what they follow.
+  const keeping = keepPast(bus, past ?? defaultPast, kit);
   const hubWriter = hub === null ? Promise.resolve() : writeHub(bus, aggregation, hub, kit);
-  await Promise.all([bus.join(), aggregation.done, hubWriter]);
+  await Promise.all([bus.join(), aggregation.done, keeping, hubWriter]);
 }

@@ -1,0 +1,218 @@
+import { loggedTables, type TableSpec } from "@sluice/contracts";
+import { Backoff, type Kit, slept } from "@sluice/service-kit";
+import { type Accepted, type BusLog, LogConflictError, type LogEntry, type TableExtent } from "./log.ts";
+import { Signal } from "./signal.ts";
+
+/** What waits to be logged at most; beyond it the tables are read instead. */
+const MOST_BYTES = 2 ** 26;
+/** Entries in one go; each is one message. */
+const BATCH = 256;
+/** A standby keeps what came in this time: so long may the log's feeder be dead before another is. */
+const STANDBY_MS = 15_000;
+const LOOK_MS = 50;
+
+type Unplaced = Omit<LogEntry, "seq" | "at">;
+
+/**
+ * Fills the log with what the server says it has stored in the logged tables. Of several only the one that leads
+ * writes; the others keep what they heard lately, so that a change of leader loses nothing. What nobody heard is read
+ * from the tables: the newest of each key, marked as late. Two that write at once find each other out, because each
+ * entry says behind which it belongs.
+ */
+export class LogFeeder {
+  readonly #log: BusLog;
+  readonly #kit: Pick<Kit, "log" | "clock" | "random">;
+  readonly #leads: () => boolean;
+  readonly #heard = new Signal();
+  #queue: { readonly entry: Accepted; readonly heardAt: number }[] = [];
+  #bytes = 0;
+  /** What is in the queue goes on behind what was there before. */
+  #whole = false;
+  #listening = false;
+
+  constructor(log: BusLog, leads: () => boolean, kit: Pick<Kit, "log" | "clock" | "random">) {
+    this.#log = log;
+    this.#leads = leads;
+    this.#kit = kit;
+  }
+
+  /** Until the signal aborts. */
+  async run(signal: AbortSignal): Promise<void> {
+    await Promise.all([this.#listen(signal), this.#work(signal)]);
+  }
+
+  async #listen(signal: AbortSignal): Promise<void> {
+    const { clock } = this.#kit;
+    await this.#log.accepted(
+      {
+        begun: () => {
+          this.#listening = true;
+          this.#heard.notify();
+        },
+        entry: (entry) => {
+          this.#queue.push({ entry, heardAt: clock.monotonic() });
+          this.#bytes += entry.value.byteLength;
+          if (this.#bytes > MOST_BYTES) this.#drop();
+          this.#heard.notify();
+        },
+        broken: () => {
+          this.#listening = false;
+          this.#drop();
+          this.#heard.notify();
+        },
+      },
+      signal,
+    );
+  }
+
+  #drop(): void {
+    this.#queue = [];
+    this.#bytes = 0;
+    this.#whole = false;
+  }
+
+  async #work(signal: AbortSignal): Promise<void> {
+    const { clock, log, random } = this.#kit;
+    const backoff = new Backoff(20, 2000, random.next);
+    while (await slept(clock, LOOK_MS, signal)) {
+      if (!this.#leads()) {
+        this.#forgetOld();
+        continue;
+      }
+      if (!this.#listening) continue;
+      try {
+        await this.#feed(signal);
+        backoff.reset();
+      } catch (err) {
+        if (signal.aborted) return;
+        if (err instanceof LogConflictError) log.info({ err }, "looking anew at where the log ends");
+        else log.warn({ err }, "the log could not be fed, looking anew at where it ends");
+        await slept(clock, backoff.next(), signal);
+      }
+    }
+  }
+
+  #forgetOld(): void {
+    const before = this.#kit.clock.monotonic() - STANDBY_MS;
+    const kept = this.#queue.findIndex(({ heardAt }) => heardAt >= before);
+    if (kept === 0) return;
+    const gone = this.#queue.splice(0, kept < 0 ? this.#queue.length : kept);
+    for (const { entry } of gone) this.#bytes -= entry.value.byteLength;
+  }
+
+  /** Brings the log up to what was heard, then goes on; returns when it has to look anew. */
+  async #feed(signal: AbortSignal): Promise<void> {
+    this.#whole = true;
+    let { last } = await this.#log.extent(signal);
+    const reached = new Map<string, TableExtent>();
+    for (const spec of loggedTables) {
+      const known = await this.#known(spec, last, signal);
+      const to = await this.#upTo(spec, known, signal);
+      last = await this.#fill(spec, known, to, last, signal);
+      reached.set(spec.name, { life: known.life, revision: Math.max(known.revision, to) });
+    }
+    while (this.#whole && this.#leads()) {
+      const { batch, odd } = this.#take(reached);
+      if (batch.length > 0) last = await this.#log.append(batch, last, signal);
+      if (odd !== null && !(await this.#isRepeated(odd, reached, signal))) return;
+      if (this.#queue.length === 0) await this.#pause(signal);
+    }
+  }
+
+  /** How much of a table's present life the log has. */
+  async #known(spec: TableSpec, last: number, signal: AbortSignal): Promise<TableExtent> {
+    const table = await this.#log.tableExtent(spec, signal);
+    const logged = await this.#log.loggedExtent(spec, signal);
+    if (logged === null || baseOf(logged.life) !== table.life) return { life: table.life, revision: 0 };
+    if (logged.revision <= table.revision) return logged;
+    // An older copy of it was put in its place: what it gives out now, it has given out before.
+    return { life: `${table.life}${RESTORED}${last}`, revision: 0 };
+  }
+
+  /** Up to which revision a table has to be read because nobody heard it. */
+  async #upTo(spec: TableSpec, known: TableExtent, signal: AbortSignal): Promise<number> {
+    const heard = this.#queue.find(
+      ({ entry }) => entry.table === spec.name && entry.revision > known.revision,
+    );
+    if (heard !== undefined) return heard.entry.revision - 1;
+    return (await this.#log.tableExtent(spec, signal)).revision;
+  }
+
+  /** What the log lacks of a table up to a revision: the newest record of each key. */
+  async #fill(
+    spec: TableSpec,
+    known: TableExtent,
+    to: number,
+    after: number,
+    signal: AbortSignal,
+  ): Promise<number> {
+    if (to <= known.revision) return after;
+    const missing: Unplaced[] = [];
+    for (const filter of spec.logged ?? []) {
+      for await (const { key, revision, value } of this.#log.snapshot(spec, filter, signal)) {
+        if (revision <= known.revision || revision > to) continue;
+        missing.push({ table: spec.name, key, revision, previous: 0, value, life: known.life, late: true });
+      }
+    }
+    missing.sort((a, b) => a.revision - b.revision);
+    let last = after;
+    for (let i = 0; i < missing.length; i += BATCH) {
+      last = await this.#log.append(missing.slice(i, i + BATCH), last, signal);
+    }
+    return last;
+  }
+
+  /** The next entries that the log lacks, up to one that does not go on where the table was. */
+  #take(reached: Map<string, TableExtent>): { readonly batch: Unplaced[]; readonly odd: Accepted | null } {
+    const batch: Unplaced[] = [];
+    for (const { entry } of this.#queue) {
+      if (batch.length >= BATCH) break;
+      const { life, revision } = reached.get(entry.table)!;
+      const next = loggedWhole.has(entry.table) ? entry.revision === revision + 1 : entry.revision > revision;
+      if (!next) {
+        this.#shift(batch.length);
+        return { batch, odd: entry };
+      }
+      reached.set(entry.table, { life, revision: entry.revision });
+      batch.push({ ...entry, life, late: false });
+    }
+    this.#shift(batch.length);
+    return { batch, odd: null };
+  }
+
+  #shift(count: number): void {
+    for (const { entry } of this.#queue.splice(0, count)) this.#bytes -= entry.value.byteLength;
+  }
+
+  /** Whether it was read from the table before it was heard; then it is left out. */
+  async #isRepeated(odd: Accepted, reached: Map<string, TableExtent>, signal: AbortSignal): Promise<boolean> {
+    const before = reached.get(odd.table)!;
+    if (odd.revision > before.revision) return false;
+    const spec = loggedTables.find(({ name }) => name === odd.table)!;
+    const table = await this.#log.tableExtent(spec, signal);
+    if (table.life !== baseOf(before.life) || table.revision < before.revision) return false;
+    if (this.#queue[0]?.entry === odd) this.#shift(1);
+    return true;
+  }
+
+  /** Waits until something is heard, or it may be time to leave it to another. */
+  async #pause(signal: AbortSignal): Promise<void> {
+    const over = new AbortController();
+    const both = AbortSignal.any([signal, over.signal]);
+    const heard = this.#heard.wait(both).catch(() => {});
+    await Promise.race([heard, slept(this.#kit.clock, LOOK_MS, both)]);
+    over.abort();
+    await heard;
+  }
+}
+
+const RESTORED = "~";
+
+/** The table's own life; what stands behind it tells copies that were put in its place apart. */
+export function baseOf(life: string): string {
+  return life.split(RESTORED)[0] ?? life;
+}
+
+const loggedWhole = new Set(
+  loggedTables.filter(({ logged }) => logged?.includes(">") === true).map(({ name }) => name),
+);
