@@ -203,6 +203,22 @@ suite("config-renderer", { concurrency: true }, () => {
     await within(t, () => assert.equal(row("member2")?.state, "stale"));
   });
 
+  test("a cluster whose Nodes nobody has listed yet takes no row away from the proxies that have one", async (t) => {
+    const { server, hub, aggregator, fleet } = world(t);
+    const first = startRenderer(server, hub);
+    await aggregator.cluster({ cluster: "member2", nodeCidrs: ["10.2.0.0/16"] });
+    const allowed = () => (fleet.get("default.clusters.member2") as FleetCluster | undefined)?.allowed;
+    await within(t, () => assert.deepEqual(allowed(), ["10.2.0.0/16"]));
+    await first.stop();
+    await aggregator.cluster({ cluster: "member2" }, false);
+    await aggregator.cluster({ cluster: "member3", nodeCidrs: ["10.3.0.0/16"] });
+    const second = startRenderer(server, hub);
+    t.after(() => second.stop());
+    await within(t, () => assert.ok(fleet.rows.has("default.clusters.member3")));
+    assert.deepEqual(allowed(), ["10.2.0.0/16"]);
+    assert.equal(fleet.order.filter((key) => key === "default.clusters.member2").length, 1);
+  });
+
   test("an MCI's status gets the fleet's address, under our field manager alone", async (t) => {
     const { server, hub } = world(t);
     addIngress(hub, "theirs", "web", "other");

@@ -229,6 +229,8 @@ export class Renderer implements HubSink {
     const fromFlags = this.#options.peers[cluster] ?? [];
     const unjoined = orderOf(intents, "unjoin", cluster) !== undefined;
     if (seen === undefined && (fromFlags.length === 0 || unjoined)) return this.#remove(key);
+    // Where its peers may be has not been told since the bus was empty: the row that proxies have, or none, stands.
+    if (seen !== undefined && seen.record.nodeCidrs === undefined && fromFlags.length === 0) return;
     const drain = orderOf(intents, "drain", cluster);
     const judged = judgeCluster(seen, drain, votesOn(cluster), this.#kit.clock.now());
     this.#set(key, clusterRow(cluster, seen, fromFlags, judged));
@@ -367,7 +369,9 @@ export class Renderer implements HubSink {
     const what = topologyKeys.classify(topologyKeys.service(namespace, name));
     if (what.kind !== "record") return false;
     const shard = topologyKeys.shardOf(what.spread, topologyKeys.defaultShards);
-    return this.#attached.topology.isSettled({ scope: "", shard });
+    const { topology } = this.#attached;
+    for (const unread of topology.unreadable) if (unread.startsWith(`${what.spread}.`)) return false;
+    return topology.isSettled({ scope: "", shard });
   }
 
   /** Knowledge may have grown: rows that were left alone for want of it are compared again. */

@@ -95,13 +95,14 @@ export class FakeAggregator {
     });
   }
 
-  async cluster(record: Partial<ClusterRecord> & { cluster: string }): Promise<void> {
+  /** @param nodesListed its watcher knows whether it has Nodes */
+  async cluster(record: Partial<ClusterRecord> & { cluster: string }, nodesListed = true): Promise<void> {
     const now = Date.now();
     await this.#bus.publish(clustersTable, plainKeys.cluster(record.cluster), {
       heartbeatAt: now,
       api: { reachable: true, since: now },
       labels: {},
-      nodeCidrs: [],
+      ...(nodesListed ? { nodeCidrs: [] } : {}),
       waiting: [],
       exports: 1,
       watcher: "w",
