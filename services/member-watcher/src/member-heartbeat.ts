@@ -7,8 +7,8 @@ import { nodeCidrs } from "./exported-service.ts";
 /** How often a member says that it lives, and how long its API may take to answer. */
 const HEARTBEAT_MS = 5000;
 const PROBE_MS = 2000;
-/** Answers of an API that serves no Nodes, or not to us. */
-const NOT_TOLD: readonly number[] = [401, 403, 404];
+/** Answers of an API that serves no Nodes, or not to us. A 401 says nothing of Nodes: credentials come again. */
+const NOT_TOLD: readonly number[] = [403, 404];
 
 export interface HeartbeatPorts {
   readonly bus: Bus;
