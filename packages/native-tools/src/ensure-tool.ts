@@ -5,6 +5,7 @@ import { delimiter, join } from "node:path";
 import { ToolMissingError } from "@sluice/contracts";
 import { fetchPackages, libraryFolders } from "./debian-packages.ts";
 import { lockFile } from "./file-lock.ts";
+import { buildGoModule } from "./go-module.ts";
 import { type NginxModules, nginxModules, probeNginx } from "./nginx-modules.ts";
 import { runCommand } from "./run-command.ts";
 import { type ToolFacts, type ToolName, toolList } from "./tool-list.ts";
@@ -33,6 +34,8 @@ export interface EnsureOptions {
 
 /** Milliseconds for everything: other processes' downloads, package lists and our own download. */
 const FETCH_MS = 300_000;
+/** The same where a program is built. */
+const BUILD_MS = 600_000;
 const noModules: NginxModules = { loadModules: [], luaPackagePath: "", luaPackageCpath: "" };
 
 function defaultCacheDir(environment: Readonly<Record<string, string | undefined>>): string {
@@ -132,15 +135,18 @@ async function fetched(
   const meanwhile = await cached();
   if (typeof meanwhile !== "string") return meanwhile;
 
-  log(`fetching ${name} into ${base}`);
   const fresh = `${root}.${process.pid}-${randomBytes(4).toString("hex")}`;
   try {
-    const problem = await fetchPackages(
-      facts.packages,
-      async (dir) => [join(dir, facts.binary), ...(name === "nginx" ? await luaModuleFiles(dir) : [])],
-      fresh,
-      { aptDir: join(cacheDir, "apt"), environment, signal, log },
-    );
+    log(`${facts.goModule === undefined ? "fetching" : "building"} ${name} into ${base}`);
+    const problem =
+      facts.goModule === undefined
+        ? await fetchPackages(
+            facts.packages,
+            async (dir) => [join(dir, facts.binary), ...(name === "nginx" ? await luaModuleFiles(dir) : [])],
+            fresh,
+            { aptDir: join(cacheDir, "apt"), environment, signal, log },
+          )
+        : await buildGoModule(facts.goModule, fresh, { environment, signal });
     if (problem !== null) return problem;
     // Complete or not there at all: other processes look for the folder without asking for the lock.
     await rm(root, { recursive: true, force: true });
@@ -167,7 +173,8 @@ async function luaModuleFiles(root: string): Promise<string[]> {
 export async function ensureTool(name: ToolName, options: EnsureOptions): Promise<Tool> {
   const facts = toolList[name];
   const environment = options.environment ?? process.env;
-  const signal = AbortSignal.any([options.signal, AbortSignal.timeout(FETCH_MS)]);
+  const limit = facts.goModule === undefined ? FETCH_MS : BUILD_MS;
+  const signal = AbortSignal.any([options.signal, AbortSignal.timeout(limit)]);
   const said = environment[facts.env];
   if (said !== undefined && said !== "") {
     const tool = await inspect(name, said, "env", null, signal);

@@ -50,7 +50,7 @@ function configuration(port: number, storeDir: string, more: string): string {
 /** The address in the server's ports file, or null while there is none. */
 async function announced(file: string): Promise<number | null> {
   const text = await readFile(file, "utf8").catch(() => "");
-  const port = /nats:\/\/127\.0\.0\.1:([0-9]+)/.exec(text)?.[1];
+  const port = /(?:nats|tls):\/\/127\.0\.0\.1:([0-9]+)/.exec(text)?.[1];
   return port === undefined ? null : Number(port);
 }
 

@@ -1,11 +1,13 @@
 /** A program that Sluice runs but does not ship. */
-export type ToolName = "nginx" | "nats-server" | "kubectl" | "wrk";
+export type ToolName = "nginx" | "nats-server" | "nats-server-cluster" | "kubectl" | "wrk";
 
 export interface ToolFacts {
   /** A path that goes before everything else, e.g. `NGINX=/opt/nginx/sbin/nginx`. */
   readonly env: string;
   /** Debian packages that hold the program and what it loads; libraries come by `libraryPackages`. */
   readonly packages: readonly string[];
+  /** What Go builds it from where no package is recent enough; then `packages` is empty. */
+  readonly goModule?: string;
   /** Where the program lies in the unpacked packages. */
   readonly binary: string;
   readonly versionArgs: readonly string[];
@@ -45,6 +47,18 @@ export const toolList: Readonly<Record<ToolName, ToolFacts>> = {
     versionPattern: /v([0-9.]+)/,
     atLeast: [2, 9],
     install: "sudo apt-get install nats-server",
+  },
+  // Copies of streams need a server whose elections and repairs are right: Debian's is too old for a cluster.
+  "nats-server-cluster": {
+    env: "NATS_SERVER",
+    packages: [],
+    goModule: "github.com/nats-io/nats-server/v2@v2.12.12",
+    binary: "bin/nats-server",
+    versionArgs: ["--version"],
+    versionPattern: /v([0-9.]+)/,
+    atLeast: [2, 12],
+    install:
+      "Go 1.24 or later (go.dev/dl), which builds it; or nats-server 2.12 or later, named in NATS_SERVER",
   },
   kubectl: {
     env: "KUBECTL",

@@ -1,0 +1,132 @@
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
+import { type CertificateFiles, writeCertificates } from "./certificates.ts";
+import type { Tool } from "./ensure-tool.ts";
+import { freePort } from "./free-port.ts";
+import { type NatsServer, startNatsServer } from "./nats-server.ts";
+
+export interface NatsClusterOptions {
+  /** `nats-server-cluster` of ensureTool. */
+  readonly tool: Tool;
+  /** Each server has a folder in it. */
+  readonly dir: string;
+  /** More of each server's configuration, e.g. who may do what. */
+  readonly configuration?: string;
+  /** Stops waiting for readiness; the servers themselves are ended by `close()`. */
+  readonly signal: AbortSignal;
+}
+
+/** One server of a cluster, over any number of its lives. */
+export interface NatsNode {
+  /** Its name in the cluster, e.g. `n1`; leaders are told by it. */
+  readonly name: string;
+  readonly url: string;
+  readonly port: number;
+  /** null: it is down. */
+  readonly pid: number | null;
+  start(): Promise<void>;
+  /** SIGTERM: in order. */
+  stop(): Promise<void>;
+  /** SIGKILL: as a machine that loses power. */
+  kill(): Promise<void>;
+  /** Removes what it stored; it must be down. */
+  wipe(): Promise<void>;
+}
+
+export interface NatsCluster extends AsyncDisposable {
+  readonly nodes: readonly NatsNode[];
+  /** All addresses, separated by commas. */
+  readonly url: string;
+  readonly certificates: CertificateFiles;
+  close(): Promise<void>;
+}
+
+const NODES = 3;
+
+/** Three nats-servers on loopback that are one bus; clients and servers speak TLS. @throws ChildExitedError, StartTimeoutError */
+export async function startNatsCluster(options: NatsClusterOptions): Promise<NatsCluster> {
+  const certificates = await writeCertificates(join(options.dir, "certificates"));
+  const ports = await Promise.all(
+    Array.from({ length: NODES }, async () => ({ client: await freePort(), route: await freePort() })),
+  );
+  const routes = ports.map(({ route }) => `nats-route://127.0.0.1:${route}`);
+  const nodes = ports.map(({ client, route }, i) =>
+    clusterNode(options, `n${i + 1}`, client, clusterSection(i, route, routes, certificates)),
+  );
+  const close = async () => {
+    await Promise.all(nodes.map((node) => node.stop()));
+  };
+  try {
+    await Promise.all(nodes.map((node) => node.start()));
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  return {
+    nodes,
+    url: nodes.map(({ url }) => url).join(","),
+    certificates,
+    close,
+    [Symbol.asyncDispose]: close,
+  };
+}
+
+function clusterSection(
+  i: number,
+  route: number,
+  routes: readonly string[],
+  { ca, cert, key }: CertificateFiles,
+): string {
+  const tls = { cert_file: cert, key_file: key, ca_file: ca };
+  const others = routes.filter((_, at) => at !== i);
+  const cluster = {
+    name: "sluice",
+    listen: `127.0.0.1:${route}`,
+    routes: others,
+    tls: { ...tls, timeout: 5 },
+  };
+  return [
+    `server_name: n${i + 1}`,
+    `tls: ${JSON.stringify({ ...tls, timeout: 5 })}`,
+    `cluster: ${JSON.stringify(cluster)}`,
+    "",
+  ].join("\n");
+}
+
+function clusterNode(options: NatsClusterOptions, name: string, port: number, section: string): NatsNode {
+  const { tool, dir, signal, configuration = "" } = options;
+  const storeDir = join(dir, name);
+  let server: NatsServer | null = null;
+  const alive = () =>
+    server !== null && server.process.exitCode === null && server.process.signalCode === null;
+  return {
+    name,
+    url: `nats://127.0.0.1:${port}`,
+    port,
+    get pid() {
+      return alive() ? (server?.pid ?? null) : null;
+    },
+    async start() {
+      if (alive()) return;
+      server = await startNatsServer({
+        tool,
+        storeDir,
+        port,
+        configuration: `${section}${configuration}`,
+        signal,
+      });
+    },
+    async stop() {
+      await server?.close();
+    },
+    async kill() {
+      if (server === null || !alive()) return;
+      server.process.kill("SIGKILL");
+      await server.exited;
+    },
+    async wipe() {
+      if (alive()) throw new Error(`${name} runs: stop it before its storage is removed`);
+      await rm(join(storeDir, "jetstream"), { recursive: true, force: true });
+    },
+  };
+}
