@@ -65,6 +65,8 @@ export interface PartHolder<T> {
   readonly holding: boolean;
   /** 0: this process should hold the part, 1: it should stand by for it; -1: it is not known yet, or neither. */
   readonly rank: number;
+  /** What the table holds of this part, tombstones and what does not parse aside; meaningful while it is held. */
+  records(): IterableIterator<readonly [key: string, value: T]>;
   /** The table holds records of this part, tombstones aside; meaningful while it is held. */
   readonly occupied: boolean;
   /** Resolves when every difference known now is written. */

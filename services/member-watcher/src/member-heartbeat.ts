@@ -18,6 +18,8 @@ export interface HeartbeatPorts {
   exports(): number;
   /** Whether this process is the one that speaks for the member: of several that watch it, one does. */
   speaks(): boolean;
+  /** A list that is held, as the record tells it. */
+  held(): ClusterRecord["held"];
 }
 
 export interface Heartbeat {
@@ -28,7 +30,7 @@ export interface Heartbeat {
 
 /** Keeps a member's record in `clusters`: that its watcher lives, whether its API answers, what its Nodes say. */
 export function startHeartbeat(
-  { bus, client, waiting, exports, speaks }: HeartbeatPorts,
+  { bus, client, waiting, exports, speaks, held }: HeartbeatPorts,
   kit: Kit,
 ): Heartbeat {
   const cluster = client.name;
@@ -85,6 +87,7 @@ export function startHeartbeat(
     // Nothing is said of an API that was not asked yet: its predecessor's last word is truer.
     if (api === null || kit.signal.aborted || !speaks()) return;
     const known = knownCidrs();
+    const list = held();
     const failing =
       nodes.state.kind === "failing" ? [`Node: ${nodes.state.error ?? "cannot be listed"}`] : [];
     clusters.set(key, {
@@ -97,6 +100,7 @@ export function startHeartbeat(
       waiting: [...waiting(), ...failing],
       exports: exports(),
       watcher: bus.self,
+      ...(list === undefined ? {} : { held: list }),
     });
   }
 

@@ -2,12 +2,15 @@ import type { Bus } from "@sluice/bus";
 import { intentsTable, orderOf, plainKeys, saidBy, sliceKeys, slicesTable } from "@sluice/contracts";
 import type { KubeClient } from "@sluice/kube";
 import { type Kit, slept } from "@sluice/service-kit";
-import { watchMember } from "./watch-member.ts";
+import type { PeerProbe } from "./peer-probe.ts";
+import { type MemberPorts, watchMember } from "./watch-member.ts";
 
 export interface MemberWatcherPorts {
   readonly bus: Bus;
   /** One client a member; its name is the cluster's. */
   readonly members: readonly KubeClient[];
+  /** Whether a peer still answers; default: by a TCP connection. */
+  readonly answers?: PeerProbe;
 }
 
 export interface MemberWatcherOptions {
@@ -23,21 +26,20 @@ const LINGER_MS = 10_000;
  * a second keeps its caches warm. Resolves when the kit's signal has aborted and nothing runs.
  */
 export async function runMemberWatcher(
-  { bus, members }: MemberWatcherPorts,
+  { bus, members, answers }: MemberWatcherPorts,
   kit: Kit,
   options: MemberWatcherOptions = {},
 ): Promise<void> {
   const joined = bus.join(members.map(({ name }) => name));
   const watching = members.map((client) =>
-    watchWhileRanked(bus, client, options.shards?.get(client.name), kit),
+    watchWhileRanked({ bus, client, answers }, options.shards?.get(client.name), kit),
   );
   await Promise.all([joined, ...watching]);
 }
 
 /** Starts watching once this process ranks first or second for a shard, and stops once it has ranked lower for a while. */
 async function watchWhileRanked(
-  bus: Bus,
-  client: KubeClient,
+  { bus, client, answers }: MemberPorts,
   wanted: number | undefined,
   kit: Kit,
 ): Promise<void> {
@@ -94,7 +96,7 @@ async function watchWhileRanked(
     if (signal.aborted) break;
     const stop = new AbortController();
     const memberKit = { ...kit, signal: AbortSignal.any([signal, stop.signal]) };
-    const watch = watchMember({ bus, client }, memberKit);
+    const watch = watchMember({ bus, client, answers }, memberKit);
     const leave = async () => {
       while (!memberKit.signal.aborted) {
         if (needed()) await change(memberKit.signal);

@@ -66,6 +66,11 @@ export class Shards {
     this.#of(key)?.remove(key, trace);
   }
 
+  /** What the table holds of the shards that this process holds. */
+  *records(): Generator<readonly [key: string, value: SliceValue]> {
+    for (const holder of this.#holders) if (holder.holding) yield* holder.records();
+  }
+
   get holding(): boolean {
     return this.#holders.some((holder) => holder.holding);
   }

@@ -1,6 +1,7 @@
 import type { Bus, HoldRequest, PartHolder } from "@sluice/bus";
 import {
   type Condition,
+  intentsTable,
   newTrace,
   plainKeys,
   type SliceValue,
@@ -21,12 +22,16 @@ import type { Kit } from "@sluice/service-kit";
 import { writeConditions } from "./condition-writer.ts";
 import { exportConditions, exportRecord, serviceOfSlice, sliceRecord } from "./exported-service.ts";
 import { ExportsKnown } from "./exports-known.ts";
+import { ListGuard } from "./list-guard.ts";
 import { startHeartbeat } from "./member-heartbeat.ts";
+import { type PeerProbe, tcpProbe } from "./peer-probe.ts";
 import { Shards } from "./shards.ts";
 
 export interface MemberPorts {
   readonly bus: Bus;
   readonly client: KubeClient;
+  /** Whether a peer still answers; default: by a TCP connection. */
+  readonly answers?: PeerProbe | undefined;
 }
 
 export interface MemberWatch {
@@ -39,9 +44,9 @@ export interface MemberWatch {
 /**
  * Watches one member and keeps its part of `slices`, its record in `clusters` and the conditions of its exports: of the
  * shards that are this process's. For the others its caches stay warm. The way of one change, top to bottom:
- * reflector → `onSlice` → shards.set.
+ * reflector → `onSlice` → guard.set → shards.set.
  */
-export function watchMember({ bus, client }: MemberPorts, kit: Kit): MemberWatch {
+export function watchMember({ bus, client, answers }: MemberPorts, kit: Kit): MemberWatch {
   const cluster = client.name;
   const log = kit.log.child({ cluster });
   const memberKit = { ...kit, log };
@@ -51,6 +56,7 @@ export function watchMember({ bus, client }: MemberPorts, kit: Kit): MemberWatch
     type: resources.serviceExport,
     kit: memberKit,
     onChange: (change) => onService(change.key, change),
+    onListed: () => onListed("ServiceExport"),
     onState: onReflectorState,
   });
   const services = reflect<Service>({
@@ -58,6 +64,7 @@ export function watchMember({ bus, client }: MemberPorts, kit: Kit): MemberWatch
     type: resources.service,
     kit: memberKit,
     onChange: (change) => onService(change.key, change),
+    onListed: () => onListed("Service"),
     onState: onReflectorState,
   });
   /** `namespace/service` → its slices by name: one change costs that service's slices, not the cluster's. */
@@ -67,12 +74,41 @@ export function watchMember({ bus, client }: MemberPorts, kit: Kit): MemberWatch
     type: resources.endpointSlice,
     kit: memberKit,
     onChange: onSlice,
+    onListed: () => onListed("EndpointSlice"),
     onState: onReflectorState,
   });
   const sources = [exports, services, slices];
 
   const exportsKnown = new ExportsKnown(exports, memberKit);
   const shards = new Shards({ bus, cluster, request: holdShard, onCut: publishAll }, memberKit);
+
+  const intents = bus.view(intentsTable, {
+    filter: plainKeys.intent("*", cluster),
+    signal: kit.signal,
+    onChange: () => guard.ordered(),
+  });
+  const guard = new ListGuard(
+    {
+      cluster,
+      records: () => shards.records(),
+      set: (key, value, trace) => shards.set(key, value, trace),
+      remove: (key, trace) => shards.remove(key, trace),
+      intents,
+      answers: answers ?? tcpProbe(kit.clock),
+      onChange: () => heartbeat.beat(),
+    },
+    memberKit,
+  );
+
+  /** Kinds that have been listed once: before, what is not there is not missing. */
+  const listedKinds = new Set<string>();
+  function onListed(kind: string): void {
+    listedKinds.add(kind);
+    judgeLists();
+  }
+  function judgeLists(): void {
+    if (listedKinds.size === sources.length) guard.listed();
+  }
 
   function holdShard(
     _shard: string,
@@ -97,6 +133,7 @@ export function watchMember({ bus, client }: MemberPorts, kit: Kit): MemberWatch
           read(slices, "EndpointSlice"),
           exportsKnown.read(known, signal),
         ]);
+        judgeLists();
         heartbeat.beat();
         for (const key of exports.objects.keys()) judge(key);
       },
@@ -120,7 +157,14 @@ export function watchMember({ bus, client }: MemberPorts, kit: Kit): MemberWatch
     },
   });
   const heartbeat = startHeartbeat(
-    { bus, client, waiting, exports: () => exports.objects.size, speaks: () => shards.speaks },
+    {
+      bus,
+      client,
+      waiting,
+      exports: () => exports.objects.size,
+      speaks: () => shards.speaks,
+      held: () => guard.held,
+    },
     memberKit,
   );
 
@@ -147,10 +191,10 @@ export function watchMember({ bus, client }: MemberPorts, kit: Kit): MemberWatch
       const { namespace, service } = outcome.record;
       const exportKey = sliceKeys.export(cluster, namespace, service);
       now.add(exportKey);
-      shards.set(exportKey, outcome.record, trace);
+      guard.set(exportKey, outcome.record, trace);
       for (const slice of slicesOf.get(key)?.values() ?? []) now.add(publish(service, slice, trace));
     }
-    for (const old of before ?? []) if (!now.has(old)) shards.remove(old, trace);
+    for (const old of before ?? []) if (!now.has(old)) guard.remove(old, trace);
     if (now.size > 0) published.set(key, now);
     else published.delete(key);
     judge(key);
@@ -160,7 +204,7 @@ export function watchMember({ bus, client }: MemberPorts, kit: Kit): MemberWatch
     const { namespace = "", name } = slice.metadata;
     const key = sliceKeys.slice(cluster, namespace, service, name);
     if (trace !== undefined) log.debug({ trace: trace.id, key }, "slices");
-    shards.set(key, sliceRecord(cluster, service, slice), trace);
+    guard.set(key, sliceRecord(cluster, service, slice), trace);
     return key;
   }
 
@@ -178,7 +222,7 @@ export function watchMember({ bus, client }: MemberPorts, kit: Kit): MemberWatch
       if (published.get(key)?.delete(slot) === true) {
         const trace = traceOf(change);
         if (trace !== undefined) log.debug({ trace: trace.id, key: slot }, "slices, removed");
-        shards.remove(slot, trace);
+        guard.remove(slot, trace);
       }
     }
     if (service === null || change.kind !== "upsert") return;
@@ -262,6 +306,8 @@ export function watchMember({ bus, client }: MemberPorts, kit: Kit): MemberWatch
     followRanks(),
     heartbeat.done,
     shards.done,
+    guard.done,
+    intents.done,
     conditions.done,
     verdicts.done,
     ...sources.map((source) => source.done),
