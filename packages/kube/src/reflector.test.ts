@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { describe, test } from "node:test";
-import { systemClock } from "@sluice/service-kit";
+import { type Clock, systemClock } from "@sluice/service-kit";
 import { connectCluster, type KubeClient } from "./client.ts";
 import type { KubeLogger } from "./logger.ts";
 import type { Service } from "./objects.ts";
@@ -326,6 +326,48 @@ describe("a reflector", () => {
         kind.next.push((_request, response) => sendStatus(response, 401, "Unauthorized"));
       },
     ));
+
+  test("asks an API that is down again at least every five seconds, however long it has been down", async () => {
+    const kind = new OneKind();
+    await using api = await startScriptedApi(kind.answer);
+    const refuse = (_request: IncomingMessage, response: ServerResponse) =>
+      sendStatus(response, 503, "ServiceUnavailable", "starting");
+    const list = (_request: IncomingMessage, response: ServerResponse) =>
+      sendJson(response, 200, { metadata: { resourceVersion: "10" }, items: [] });
+    kind.next = [list, ...Array.from({ length: 40 }, () => refuse)];
+    const client = await connectCluster({ name: "member1", kubeconfig: api.kubeconfig });
+    const stopping = new AbortController();
+    const pauses: number[] = [];
+    let now = 0;
+    const clock: Clock = {
+      now: () => now,
+      monotonic: () => now,
+      sleep: async (ms, signal) => {
+        // Only the bound of a silent watch is longer, and here none goes silent.
+        if (ms > 60_000) return systemClock.sleep(ms, signal);
+        pauses.push(ms);
+        now += ms;
+      },
+    };
+    const reflector = reflect({
+      client,
+      type: resources.service,
+      kit: { log: quiet, clock, random: { next: () => 0.999 }, signal: stopping.signal },
+      onChange: () => {},
+    });
+    try {
+      while (kind.watches.length === 0) {
+        limit.throwIfAborted();
+        await new Promise((resolve) => setTimeout(resolve, 1));
+      }
+      assert.ok(pauses.length >= 40, `${pauses.length} pauses`);
+      assert.ok(Math.max(...pauses) <= 5000, `${Math.max(...pauses)} ms`);
+    } finally {
+      stopping.abort(new Error("over"));
+      await reflector.done;
+      client.close();
+    }
+  });
 
   test("says of an object that was replaced unseen what was there before", () =>
     withReflector(

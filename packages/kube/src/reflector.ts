@@ -83,7 +83,11 @@ export interface Reflector<T extends KubeObject> {
 
 /** Milliseconds, but for `watchSeconds`. */
 export interface ReflectorTiming {
-  /** Full jitter up to the first, doubling to the second. Base, cap and reset are client-go's (tools/cache/reflector.go). */
+  /**
+   * Full jitter up to the first, doubling to the second. Base and reset are client-go's (tools/cache/reflector.go), the
+   * cap is not: with its 30 s an API that was down for five is seen again up to half a minute after it is back, and
+   * failures of two minutes ago still count. Peers shall be right ten seconds after a fault is over.
+   */
   readonly failure: readonly [baseMs: number, capMs: number];
   /** Before the first list succeeded: a server that is just starting is met soon after it listens. */
   readonly startup: readonly [baseMs: number, capMs: number];
@@ -103,7 +107,7 @@ export interface ReflectorTiming {
 }
 
 const defaults: ReflectorTiming = {
-  failure: [800, 30_000],
+  failure: [800, 5000],
   startup: [100, 2000],
   missing: [200, 2000],
   reachMs: 1000,
