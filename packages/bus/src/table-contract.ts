@@ -423,5 +423,10 @@ export function tableContract(name: string, start: () => Promise<ContractServer>
     const dropped = await reader.kit.metrics.dropped.get();
     assert.ok(dropped.values.some((v) => v.labels.reason === "bad_record" && v.value > 0));
     assert.ok(dropped.values.some((v) => v.labels.reason === "foreign_key" && v.value > 0));
+    const nobodys = "member2.shop.cart.bad";
+    await reader.store.put(slicesTable, nobodys, Buffer.from('{"v":9}'), null, reader.signal);
+    await until("it is told apart from nothing", () => view.unreadable.has(nobodys));
+    await reader.store.put(slicesTable, nobodys, record("x", 1, "10.0.0.3"), null, reader.signal);
+    await until("what is written over it can be read", () => !view.unreadable.has(nobodys));
   });
 }

@@ -35,6 +35,8 @@ export interface ViewOptions<T> {
   onChange?(key: string, value: T | undefined, meta: ChangeMeta): void;
   /** A part of a fenced table is settled (again): its claim holds and `synced` names it. */
   onSettled?(part: Part): void;
+  /** A record came at a key of `unreadable`. */
+  onReadable?(key: string): void;
 }
 
 /** A table as a reader believes it. */
@@ -48,6 +50,11 @@ export interface TableView<T> {
   isScopeSettled(scope: string): boolean;
   /** Parts of a fenced table that somebody has claimed. */
   parts(): Part[];
+  /**
+   * Keys of a fenced table whose record could not be read, e.g. because a newer Sluice wrote it. That nothing is held at
+   * one of them is no knowledge, settled or not.
+   */
+  readonly unreadable: ReadonlySet<string>;
   /** Highest revision delivered. */
   readonly revision: number;
   readonly connected: boolean;
@@ -96,6 +103,7 @@ abstract class BaseView<T> implements TableView<T>, FollowSink {
   abstract isSettled(part: Part): boolean;
   abstract isScopeSettled(scope: string): boolean;
   abstract parts(): Part[];
+  abstract readonly unreadable: ReadonlySet<string>;
   protected abstract apply(entry: StoredEntry): void;
 
   get revision(): number {
@@ -124,6 +132,7 @@ abstract class BaseView<T> implements TableView<T>, FollowSink {
     } catch (error) {
       if (!(error instanceof BadRecordError)) throw error;
       this.drop(entry.key, error.reason, error);
+      this.unread(entry.key);
     }
     if (this.#drops === drops) this.kit.dropped.mend(`${this.spec.name}/${entry.key}`);
     if (entry.revision > this.#revision) this.#revision = entry.revision;
@@ -156,6 +165,9 @@ abstract class BaseView<T> implements TableView<T>, FollowSink {
   async when(condition: () => boolean, signal: AbortSignal): Promise<void> {
     while (!condition()) await this.delivered.wait(signal);
   }
+
+  /** What lies at this key cannot be read: whoever has nothing there does not know that nothing is there. */
+  protected unread(_key: string): void {}
 
   /** Counted each time, logged once a key. */
   protected drop(key: string, reason: string, error?: Error): void {
@@ -201,6 +213,7 @@ export class PlainView<T> extends BaseView<T> {
   parts(): Part[] {
     return [];
   }
+  readonly unreadable: ReadonlySet<string> = new Set();
 
   protected apply(entry: StoredEntry): void {
     const schema = this.spec.schemaOf(entry.key);
@@ -223,6 +236,7 @@ export class FencedView<T> extends BaseView<T> {
   readonly #fenced: FencedTableSpec<T>;
   readonly #believer: Believer<T>;
   readonly #settledNow = new Set<string>();
+  readonly #unreadable = new Set<string>();
   readonly #doubt = new Signal();
   readonly done: Promise<void>;
 
@@ -258,10 +272,18 @@ export class FencedView<T> extends BaseView<T> {
   parts(): Part[] {
     return [...this.#believer.parts()];
   }
+  get unreadable(): ReadonlySet<string> {
+    return this.#unreadable;
+  }
+
+  protected override unread(key: string): void {
+    if (this.#fenced.keys.classify(key).kind === "record") this.#unreadable.add(key);
+  }
 
   override restart(boot: string): void {
     super.restart(boot);
     this.#settledNow.clear();
+    this.#unreadable.clear();
     this.#believer.restart(boot);
   }
 
@@ -283,6 +305,8 @@ export class FencedView<T> extends BaseView<T> {
         break;
       case "record":
         if (fed.change !== null) this.#tell(fed.change);
+        if (this.#unreadable.size > 0 && this.#unreadable.delete(entry.key))
+          this.options.onReadable?.(entry.key);
     }
     if (this.#believer.doubts > 0) this.#doubt.notify();
   }

@@ -63,6 +63,10 @@ export function aggregate(bus: Bus, options: AggregateOptions, kit: Kit): Aggreg
     initial: seed.slices,
     onChange: (key, value, { trace }) => sliceChanged(key, value, trace),
     onSettled: ({ scope }) => knowledge.tell(scope),
+    onReadable: (key) => {
+      const what = slicesTable.keys.classify(key);
+      if (what.kind === "record") knowledge.tell(what.scope);
+    },
   });
   const knowledge = new Knowledge(options.members, slices, allowed, (cluster) => unjoins.has(cluster));
 
@@ -83,8 +87,19 @@ export function aggregate(bus: Bus, options: AggregateOptions, kit: Kit): Aggreg
 
   const unjoins = new Unjoins(bus, { clusters, onChange: (cluster) => knowledge.tell(cluster) }, kit);
 
+  /**
+   * Clusters that were known whole since this process began. Of any other a table that is filling up again shows a
+   * part only, and a row made of that would take away what readers still hold.
+   */
+  const wholeOnce = new Set([...seed.slices.values()].map(({ cluster }) => cluster));
+
   // What was held back of a cluster may be written now.
   knowledge.onMore((cluster) => {
+    if (!wholeOnce.has(cluster)) {
+      wholeOnce.add(cluster);
+      for (const indexed of index.all())
+        if (indexed.copies.has(cluster)) peersOf(indexed, cluster, undefined);
+    }
     const concerns = Knowledge.concerns(cluster);
     for (const holder of holders) holder.recheck(concerns);
     verdicts.sweep(cluster, isExported);
@@ -124,7 +139,7 @@ export function aggregate(bus: Bus, options: AggregateOptions, kit: Kit): Aggreg
     if (copy?.export === undefined || derivedName(service) === null) {
       holder.remove(key, trace);
       refusedOf.delete(id);
-    } else if (allowed.knows(cluster)) {
+    } else if (allowed.knows(cluster) && wholeOnce.has(cluster)) {
       const identity = { namespace, service, cluster };
       const { peers, refused } = clusterPeers(identity, copy.slices.values(), allowed.filter(cluster));
       holder.set(key, peers, trace);

@@ -12,6 +12,7 @@ function knowledge(
   const settled = new Set<string>();
   const allowed = new AllowedPeers(new Map(), []);
   const slices = {
+    unreadable: new Set<string>(),
     isScopeSettled: (scope: string) => settled.has(scope),
     parts: () => claimed.map((scope) => ({ scope, shard: "0" })),
   };
@@ -19,6 +20,7 @@ function knowledge(
     knows: new Knowledge(members, slices, allowed, (cluster) => unjoined.has(cluster)),
     settled,
     allowed,
+    unreadable: slices.unreadable,
   };
 }
 
@@ -90,10 +92,32 @@ test("nothing is waited for of a cluster that was unjoined, and its rows may go"
   settled.add("member1");
   allowed.learn({ cluster: "member1", nodeCidrs: [] });
   assert.equal(knows.whole, false);
-  assert.equal(knows.mayChange(topologyKeys.peers("shop", "cart", "member9"), () => ({})), false);
+  assert.equal(
+    knows.mayChange(topologyKeys.peers("shop", "cart", "member9"), () => ({})),
+    false,
+  );
   const waiting = knows.waitForWhole(AbortSignal.timeout(5000));
   unjoined.add("member9");
   knows.tell("member9");
   await waiting;
-  assert.equal(knows.mayChange(topologyKeys.peers("shop", "cart", "member9"), () => ({})), true);
+  assert.equal(
+    knows.mayChange(topologyKeys.peers("shop", "cart", "member9"), () => ({})),
+    true,
+  );
+});
+
+test("what lies at a key and cannot be read is not known to be absent: rows of that service in that cluster stay", () => {
+  const { knows, settled, allowed, unreadable } = knowledge(["member1"]);
+  settled.add("member1");
+  allowed.learn({ cluster: "member1", nodeCidrs: [] });
+  unreadable.add("member1.shop.cart.cart-1");
+  const nothing = () => undefined;
+  assert.equal(knows.mayChange(topologyKeys.peers("shop", "cart", "member1"), nothing), false);
+  assert.equal(
+    knows.mayChange(topologyKeys.service("shop", "cart"), () => ({ clusters: ["member1"] })),
+    false,
+  );
+  assert.equal(knows.mayChange(topologyKeys.peers("shop", "cart-2", "member1"), nothing), true);
+  unreadable.clear();
+  assert.equal(knows.mayChange(topologyKeys.peers("shop", "cart", "member1"), nothing), true);
 });

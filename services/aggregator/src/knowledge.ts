@@ -8,14 +8,14 @@ import type { AllowedPeers } from "./allowed-peers.ts";
  */
 export class Knowledge {
   readonly #members: readonly string[];
-  readonly #slices: Pick<TableView<SliceValue>, "isScopeSettled" | "parts">;
+  readonly #slices: Pick<TableView<SliceValue>, "isScopeSettled" | "parts" | "unreadable">;
   readonly #allowed: AllowedPeers;
   readonly #isUnjoined: (cluster: string) => boolean;
   readonly #listeners: ((cluster: string) => void)[] = [];
 
   constructor(
     members: readonly string[],
-    slices: Pick<TableView<SliceValue>, "isScopeSettled" | "parts">,
+    slices: Pick<TableView<SliceValue>, "isScopeSettled" | "parts" | "unreadable">,
     allowed: AllowedPeers,
     isUnjoined: (cluster: string) => boolean = () => false,
   ) {
@@ -45,11 +45,21 @@ export class Knowledge {
 
   /** Whether a row of `topology` may be changed or removed; `there` reads what the table holds. */
   mayChange(key: string, there: () => unknown): boolean {
-    const token = key.slice(key.lastIndexOf(".") + 1);
-    if (token !== "_service") return this.knowsCluster(decodeToken(token) ?? token);
+    const at = key.lastIndexOf(".");
+    const [service, token] = [key.slice(0, at), key.slice(at + 1)];
+    if (token !== "_service") return this.#knows(decodeToken(token) ?? token, service);
     // What a predecessor wrote of clusters that are known is known better by now; the rest stays.
     const clusters = (there() as TopologyService | undefined)?.clusters ?? [];
-    return clusters.every((cluster) => this.knowsCluster(cluster));
+    return clusters.every((cluster) => this.#knows(cluster, service));
+  }
+
+  /** @param service `<ns>.<svc>` as in keys: one record of it that cannot be read leaves open what it has there */
+  #knows(cluster: string, service: string): boolean {
+    if (!this.knowsCluster(cluster)) return false;
+    if (this.#slices.unreadable.size === 0) return true;
+    const records = `${encodeToken(cluster)}.${service}.`;
+    for (const key of this.#slices.unreadable) if (key.startsWith(records)) return false;
+    return true;
   }
 
   /** Whether a row may have waited for what is now known of this cluster. */

@@ -265,9 +265,11 @@ suite("config-renderer", { concurrency: true }, () => {
       { kind: event?.involvedObject.kind, name: event?.involvedObject.name, uid: event?.involvedObject.uid },
       { kind: "MultiClusterIngress", name: "broken", uid: "uid-shop/broken" },
     );
-    const broken = fleet.get("default.routes.broken_example_test") as RouteRow;
-    assert.equal(broken.paths[0]?.upstream, null);
-    assert.equal((fleet.get(route) as RouteRow).paths[0]?.upstream, "shop-web");
+    await within(t, () => {
+      const broken = fleet.get("default.routes.broken_example_test") as RouteRow | undefined;
+      assert.equal(broken?.paths[0]?.upstream, null);
+      assert.equal((fleet.get(route) as RouteRow | undefined)?.paths[0]?.upstream, "shop-web");
+    });
   });
 
   test("an import whose port name no slice has is told so", async (t) => {

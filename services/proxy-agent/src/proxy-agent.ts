@@ -116,7 +116,11 @@ class ProxyAgent {
       onChange: (key, value, { trace }) => this.#changed(key, value, trace),
       onSettled: () => {
         this.#source = "bus";
-        this.#rows.settle();
+        this.#settleRows();
+        this.#apply.notify();
+      },
+      onReadable: () => {
+        this.#settleRows();
         this.#apply.notify();
       },
     });
@@ -147,6 +151,12 @@ class ProxyAgent {
     await view.when(claimed, signal);
     this.#source = "bus";
     this.#apply.notify();
+  }
+
+  /** What nginx has and nobody wants may go, unless a row that cannot be read may be about it. */
+  #settleRows(): void {
+    const view = this.#view;
+    if (view?.isSettled(this.#part) === true && view.unreadable.size === 0) this.#rows.settle();
   }
 
   #changed(key: string, value: FleetValue | undefined, trace: Trace | undefined): void {
@@ -186,7 +196,7 @@ class ProxyAgent {
     if (state.instance !== before) {
       const { keys } = await nginx.keys(signal);
       this.#rows.meet(keys);
-      if (this.#view?.isSettled(this.#part) === true) this.#rows.settle();
+      this.#settleRows();
       log.info({ instance: state.instance, seeded: state.seeded, rows: keys.length }, "met an nginx");
       this.#profiles.notify();
     }

@@ -82,6 +82,7 @@ function silentView(initial: Iterable<readonly [string, FleetValue]>, signal: Ab
     entries: () => held.entries(),
     size: held.size,
     isSettled: () => false,
+    unreadable: new Set(),
     isScopeSettled: () => false,
     parts: () => [],
     revision: 0,
