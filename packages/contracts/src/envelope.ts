@@ -17,16 +17,16 @@ export interface Envelope<T> {
   readonly data?: T;
 }
 
-const Outer = Compile(
-  Type.Object({
-    v: Type.Literal(1),
-    epoch: Type.Optional(Epoch),
-    deleted: Type.Optional(Type.Literal(true)),
-    trace: Type.Optional(Trace),
-    source: Type.Optional(Type.Record(Type.String(), Type.Integer({ minimum: 0 }))),
-    data: Type.Optional(Type.Unknown()),
-  }),
-);
+/** The same as a schema; what `data` is, its table says. */
+export const EnvelopeShape = Type.Object({
+  v: Type.Literal(1),
+  epoch: Type.Optional(Epoch),
+  deleted: Type.Optional(Type.Literal(true)),
+  trace: Type.Optional(Trace),
+  source: Type.Optional(Type.Record(Type.String(), Type.Integer({ minimum: 0 }))),
+  data: Type.Optional(Type.Unknown()),
+});
+const Outer = Compile(EnvelopeShape);
 
 const validators = new WeakMap<object, Validator>();
 
