@@ -1,34 +1,57 @@
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
-import { type NatsServer, startNatsServer, type Tool } from "@sluice/native-tools";
+import { setTimeout as delay } from "node:timers/promises";
+import {
+  type NatsCluster,
+  type NatsNode,
+  type NatsServer,
+  startNatsCluster,
+  startNatsServer,
+  type Tool,
+} from "@sluice/native-tools";
 
 interface BusOptions {
   readonly tool: Tool;
   readonly storeDir: string;
   readonly signal: AbortSignal;
-  /** Told the port at every start: it is another one each time. */
+  /** Told the port of a single server at every start: it is another one each time. */
   onPort(port: number): void;
   onProblem(what: string): void;
 }
 
-/** The bus of a world, which may be killed and may lose what it has stored. */
+/** Where the servers of a bus listen, and what clients need besides. */
 export interface ChaosBus extends AsyncDisposable {
-  readonly nodes: number;
+  /** Ports of its servers; a server that is started again may get another one, and says so. */
+  readonly ports: readonly number[];
+  /** Arguments of every service. */
+  readonly clientArgs: readonly string[];
+  /** Arguments of services that make streams. */
+  readonly makerArgs: readonly string[];
+  /** File with the authority that signed its certificates; null: no TLS. */
+  readonly ca: string | null;
   kill(node: number): Promise<void>;
   /** Removes what a node that is down has stored. */
   wipe(node: number): Promise<void>;
   start(node: number): Promise<void>;
+  /** Servers that are down without having been ended. */
+  check(): void;
 }
 
 /** One nats-server. */
 export class SingleBus implements ChaosBus {
-  readonly nodes = 1;
+  readonly clientArgs = [];
+  readonly makerArgs = [];
+  readonly ca = null;
   readonly #options: BusOptions;
   #server: NatsServer | null = null;
   #asked = false;
 
   constructor(options: BusOptions) {
     this.#options = options;
+  }
+
+  get ports(): readonly number[] {
+    return [this.#server?.port ?? 0];
   }
 
   async start(): Promise<void> {
@@ -52,8 +75,86 @@ export class SingleBus implements ChaosBus {
     await rm(join(this.#options.storeDir, "jetstream"), { recursive: true, force: true });
   }
 
+  check(): void {
+    // The end of its process is told at once.
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     this.#asked = true;
     await this.#server?.close();
+  }
+}
+
+/** Tries to start a node whose port an outgoing connection may hold for a moment. */
+const START_TRIES = 5;
+
+/** Three nats-servers with TLS, every stream on each of them. */
+export class ClusterBus implements ChaosBus {
+  readonly #options: BusOptions;
+  readonly #cluster: NatsCluster;
+  readonly #asked = new Set<number>();
+
+  private constructor(options: BusOptions, cluster: NatsCluster) {
+    this.#options = options;
+    this.#cluster = cluster;
+  }
+
+  static async start(options: BusOptions): Promise<ClusterBus> {
+    const { tool, storeDir, signal } = options;
+    return new ClusterBus(options, await startNatsCluster({ tool, dir: storeDir, signal }));
+  }
+
+  get ports(): readonly number[] {
+    return this.#cluster.nodes.map(({ port }) => port);
+  }
+
+  get ca(): string {
+    return this.#cluster.certificates.ca;
+  }
+
+  get clientArgs(): readonly string[] {
+    return ["--nats-ca", this.ca];
+  }
+
+  get makerArgs(): readonly string[] {
+    return ["--nats-replicas", String(this.#cluster.nodes.length)];
+  }
+
+  #node(node: number): NatsNode {
+    const found = this.#cluster.nodes[node];
+    if (found === undefined) throw new RangeError(`the bus has no node ${node}`);
+    return found;
+  }
+
+  async kill(node: number): Promise<void> {
+    this.#asked.add(node);
+    await this.#node(node).kill();
+  }
+
+  async wipe(node: number): Promise<void> {
+    await this.#node(node).wipe();
+  }
+
+  async start(node: number): Promise<void> {
+    for (let tried = 1; ; tried++) {
+      try {
+        await this.#node(node).start();
+        this.#asked.delete(node);
+        return;
+      } catch (error) {
+        if (tried === START_TRIES || this.#options.signal.aborted) throw error;
+        await delay(200, undefined, { signal: this.#options.signal });
+      }
+    }
+  }
+
+  check(): void {
+    for (const [i, { name, pid }] of this.#cluster.nodes.entries()) {
+      if (pid === null && !this.#asked.has(i)) this.#options.onProblem(`nats-server ${name} ended by itself`);
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#cluster.close();
   }
 }

@@ -33,6 +33,7 @@ test("a fixed seed and a fresh one: no request fails, and all converges", async 
   const results: Result[] = [];
   await chaos({
     seeds: [FIXED, fresh],
+    bus: "single",
     signal: t.signal,
     log: (line) => said.push(line),
     onResult: (result) => results.push(result),

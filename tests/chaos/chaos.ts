@@ -13,11 +13,12 @@ import { plantFault } from "./plant.ts";
 import type { Plant } from "./plants.ts";
 import type { Result } from "./results.ts";
 import { planSchedule, type Schedule, scheduleInWords } from "./schedule.ts";
-import { World } from "./world.ts";
+import { World, type WorldOptions } from "./world.ts";
 
 export interface ChaosOptions {
   readonly seeds: readonly number[];
   readonly signal: AbortSignal;
+  readonly bus: WorldOptions["bus"];
   /** Faults that nobody is told of, in the first schedule: they have to be found. */
   readonly plants?: readonly Plant[];
   log(line: string): void;
@@ -41,7 +42,7 @@ export async function chaos(options: ChaosOptions): Promise<void> {
     const dir = await mkdtemp(join(tmpdir(), "sluice-chaos-"));
     let keep = false;
     try {
-      await using stage = await Stage.start(dir, signal);
+      await using stage = await Stage.start(dir, options.bus, signal);
       for (let used = 0; used < WORLD_SCHEDULES && next < seeds.length && !keep; used++) {
         const seed = seeds[next++];
         if (seed === undefined || signal.aborted) break;
@@ -89,11 +90,11 @@ class Stage implements AsyncDisposable {
     this.#lag.enable();
   }
 
-  static async start(dir: string, signal: AbortSignal): Promise<Stage> {
+  static async start(dir: string, bus: WorldOptions["bus"], signal: AbortSignal): Promise<Stage> {
     await mkdir(dir, { recursive: true });
     await using stack = new AsyncDisposableStack();
     const world = stack.use(
-      await World.start({ dir, signal, processes: { watchers: 3, aggregators: 2, renderers: 2 } }),
+      await World.start({ dir, signal, bus, processes: { watchers: 3, aggregators: 2, renderers: 2 } }),
     );
     const begun = performance.now();
     const { ms, left } = await converge(world, begun, START_MS);
@@ -132,7 +133,7 @@ class Stage implements AsyncDisposable {
     const world = this.#world;
     const { members, bus } = world;
     const schedule = planSchedule(seed, world.shape);
-    const faults = scheduleInWords(schedule, bus.nodes);
+    const faults = scheduleInWords(schedule, bus.ports.length);
     world.note(`--- seed ${seed}: ${faults.join("; ")}`);
     this.#load.take();
     this.#lag.reset();
@@ -153,6 +154,7 @@ class Stage implements AsyncDisposable {
       if (plants.includes("row")) await plantFault(world, "row");
       for (const wrong of await answeredByAll(world, this.#load)) this.violated(wrong);
     }
+    bus.check();
     for (const problem of world.problems.splice(0)) this.violated(problem);
     await members.forgetEnded();
     const tally = this.#load.take();
@@ -173,7 +175,7 @@ class Stage implements AsyncDisposable {
       faults,
       violations,
       at: new Date().toISOString(),
-      bus: bus.nodes > 1 ? "cluster" : "single",
+      bus: bus.ports.length > 1 ? "cluster" : "single",
     };
   }
 

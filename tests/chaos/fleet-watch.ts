@@ -23,8 +23,9 @@ export class FleetWatch implements AsyncDisposable {
     const stop = new AbortController();
     const signal = AbortSignal.any([world.signal, stop.signal]);
     const bus = await connectBus({
-      url: world.busUrl,
-      name: "chaos",
+      url: world.busUrl("test"),
+      ...(world.bus.ca === null ? {} : { files: { ca: world.bus.ca } }),
+      name: "topology-gateway",
       kit: createKit({ service: "chaos", signal }),
     });
     const watch: FleetWatch = new FleetWatch(world.members, onLoss, async () => {

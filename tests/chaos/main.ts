@@ -4,13 +4,14 @@ import { SluiceError } from "@sluice/contracts";
 import { type Plant, plants } from "./plants.ts";
 import { appendResult, type Result, readResults, totalsInWords, totalsOf } from "./results.ts";
 
-const USAGE = `npm run chaos -- [--schedules N] [--seed S] [--resume FILE] [--plant ${plants.join("|")}]\n`;
+const USAGE = `npm run chaos -- [--schedules N] [--seed S] [--resume FILE] [--bus single|cluster] [--plant ${plants.join("|")}]\n`;
 const MOST_SEEDS = 0xffff_ffff;
 
 interface Arguments {
   readonly schedules: number;
   readonly seed: number;
   readonly resume: string | null;
+  readonly bus: "single" | "cluster";
   readonly plants: readonly Plant[];
 }
 
@@ -30,6 +31,7 @@ function readArguments(argv: readonly string[]): Arguments | null {
       schedules: { type: "string", default: "5" },
       seed: { type: "string", default: String(randomInt(1, 1_000_000)) },
       resume: { type: "string" },
+      bus: { type: "string", default: "single" },
       plant: { type: "string", multiple: true, default: [] },
       help: { type: "boolean", short: "h", default: false },
     },
@@ -37,11 +39,15 @@ function readArguments(argv: readonly string[]): Arguments | null {
   if (values.help) return null;
   const unknown = values.plant.find((name) => !(plants as readonly string[]).includes(name));
   if (unknown !== undefined) throw new RangeError(`--plant takes ${plants.join(", ")}, not ${unknown}`);
+  const { bus } = values;
+  if (bus !== "single" && bus !== "cluster")
+    throw new RangeError(`--bus takes single or cluster, not ${bus}`);
   const schedules = whole("schedules", values.schedules, 1, 1_000_000);
   return {
     schedules,
     seed: whole("seed", values.seed, 0, MOST_SEEDS - schedules),
     resume: values.resume ?? null,
+    bus,
     plants: plants.filter((name) => values.plant.includes(name)),
   };
 }
@@ -75,6 +81,7 @@ async function main(argv: readonly string[]): Promise<number> {
   await chaos({
     seeds,
     signal,
+    bus: args.bus,
     plants: args.plants,
     log,
     onResult: (result) => {

@@ -9,9 +9,9 @@ export async function perform(world: World, { steps }: Schedule): Promise<void> 
   await Promise.all(
     steps.map(async ({ atMs, fault }) => {
       await delay(atMs, undefined, { signal });
-      world.note(`fault: ${inWords(fault, world.bus.nodes)}`);
+      world.note(`fault: ${inWords(fault, world.bus.ports.length)}`);
       await perform1(world, fault);
-      world.note(`over: ${inWords(fault, world.bus.nodes)}`);
+      world.note(`over: ${inWords(fault, world.bus.ports.length)}`);
     }),
   );
 }

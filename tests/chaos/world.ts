@@ -3,9 +3,9 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { connectCluster, type KubeClient, type KubeObject, resources } from "@sluice/kube";
 import { podRangeOf, type Sandbox, startSandbox } from "@sluice/kube-sandbox";
-import { ensureTool } from "@sluice/native-tools";
+import { ensureTool, type Tool } from "@sluice/native-tools";
 import { applyFile } from "../integration/clusters.ts";
-import { type ChaosBus, SingleBus } from "./bus-server.ts";
+import { type ChaosBus, ClusterBus, SingleBus } from "./bus-server.ts";
 import { hostOf } from "./load.ts";
 import { Members, NAMESPACE } from "./members.ts";
 import { NginxProxy } from "./nginx-proxy.ts";
@@ -18,6 +18,8 @@ export interface WorldOptions {
   /** Everything that the world writes goes there. */
   readonly dir: string;
   readonly signal: AbortSignal;
+  /** One nats-server, or three with TLS that are one bus. */
+  readonly bus: "single" | "cluster";
   /** Processes of each role that works are shared out among. */
   readonly processes: Readonly<Record<"watchers" | "aggregators" | "renderers", number>>;
 }
@@ -33,6 +35,8 @@ const entries = {
   "proxy-agent": import.meta.resolve("@sluice/proxy-agent/main"),
   "topology-gateway": import.meta.resolve("@sluice/topology-gateway/main"),
 } as const;
+/** Services that make the streams that they find missing. */
+const makers: ReadonlySet<string> = new Set(["aggregator", "config-renderer", "topology-gateway"]);
 
 /**
  * Sluice as processes on a hub, members, a bus and two proxies of the test's own, every connection of which to bus and
@@ -89,9 +93,17 @@ export class World implements AsyncDisposable {
     return this.#gateway;
   }
 
-  /** Where the test itself reaches the bus; no fault is ever put on this link. */
-  get busUrl(): string {
-    return `nats://127.0.0.1:${this.link(`test→${BUS}`).port}`;
+  /** Where a process, or the test itself, reaches the bus. No fault is ever put on the test's own links. */
+  busUrl(from: string): string {
+    return this.#busNames()
+      .map((name) => `nats://127.0.0.1:${this.link(`${from}→${name}`).port}`)
+      .join(",");
+  }
+
+  /** What the servers of the bus are called in names of links. */
+  #busNames(): string[] {
+    const { ports } = this.bus;
+    return ports.length === 1 ? [BUS] : ports.map((_, i) => `${BUS}-${i + 1}`);
   }
 
   get shape(): Shape {
@@ -100,7 +112,7 @@ export class World implements AsyncDisposable {
       links: [...this.links.keys()].filter((name) => !name.startsWith("test→")),
       members: MEMBERS,
       proxies: PROXIES,
-      busNodes: this.bus.nodes,
+      busNodes: this.bus.ports.length,
     };
   }
 
@@ -125,7 +137,7 @@ export class World implements AsyncDisposable {
     await mkdir(join(dir, "logs"), { recursive: true });
     const [nginx, nats] = await Promise.all([
       ensureTool("nginx", { signal }),
-      ensureTool("nats-server", { signal }),
+      ensureTool(options.bus === "single" ? "nats-server" : "nats-server-cluster", { signal }),
     ]);
     const sandbox = await startSandbox({ members: MEMBERS.length, stateDir: dir, signal, workloads: false });
     this.#stack.defer(() => sandbox.close());
@@ -141,22 +153,8 @@ export class World implements AsyncDisposable {
     this.#hub = hub;
     clients.delete("hub");
 
-    let busPort = 0;
-    const bus = this.#stack.use(
-      new SingleBus({
-        tool: nats,
-        storeDir: join(dir, "nats"),
-        signal,
-        onPort: (port) => {
-          busPort = port;
-          for (const link of this.linksTo(BUS)) link.target = port;
-        },
-        onProblem: (what) => this.#problem(what),
-      }),
-    );
-    this.#bus = bus;
-    await bus.start();
-    await this.#addLink("test", BUS, busPort);
+    await this.#startBus(options.bus, nats);
+    await this.#addBusLinks("test");
 
     this.#members = this.#stack.use(new Members(clients, SERVICES, signal));
     await this.#prepareClusters(hub, clients);
@@ -179,7 +177,32 @@ export class World implements AsyncDisposable {
       this.proxies.push(proxy);
       await proxy.start();
     }
-    await this.#startServices(options, busPort, await steadyPort(taken));
+    await this.#startServices(options, await steadyPort(taken));
+  }
+
+  async #startBus(kind: WorldOptions["bus"], tool: Tool): Promise<void> {
+    const options = {
+      tool,
+      storeDir: join(this.dir, "nats"),
+      signal: this.signal,
+      onPort: (port: number) => {
+        for (const link of this.linksTo(BUS)) link.target = port;
+      },
+      onProblem: (what: string) => this.#problem(what),
+    };
+    if (kind === "cluster") {
+      this.#bus = this.#stack.use(await ClusterBus.start(options));
+      return;
+    }
+    const bus = this.#stack.use(new SingleBus(options));
+    await bus.start();
+    this.#bus = bus;
+  }
+
+  async #addBusLinks(from: string): Promise<void> {
+    for (const [i, name] of this.#busNames().entries()) {
+      await this.#addLink(from, name, this.bus.ports[i] ?? 0);
+    }
   }
 
   #problem(what: string): void {
@@ -213,14 +236,23 @@ export class World implements AsyncDisposable {
     return file;
   }
 
-  async #startServices(options: WorldOptions, busPort: number, gatewayPort: number): Promise<void> {
+  async #startServices(options: WorldOptions, gatewayPort: number): Promise<void> {
     const peers = MEMBERS.flatMap((name, i) => ["--peers", `${name}=${podRangeOf(i + 1)}`]);
     const add = async (name: string, service: keyof typeof entries, args: readonly string[]) => {
-      const link = await this.#addLink(name, BUS, busPort);
+      await this.#addBusLinks(name);
+      const { clientArgs, makerArgs } = this.bus;
       const process = new ServiceProcess({
         name,
         entry: entries[service],
-        args: ["--log-level", "debug", "--nats-url", `nats://127.0.0.1:${link.port}`, ...args],
+        args: [
+          "--log-level",
+          "debug",
+          "--nats-url",
+          this.busUrl(name),
+          ...clientArgs,
+          ...(makers.has(service) ? makerArgs : []),
+          ...args,
+        ],
         logFile: join(this.dir, "logs", `${name}.log`),
         onProblem: (what) => this.#problem(what),
       });
