@@ -58,7 +58,7 @@ export const SETTLED_MS = 3000;
 
 /** A schedule that follows from its seed alone. */
 export function generate(seed: string, options: GenerateOptions): Schedule {
-  const { crew, weights = DEFAULT_WEIGHTS, spanMs = 12_000, steps = [8, 30] } = options;
+  const { crew, weights = DEFAULT_WEIGHTS, spanMs = 9000, steps = [6, 28] } = options;
   const random = new SeededRandom(`${seed}/schedule`);
   const deeds = Object.entries(weights) as [Deed["do"], number][];
   const total = deeds.reduce((sum, [, weight]) => sum + weight, 0);
@@ -78,9 +78,12 @@ export function generate(seed: string, options: GenerateOptions): Schedule {
 function spell(random: SeededRandom): number {
   const [low, high] = random.pick([
     [20, 300],
+    [20, 300],
+    [300, 2500],
     [300, 2500],
     [2500, 6000],
-    [6000, 15_000],
+    [2500, 6000],
+    [6000, 13_000],
   ] as const);
   return random.between(low, high);
 }
@@ -150,22 +153,24 @@ function deedOf(kind: Deed["do"], random: SeededRandom, crew: Crew): Deed {
   }
 }
 
+/** Keys that only somebody else's mistake could have written, in every table, and what nobody can read. */
 function badRecord(random: SeededRandom): { table: string; key: string; value: string } {
   const [table, key] = random.pick([
-    ["slices", "member1.shop.web.web-0"],
-    ["slices", "member1.shop.web._export"],
     ["slices", "member2.shop.api.planted"],
+    ["slices", "member1.shop.planted._export"],
     ["slices", "member3._meta.synced.0"],
+    ["slices", "member2._meta.claim.0.99"],
     ["slices", "not a key of ours"],
-    ["clusters", "member1"],
     ["clusters", "planted"],
+    ["clusters", "member1"],
     ["verdicts", "member1.shop.web"],
-    ["topology", "shop.web.member1"],
+    ["topology", "shop.web.planted"],
     ["topology", "shop.planted._service"],
     ["topology", "_meta.synced.3"],
     ["fleet", "default.routes.planted"],
-    ["fleet", "default.peers.shop-web-http.member1"],
+    ["fleet", "default.peers.shop-web-http.planted"],
     ["members", "member-watcher.planted"],
+    ["intents", "drain.planted"],
     ["proxies", "default.planted"],
   ] as const);
   const value = random.pick([
@@ -175,8 +180,7 @@ function badRecord(random: SeededRandom): { table: string; key: string; value: s
     '{"v":1}',
     '{"v":2,"data":{}}',
     '{"v":1,"epoch":{"n":1,"id":"x"},"data":{"cluster":"member1"}}',
-    '{"v":1,"epoch":{"n":99,"id":"x"},"deleted":true}',
-    '{"v":1,"deleted":true}',
+    '{"v":1,"epoch":{"n":99,"id":"x"},"deleted":1}',
   ]);
   return { table, key, value };
 }

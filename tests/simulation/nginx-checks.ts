@@ -5,9 +5,11 @@ import type { VirtualTime } from "./virtual-time.ts";
 
 /** What one nginx shows of one slice. */
 interface Shown {
-  /** Number of the state that is shown; of an empty one the earliest that it may be. */
-  state: number;
-  text: string;
+  /** The earliest state of the slice that this may be. */
+  readonly state: number;
+  /** The newest content that was shown. */
+  readonly content: number;
+  readonly text: string;
 }
 
 type Saved = Parameters<NginxObserver["saved"]>[1];
@@ -22,7 +24,7 @@ export class NginxChecks implements NginxObserver {
   readonly #time: VirtualTime;
   readonly #shown = new Map<SimNginx, Map<string, Shown>>();
   /** What a last good copy holds, which may be a moment old. */
-  readonly #saved = new Map<SimNginx, Map<string, number>>();
+  readonly #saved = new Map<SimNginx, Map<string, Shown>>();
   /** Services whose route or import was away at some time: what nginx had of them may go. */
   readonly unwanted = new Set<string>();
 
@@ -68,31 +70,26 @@ export class NginxChecks implements NginxObserver {
 
   #slice(nginx: SimNginx, slice: SliceTruth, addresses: readonly string[]): void {
     const shown = this.#of(nginx);
-    const before = shown.get(slice.id);
+    const before = shown.get(slice.id) ?? { state: 0, content: 0, text: "" };
     const text = textOf(addresses);
-    if ((before?.text ?? "") === text) return;
-    const from = before?.state ?? 0;
-    const state = text === "" ? this.#emptySince(slice, from) : (slice.byText.get(text) ?? -1);
+    if (before.text === text) return;
     const where = `${nginx.name}, ${slice.id}`;
-    if (text !== "" && state === -1) {
-      this.#violate("torn", `${where}: ${text} was never the slice's`);
-    } else if (text === "" && state === -1) {
-      if (this.unwanted.has(slice.service)) shown.delete(slice.id);
-      else {
-        const emptied = this.#isEmptied(nginx, slice);
-        const what = `${where}: ${before?.text} went, though the API has had it, or what came after, all the time`;
-        this.#violate(emptied ? "emptied" : "removed-out-of-ignorance", what);
-      }
-    } else if (state < from) {
-      this.#violate("went-back", `${where}: ${text} is of version ${state}, it has shown version ${from}`);
+    if (text !== "") {
+      const content = slice.byText.get(text);
+      if (content === undefined) this.#violate("torn", `${where}: ${text} was never the slice's`);
+      else if (content < before.content) {
+        const what = `${where}: ${text} is version ${content}, it has shown version ${before.content}`;
+        this.#violate("went-back", what);
+      } else shown.set(slice.id, { state: stateOf(slice, content, before.state), content, text });
+      return;
     }
-    if (state >= 0) shown.set(slice.id, { state, text });
-  }
-
-  /** The first state from `from` on in which the slice had no peers; -1: there was none. */
-  #emptySince({ states }: SliceTruth, from: number): number {
-    for (let i = from; i < states.length; i++) if (states[i]!.addresses.length === 0) return i;
-    return -1;
+    const state = hiddenSince(slice, before.state);
+    if (state !== -1 || this.unwanted.has(slice.service)) {
+      shown.set(slice.id, { state: Math.max(state, before.state), content: before.content, text });
+      return;
+    }
+    const what = `${where}: ${before.text} went, though the API has had it, or what came after, all the time`;
+    this.#violate(this.#isEmptied(nginx, slice) ? "emptied" : "removed-out-of-ignorance", what);
   }
 
   #isEmptied(nginx: SimNginx, slice: SliceTruth): boolean {
@@ -104,38 +101,62 @@ export class NginxChecks implements NginxObserver {
   }
 
   saved(nginx: SimNginx, entries: Saved): void {
-    const saved = new Map<string, number>();
+    const saved = new Map<string, Shown>();
     for (const { row } of entries) {
       if (row?.k !== "peers" || !("peers" in row)) continue;
       for (const [address] of row.peers) {
         const slice = this.#truth.sliceOf(address);
-        if (slice === undefined) continue;
-        const shown = this.#of(nginx).get(slice.id);
-        if (shown !== undefined) saved.set(slice.id, shown.state);
+        const shown = slice === undefined ? undefined : this.#of(nginx).get(slice.id);
+        if (slice !== undefined && shown !== undefined) saved.set(slice.id, shown);
       }
     }
     this.#saved.set(nginx, saved);
   }
 
   restarted(nginx: SimNginx): void {
-    const before = new Map(this.#of(nginx));
     const saved = this.#saved.get(nginx);
+    const shown = this.#of(nginx);
     // What is seeded may be as old as the last copy on disk; it must not be older.
-    for (const [id, { state }] of before) {
-      this.#of(nginx).set(id, { state: Math.min(state, saved?.get(id) ?? 0), text: "" });
+    for (const [id, { state, content }] of shown) {
+      const copy = saved?.get(id) ?? { state: 0, content: 0 };
+      shown.set(id, {
+        state: Math.min(state, copy.state),
+        content: Math.min(content, copy.content),
+        text: "",
+      });
     }
-    for (const [id, shown] of before) if (shown.text === "") this.#of(nginx).delete(id);
   }
 
   /** Peers that an nginx lacks, or has beyond what the APIs say now. */
   differences(nginx: SimNginx): string[] {
     const differences: string[] = [];
     for (const slice of this.#truth.slices.values()) {
-      const wanted = textOf(this.#truth.now(slice));
+      const wanted = this.#truth.now(slice);
       const shown = this.#of(nginx).get(slice.id)?.text ?? "";
       if (shown !== wanted)
         differences.push(`${nginx.name}, ${slice.id}: has [${shown}], the API says [${wanted}]`);
     }
     return differences;
   }
+}
+
+/** The first state from `from` on in which the slice had this content, visible if there is one; else `from`. */
+function stateOf({ states }: SliceTruth, content: number, from: number): number {
+  let hidden = -1;
+  for (let i = from; i < states.length; i++) {
+    const state = states[i]!;
+    if (state.content !== content) continue;
+    if (state.visible) return i;
+    if (hidden === -1) hidden = i;
+  }
+  return hidden === -1 ? from : hidden;
+}
+
+/** The first state from `from` on in which nobody was to be sent to the slice; -1: there was none. */
+function hiddenSince({ states, contents }: SliceTruth, from: number): number {
+  for (let i = from; i < states.length; i++) {
+    const { content, visible } = states[i]!;
+    if (!visible || contents[content] === "") return i;
+  }
+  return -1;
 }

@@ -1,7 +1,9 @@
+import { createLogger, type Logger } from "@sluice/service-kit";
+import { EventTrace } from "./event-trace.ts";
 import { type Schedule, SETTLED_MS } from "./generate.ts";
 import type { Violation } from "./violation.ts";
 import { runUnder } from "./virtual-globals.ts";
-import { VirtualTime } from "./virtual-time.ts";
+import { RunsHotError, VirtualTime } from "./virtual-time.ts";
 import { World } from "./world.ts";
 
 export interface Outcome {
@@ -20,7 +22,7 @@ const HEALED_MS = 15_000;
 /** Once nothing is wrong any more, every nginx has to be right within this, ms. */
 const BOUND_MS = 120_000;
 /** And to stay right, ms. */
-const STAY_MS = 4000;
+const STAY_MS = 3000;
 const LOOK_MS = 500;
 
 /** Runs one schedule to its end, or to the first violation. */
@@ -28,32 +30,55 @@ export async function runSchedule(
   schedule: Schedule,
   options: { keepTrace?: boolean } = {},
 ): Promise<Outcome> {
+  const { keepTrace = false } = options;
+  // Half of what an error costs is its stack, and every timeout of a schedule makes some.
+  Error.stackTraceLimit = keepTrace ? 10 : 0;
   const time = new VirtualTime();
+  const trace = new EventTrace(keepTrace);
   runUnder(time);
   const world = new World(time, {
     seed: schedule.seed,
     crew: schedule.crew,
-    keepTrace: options.keepTrace ?? false,
+    trace,
+    ...(keepTrace ? { log: await logInto(trace, time) } : {}),
   });
   const violation = (): Violation | null => world.violations[0] ?? world.checks.violations[0] ?? null;
-  let last = SETTLED_MS;
-  await time.run(SETTLED_MS);
-  for (const step of schedule.steps) {
-    await time.run(step.at + world.sleptMs);
-    if (violation() !== null) break;
-    world.do(step);
-    last = Math.max(last, step.at + ("forMs" in step ? step.forMs : 0));
+  try {
+    await play(world, schedule, violation);
+  } catch (error) {
+    if (!(error instanceof RunsHotError)) throw error;
+    world.violations.push({ name: "runs-hot", at: time.now, what: error.message });
   }
-  if (violation() === null) await converge(world, last, violation);
-  const found = violation();
-  if (found === null) await world.end();
   return {
-    violation: found ?? violation(),
+    violation: violation(),
     hash: world.trace.hash,
     tookMs: time.now,
     happenings: time.ran,
     lines: world.trace.lines,
   };
+}
+
+/** What the processes log, as lines of the trace. */
+async function logInto(trace: EventTrace, time: VirtualTime): Promise<Logger> {
+  const write = (line: string) => {
+    const { level, process, msg, time: _time, service: _service, ...rest } = JSON.parse(line);
+    trace.say(time.now, `    ${process} ${level}: ${msg ?? ""} ${JSON.stringify(rest)}`);
+  };
+  return createLogger({ service: "simulation", level: "debug", destination: { write } });
+}
+
+async function play(world: World, schedule: Schedule, violation: () => Violation | null): Promise<void> {
+  const { time } = world;
+  let last = SETTLED_MS;
+  await time.run(SETTLED_MS);
+  for (const step of schedule.steps) {
+    await time.run(step.at + world.sleptMs);
+    if (violation() !== null) return;
+    world.do(step);
+    last = Math.max(last, step.at + ("forMs" in step ? step.forMs : 0));
+  }
+  await converge(world, last, violation);
+  if (violation() === null) await world.end();
 }
 
 async function converge(world: World, last: number, violation: () => Violation | null): Promise<void> {

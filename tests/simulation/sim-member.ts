@@ -57,7 +57,7 @@ export class SimMember {
     const { exported, service: there, slices } = this.copy(service);
     const seen = this.#joined && exported && there;
     for (const [slice, addresses] of slices) {
-      this.#truth.set(this.#time.now, this.name, service, slice, seen ? addresses : []);
+      this.#truth.set(this.#time.now, { cluster: this.name, service, slice }, addresses, seen);
     }
   }
 

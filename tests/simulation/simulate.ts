@@ -1,54 +1,85 @@
 import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
+import { Worker } from "node:worker_threads";
 import { ConfigError } from "@sluice/contracts";
 import type { Arguments } from "./arguments.ts";
 import { generate, type Schedule } from "./generate.ts";
-import { type Outcome, runSchedule } from "./run-schedule.ts";
-import { shrink } from "./shrink.ts";
-import { inWords } from "./steps.ts";
-import type { Crew } from "./topology.ts";
+import { CREW, describe, type Report } from "./report.ts";
+import { runSchedule } from "./run-schedule.ts";
 import { takeGlobals } from "./virtual-globals.ts";
+import type { Said, Share } from "./worker.ts";
 
-const CREW: Crew = { watcher: 1, aggregator: 1, renderer: 1, agent: 1 };
 /** Where schedules are kept that led to a violation. */
 const FOLDER = ".sluice/simulation";
+/** Most of what a schedule makes dies with it: a large nursery saves the collector most of its work. */
+const NURSERY_MB = 64;
+const PROGRESS_MS = 10_000;
 
 /** @returns the exit code */
 export async function simulate(args: Arguments, print: (line: string) => void): Promise<number> {
+  const single = args.file !== null || /-\d+$/.test(args.seed);
+  if (!single) return simulateMany(args, print);
   takeGlobals();
-  const began = performance.now();
-  if (args.file !== null) {
-    const schedule = await readSchedule(args.file);
-    const outcome = await runSchedule(schedule, { keepTrace: args.trace });
-    for (const line of [...outcome.lines, ...describe(schedule, outcome)]) print(line);
-    return outcome.violation === null ? 0 : 1;
-  }
-  let violations = 0;
-  for (const seed of seedsOf(args)) {
-    const schedule = generate(seed, { crew: CREW });
-    const outcome = await runSchedule(schedule, { keepTrace: args.trace });
-    for (const line of outcome.lines) print(line);
-    if (outcome.violation === null) continue;
-    violations++;
-    const { schedule: small, outcome: same, tries } = await shrink(schedule, outcome.violation.name, outcome);
-    for (const line of describe(small, same)) print(line);
-    const file = join(FOLDER, `${seed}.json`);
-    await mkdir(FOLDER, { recursive: true });
-    await writeFile(file, `${JSON.stringify(small, null, 2)}\n`);
-    print(
-      `  shrunk from ${schedule.steps.length} steps in ${tries} runs; again: npm run simulate -- --schedule ${file}`,
-    );
-  }
-  const seconds = (performance.now() - began) / 1000;
-  print(
-    `${args.schedules} schedules of seed ${args.seed}: ${violations} violations, ${seconds.toFixed(1)} s`,
-  );
-  return violations === 0 ? 0 : 1;
+  const schedule = args.file === null ? generate(args.seed, { crew: CREW }) : await readSchedule(args.file);
+  const outcome = await runSchedule(schedule, { keepTrace: args.trace });
+  for (const line of [...outcome.lines, ...describe(schedule, outcome)]) print(line);
+  return outcome.violation === null ? 0 : 1;
 }
 
-function* seedsOf({ schedules, seed }: Arguments): Generator<string> {
-  if (/-\d+$/.test(seed)) yield seed;
-  else for (let i = 1; i <= schedules; i++) yield `${seed}-${i}`;
+async function simulateMany({ schedules, seed }: Arguments, print: (line: string) => void): Promise<number> {
+  const began = performance.now();
+  const reports: Report[] = [];
+  let done = 0;
+  const progress = setInterval(() => {
+    process.stderr.write(`simulate: ${done} of ${schedules} schedules, ${reports.length} violations\n`);
+  }, PROGRESS_MS);
+  const every = Math.min(schedules, availableParallelism());
+  const share = (first: number): Share => ({ seed, schedules, first, every });
+  try {
+    await Promise.all(
+      Array.from({ length: every }, (_, i) =>
+        runWorker(share(i + 1), async (said) => {
+          done++;
+          if (said.report === null) return;
+          reports.push(said.report);
+          await tell(said.report, print);
+        }),
+      ),
+    );
+  } finally {
+    clearInterval(progress);
+  }
+  const seconds = (performance.now() - began) / 1000;
+  print(`${done} schedules of seed ${seed}: ${reports.length} violations, ${seconds.toFixed(1)} s`);
+  return reports.length === 0 ? 0 : 1;
+}
+
+function runWorker(share: Share, said: (said: Said) => Promise<void>): Promise<void> {
+  const worker = new Worker(new URL("worker.ts", import.meta.url), {
+    workerData: share,
+    resourceLimits: { maxYoungGenerationSizeMb: NURSERY_MB },
+  });
+  const telling: Promise<void>[] = [];
+  return new Promise((resolve, reject) => {
+    worker.on("message", (message: Said) => telling.push(said(message)));
+    worker.once("error", reject);
+    worker.once("exit", (code) => {
+      if (code !== 0) reject(new Error(`a worker ended with ${code}`));
+      else Promise.all(telling).then(() => resolve(), reject);
+    });
+  });
+}
+
+async function tell(
+  { schedule, outcome, steps, tries }: Report,
+  print: (line: string) => void,
+): Promise<void> {
+  const file = join(FOLDER, `${schedule.seed}.json`);
+  await mkdir(FOLDER, { recursive: true });
+  await writeFile(file, `${JSON.stringify(schedule, null, 2)}\n`);
+  for (const line of describe(schedule, outcome)) print(line);
+  print(`  shrunk from ${steps} steps in ${tries} runs; again: npm run simulate -- --schedule ${file}`);
 }
 
 async function readSchedule(file: string): Promise<Schedule> {
@@ -57,14 +88,4 @@ async function readSchedule(file: string): Promise<Schedule> {
   } catch (error) {
     throw new ConfigError(`${file}: ${(error as Error).message}`, { cause: error });
   }
-}
-
-function describe({ seed, steps }: Schedule, { violation, hash, tookMs }: Outcome): string[] {
-  const time = (ms: number) => `${(ms / 1000).toFixed(3)} s`.padStart(12);
-  return [
-    violation === null ? `seed ${seed}: nothing was violated` : `seed ${seed}: VIOLATION ${violation.name}`,
-    ...steps.map((step) => `${time(step.at)}  ${inWords(step)}`),
-    ...(violation === null ? [] : [`${time(violation.at)}  ${violation.what}`]),
-    `  ${(tookMs / 1000).toFixed(1)} s of virtual time, hash of all events ${hash}`,
-  ];
 }

@@ -1,17 +1,24 @@
-/** One EndpointSlice's visible peers from some moment on; empty: nobody may be sent there. */
+/** One EndpointSlice from some moment on. */
 interface State {
   /** Virtual time, ms. */
   readonly at: number;
-  readonly addresses: readonly string[];
+  /** Which of its contents it had. */
+  readonly content: number;
+  /** Its Service is there and exported, and the slice itself: somebody may be sent there. */
+  readonly visible: boolean;
 }
 
-/** What one slice has been: its states in order. No address ever comes back, so a state is known by its addresses. */
+/**
+ * What one slice has been, in order. No address ever comes back in another content, so a content is known by its
+ * addresses. Content and visibility are told apart, because an API tells of slices, Services and exports over watches of
+ * their own: a reader may see an old content under a new export, but never a content again after a newer one.
+ */
 export interface SliceTruth {
   readonly id: string;
   readonly cluster: string;
   readonly service: string;
   readonly states: State[];
-  /** Number of the state in which an address was seen first, and in which it was missing for the first time after. */
+  readonly contents: string[];
   readonly byText: Map<string, number>;
 }
 
@@ -24,27 +31,39 @@ export class Truth {
   readonly slices = new Map<string, SliceTruth>();
   readonly #sliceOf = new Map<string, SliceTruth>();
 
-  /** What may be sent to of a slice, from now on. */
-  set(at: number, cluster: string, service: string, slice: string, addresses: readonly string[]): void {
+  /** What a slice is from now on. */
+  set(
+    at: number,
+    where: { readonly cluster: string; readonly service: string; readonly slice: string },
+    addresses: readonly string[],
+    visible: boolean,
+  ): void {
+    const { cluster, service, slice } = where;
     const id = `${cluster}/${service}/${slice}`;
     let known = this.slices.get(id);
     if (known === undefined) {
-      known = { id, cluster, service, states: [{ at: 0, addresses: [] }], byText: new Map() };
+      const states = [{ at: 0, content: 0, visible: false }];
+      known = { id, cluster, service, states, contents: [""], byText: new Map() };
       this.slices.set(id, known);
     }
-    const last = known.states.at(-1)!;
     const text = textOf(addresses);
-    if (textOf(last.addresses) === text) return;
-    known.states.push({ at, addresses });
-    if (addresses.length > 0) known.byText.set(text, known.states.length - 1);
-    for (const address of addresses) this.#sliceOf.set(address, known);
+    const last = known.states.at(-1)!;
+    let { content } = last;
+    if (known.contents[content] !== text) {
+      content = known.contents.push(text) - 1;
+      if (text !== "") known.byText.set(text, content);
+      for (const address of addresses) this.#sliceOf.set(address, known);
+    }
+    if (content !== last.content || visible !== last.visible) known.states.push({ at, content, visible });
   }
 
   sliceOf(address: string): SliceTruth | undefined {
     return this.#sliceOf.get(address);
   }
 
-  now({ states }: SliceTruth): readonly string[] {
-    return states.at(-1)!.addresses;
+  /** Addresses that may be sent to now, as text. */
+  now({ states, contents }: SliceTruth): string {
+    const { content, visible } = states.at(-1)!;
+    return visible ? contents[content]! : "";
   }
 }

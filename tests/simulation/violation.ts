@@ -9,7 +9,8 @@ export type ViolationName =
   | "bad-object-blocks"
   | "foreign-write"
   | "ended-by-itself"
-  | "does-not-stop";
+  | "does-not-stop"
+  | "runs-hot";
 
 export interface Violation {
   readonly name: ViolationName;

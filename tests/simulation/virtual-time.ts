@@ -1,3 +1,8 @@
+/** A second with more happenings than this is a loop that somebody forgot to slow down. */
+const HOT = 20_000;
+
+export class RunsHotError extends Error {}
+
 /** Something that will happen at a moment of virtual time, unless it is cancelled before. */
 export interface Timer {
   cancel(): void;
@@ -28,6 +33,9 @@ export class VirtualTime {
   #made = 0;
   readonly #heap: Happening[] = [];
   #ran = 0;
+  /** In the second of virtual time that runs now. */
+  #inSecond = 0;
+  #second = 0;
 
   /** Milliseconds since the schedule began. */
   get now(): number {
@@ -71,8 +79,8 @@ export class VirtualTime {
       }
       // What was due while the machine slept comes late.
       this.#now = Math.max(this.#now, happening.time);
-      this.#ran++;
       try {
+        this.#count();
         happening.run?.();
       } catch (error) {
         reject(error);
@@ -82,6 +90,16 @@ export class VirtualTime {
     };
     next();
     return promise;
+  }
+
+  #count(): void {
+    this.#ran++;
+    const second = Math.floor(this.#now / 1000);
+    if (second !== this.#second) {
+      this.#second = second;
+      this.#inSecond = 0;
+    }
+    if (++this.#inSecond > HOT) throw new RunsHotError(`more than ${HOT} happenings within a second`);
   }
 
   #take(until: number): Happening | null {

@@ -5,8 +5,8 @@ import { fleetTable, proxiesTable } from "@sluice/contracts";
 import { type IngressClass, type MultiClusterIngress, resources, type ServiceImport } from "@sluice/kube";
 import { runMemberWatcher } from "@sluice/member-watcher";
 import { runProxyAgent } from "@sluice/proxy-agent";
-import { createKit, type Kit } from "@sluice/service-kit";
-import { EventTrace } from "./event-trace.ts";
+import { createKit, type Kit, type Logger, silentLogger } from "@sluice/service-kit";
+import type { EventTrace } from "./event-trace.ts";
 import { NginxChecks } from "./nginx-checks.ts";
 import { simNginxPlan } from "./nginx-plan.ts";
 import { SeededRandom } from "./seeded-random.ts";
@@ -50,8 +50,9 @@ const STOP_MS = 10_000;
 export interface WorldOptions {
   readonly seed: string;
   readonly crew: Crew;
-  /** Keep what happened as lines, to be printed. */
-  readonly keepTrace?: boolean;
+  readonly trace: EventTrace;
+  /** What the processes log; default: nothing. */
+  readonly log?: Logger;
 }
 
 /** Everything that a schedule happens to: members, hub, bus, the processes of Sluice and the nginxes. */
@@ -62,18 +63,21 @@ export class World {
   readonly checks: NginxChecks;
   readonly violations: Violation[] = [];
   readonly #seed: string;
+  readonly #log: Logger;
   readonly #bus: SimBus;
   readonly #clusters = new Map<string, SimCluster>();
   readonly #members = new Map<string, SimMember>();
   readonly #nginxes = new Map<string, SimNginx>();
   readonly #slots = new Map<string, Slot>();
   #busFaults = 0;
+  #over = false;
   #sleptMs = 0;
 
-  constructor(time: VirtualTime, { seed, crew, keepTrace = false }: WorldOptions) {
+  constructor(time: VirtualTime, { seed, crew, trace, log = silentLogger }: WorldOptions) {
     this.time = time;
     this.#seed = seed;
-    this.trace = new EventTrace(keepTrace);
+    this.trace = trace;
+    this.#log = log;
     this.checks = new NginxChecks(this.truth, this.time);
     this.#bus = new SimBus(this.time, this.trace, seed);
     for (const name of APIS) this.#clusters.set(name, new SimCluster(name, this.time, this.trace));
@@ -129,7 +133,7 @@ export class World {
   // --- processes ----------------------------------------------------------------------------------------------------
 
   #start(slot: Slot): void {
-    if (slot.down > 0 || slot.life !== null) return;
+    if (this.#over || slot.down > 0 || slot.life !== null) return;
     const seed = `${this.#seed}/${slot.name}/${++slot.lives}`;
     const process = new SimProcess(slot.name, seed, this.time, slot.offsetMs);
     if (slot.frozen > 0) process.freeze();
@@ -139,6 +143,7 @@ export class World {
       signal: process.stop.signal,
       clock: process.clock,
       random: process.random,
+      log: this.#log.child({ process: slot.name }),
     });
     const store = new SimStore(this.#bus, process, slot.bus, new SeededRandom(`${seed}/bus`));
     const apis = role === "member-watcher" ? MEMBERS : role === "proxy-agent" ? [] : (["hub"] as const);
@@ -341,21 +346,21 @@ export class World {
     life.stopping = true;
     life.process.deliver(() => life.process.stop.abort(new Error("SIGTERM")));
     slot.down++;
-    this.time.after(STOP_MS, () => {
-      if (slot.life !== life) return;
+    const toldAt = this.time.now;
+    const look = () => {
+      const overdue = this.time.now - toldAt >= STOP_MS;
+      if (slot.life === life && !life.ended && !overdue) return void this.time.after(20, look);
       // A frozen process cannot stop; whoever supervises it kills it.
-      if (!life.ended && slot.frozen === 0) this.#violate("does-not-stop", `${slot.name} still runs`);
-      this.#crash(slot);
-    });
-    const check = () => {
-      if (slot.life === life && life.ended) this.#crash(slot);
-      if (slot.life === life) this.time.after(50, check);
+      if (slot.life === life && !life.ended && slot.frozen === 0) {
+        this.#violate("does-not-stop", `${slot.name} still runs`);
+      }
+      if (slot.life === life) this.#crash(slot);
+      this.time.after(toldAt + forMs - this.time.now, () => {
+        slot.down--;
+        this.#start(slot);
+      });
     };
-    check();
-    this.time.after(Math.max(forMs, STOP_MS + 1), () => {
-      slot.down--;
-      this.#start(slot);
-    });
+    look();
   }
 
   #busFault(process: string, forMs: number, fault: keyof BusFaults, by: number): void {
@@ -394,13 +399,15 @@ export class World {
 
   /** Ends everything, so that nothing of this world is kept in memory. */
   async end(): Promise<void> {
-    for (const slot of this.#slots.values()) {
-      const { life } = slot;
-      if (life === null) continue;
+    this.#over = true;
+    const lives = [...this.#slots.values()].flatMap(({ life }) => life ?? []);
+    for (const life of lives) {
       life.stopping = true;
       life.process.stop.abort(new Error("the schedule is over"));
     }
-    await this.time.run(this.time.now + STOP_MS);
+    const deadline = this.time.now + STOP_MS;
+    while (this.time.now < deadline && lives.some(({ ended }) => !ended))
+      await this.time.run(this.time.now + 50);
     for (const slot of this.#slots.values()) {
       if (slot.life !== null && !slot.life.ended) this.#violate("does-not-stop", `${slot.name} still runs`);
       this.#crash(slot);
