@@ -100,7 +100,7 @@ test("what does not fit is counted, logged once a key, told in the heartbeat and
     assert.deepEqual(problems(), {
       "clusters/member1": "1 not JSON",
       "clusters/member2": "2 field /heartbeatAt must be number",
-      "clusters/member3": "1 version 2 is unknown here, which knows 1",
+      "clusters/member3": "1 field /v is 2, known here is 1",
       "clusters/member4": "1 foreign_name",
       "slices/nobody": "1 foreign_key",
       [`slices/${sliceKey}`]: "1 field /epoch is missing",

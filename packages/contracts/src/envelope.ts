@@ -75,7 +75,7 @@ export function decodeEnvelope<S extends Type.TSchema>(
   const outer = parseJson(bytes, subject);
   const version = typeof outer === "object" && outer !== null && "v" in outer ? outer.v : undefined;
   if (typeof version === "number" && version !== 1) {
-    throw new BadRecordError(`${subject}: version ${version} is unknown here, which knows 1`, {
+    throw new BadRecordError(`${subject}: field /v is ${version}, known here is 1`, {
       reason: "unknown_version",
     });
   }
