@@ -112,8 +112,13 @@ export class LogFeeder {
       reached.set(spec.name, { life: known.life, revision: Math.max(known.revision, to) });
     }
     while (this.#whole && this.#leads()) {
-      const { batch, odd } = this.#take(reached);
-      if (batch.length > 0) last = await this.#log.append(batch, last, signal);
+      const { batch, odd } = this.#next(reached);
+      if (batch.length > 0) {
+        last = await this.#log.append(batch, last, signal);
+        if (!this.#whole) return;
+        this.#shift(batch.length);
+        for (const { table, life, revision } of batch) reached.set(table, { life, revision });
+      }
       if (odd !== null && !(await this.#isRepeated(odd, reached, signal))) return;
       if (this.#queue.length === 0) await this.#pause(signal);
     }
@@ -163,20 +168,20 @@ export class LogFeeder {
   }
 
   /** The next entries that the log lacks, up to one that does not go on where the table was. */
-  #take(reached: Map<string, TableExtent>): { readonly batch: Unplaced[]; readonly odd: Accepted | null } {
+  #next(reached: ReadonlyMap<string, TableExtent>): {
+    readonly batch: Unplaced[];
+    readonly odd: Accepted | null;
+  } {
     const batch: Unplaced[] = [];
+    const at = new Map(reached);
     for (const { entry } of this.#queue) {
       if (batch.length >= BATCH) break;
-      const { life, revision } = reached.get(entry.table)!;
+      const { life, revision } = at.get(entry.table)!;
       const next = loggedWhole.has(entry.table) ? entry.revision === revision + 1 : entry.revision > revision;
-      if (!next) {
-        this.#shift(batch.length);
-        return { batch, odd: entry };
-      }
-      reached.set(entry.table, { life, revision: entry.revision });
+      if (!next) return { batch, odd: entry };
+      at.set(entry.table, { life, revision: entry.revision });
       batch.push({ ...entry, life, late: false });
     }
-    this.#shift(batch.length);
     return { batch, odd: null };
   }
 

@@ -8,7 +8,7 @@ import {
   type OrderedConsumerOptions,
   type StoredMsg,
 } from "@nats-io/jetstream";
-import { headers, type NatsConnection, type Subscription } from "@nats-io/transport-node";
+import { headers, type NatsConnection, nuid, type Subscription } from "@nats-io/transport-node";
 import {
   acceptedSubject,
   BusUnreachableError,
@@ -34,11 +34,12 @@ import {
   LogReplacedError,
   type TableExtent,
 } from "./log.ts";
+import { baseOf } from "./log-feeder.ts";
 import { NatsCheckpoints } from "./nats-checkpoints.ts";
 import type { StoredEntry } from "./store.ts";
 
-/** JetStream's "wrong last sequence": somebody else wrote first. */
-const WRONG_LAST_SEQUENCE = 10071;
+/** JetStream's "wrong last sequence" and "wrong last msg ID": somebody else wrote first. */
+const WRONG_LAST = new Set([10070, 10071]);
 
 /** What of a connection's life the log needs. */
 export interface LogLife {
@@ -249,6 +250,8 @@ export class NatsLog implements BusLog {
   ): Promise<number> {
     signal.throwIfAborted();
     const { js } = this.#lives.now();
+    // Each goes behind the one before it and nothing else: by their number alone, another's entries could stand in.
+    const writer = nuid.next();
     const going = entries.map(({ table, key, revision, previous, life, late, value }, i) => {
       const named = headers();
       named.set(logHeaders.revision, String(revision));
@@ -258,34 +261,35 @@ export class NatsLog implements BusLog {
       return js.publish(logSubject(table, key), value, {
         headers: named,
         timeout: ANSWER_MS,
-        expect: { lastSequence: after + i },
+        msgID: `${writer}.${i}`,
+        expect: { lastSequence: after + i, ...(i === 0 ? {} : { lastMsgID: `${writer}.${i - 1}` }) },
       });
     });
     // All are heard, so that none fails unheard.
     const results = await Promise.allSettled(going);
     const failed = results.find((result) => result.status === "rejected");
     if (failed === undefined) return after + entries.length;
-    if (failed.reason instanceof JetStreamApiError && failed.reason.code === WRONG_LAST_SEQUENCE) {
+    if (failed.reason instanceof JetStreamApiError && WRONG_LAST.has(failed.reason.code)) {
       throw new LogConflictError("somebody else feeds the log as well", { cause: failed.reason });
     }
     throw failed.reason;
   }
 
   async caughtUpWith(spec: TableSpec, signal: AbortSignal): Promise<void> {
-    const { clock, log } = this.#lives.kit;
+    const { clock } = this.#lives.kit;
     const { jsm } = this.#lives.now();
     const deadline = clock.monotonic() + CATCH_UP_MS;
+    const { life } = await this.tableExtent(spec, signal);
     for (const filter of spec.logged ?? []) {
       const stored = await jsm.streams.getMessage(streamOf(spec), { last_by_subj: subjectOf(spec, filter) });
       if (stored === null) continue;
+      const subject = logSubject(spec.name, filter);
       for (;;) {
-        const logged = await jsm.streams.getMessage(logStream.name, {
-          last_by_subj: logSubject(spec.name, filter),
-        });
-        if (logged !== null && revisionOf(logged) >= stored.seq) break;
+        const logged = await jsm.streams.getMessage(logStream.name, { last_by_subj: subject });
+        const same = logged !== null && baseOf(logged.header.get(logHeaders.life)) === life;
+        if (same && revisionOf(logged) >= stored.seq) break;
         if (clock.monotonic() > deadline) {
-          log.warn({ table: spec.name, revision: stored.seq }, "the log lacks a record of this table");
-          break;
+          throw new Error(`the log lacks record ${stored.seq} of ${spec.name}: nobody feeds it`);
         }
         await clock.sleep(CATCH_UP_POLL_MS, signal);
       }

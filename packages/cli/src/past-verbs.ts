@@ -2,6 +2,7 @@ import type { Command } from "commander";
 import type { DiffOptions } from "./diff-command.ts";
 import type { GetOptions } from "./get-command.ts";
 import type { HistoryOptions } from "./history-command.ts";
+import type { ReplayOptions } from "./replay-command.ts";
 
 const GATEWAY = ["--gateway <url>", "address of the topology-gateway (SLUICE_GATEWAY)"] as const;
 const MOMENTS = "; a moment is an RFC 3339 time, how long ago (2h, 15m), or a sequence of the log (#1234)";
@@ -40,6 +41,20 @@ export function addPastVerbs(program: Command, exits: (code: number) => void): v
     .action(async (service: string | undefined, options: DiffOptions) => {
       const { diffCommand } = await import("./diff-command.ts");
       exits(await diffCommand(service, options));
+    });
+  program
+    .command("replay")
+    .description(`feed what was recorded of slices, clusters and intents into another, empty bus${MOMENTS}`)
+    .requiredOption("--from <moment>", "where it begins; what lay there then comes first")
+    .option("--to <moment>", "where it ends", "now")
+    .option("--speed <factor>", "so many times as fast as it was; max: without waiting", "1")
+    .requiredOption("--into <url>", "the other bus, e.g. nats://127.0.0.1:4223")
+    .option("--into-nkey <file>", "the other bus's credential of replay, as sluice nats auth writes it")
+    .option("--into-ca <file>", "who signed the other bus's certificate")
+    .option(...GATEWAY)
+    .action(async (options: ReplayOptions) => {
+      const { replayCommand } = await import("./replay-command.ts");
+      exits(await untilStopped((signal) => replayCommand(options, signal)));
     });
 }
 

@@ -25,7 +25,9 @@ const RawRecord = Type.Object({
 
 /** `GET /api/v1/log?from&to`: the tables as they lay at `from`, then each entry up to `to`. */
 export const LogLine = Type.Object({
-  start: Type.Optional(Type.Object({ place: LogPlace, reach: LogReach })),
+  start: Type.Optional(Type.Object({ place: LogPlace, reach: LogReach, boot: Type.String() })),
+  /** From here on the servers lived another life. */
+  boot: Type.Optional(Type.String()),
   state: Type.Optional(RawRecord),
   entry: Type.Optional(
     Type.Intersect([RawRecord, Type.Object({ seq: Type.Integer(), at: Type.Number({ minimum: 0 }) })]),

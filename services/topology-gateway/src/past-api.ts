@@ -1,16 +1,22 @@
 import { Readable } from "node:stream";
-import { type BusLog, changesSince, entriesOf, type Past, pastAt, reachOf } from "@sluice/bus";
+import {
+  type BusLog,
+  changesSince,
+  entriesOf,
+  type Past,
+  pastAt,
+  reachOf,
+  recordedTables,
+} from "@sluice/bus";
 import {
   ApiProblem,
   BusUnreachableError,
-  clustersTable,
   DiffAnswer,
   decodeToken,
   fleetTable,
   GatewayBusyError,
   type HistoryLine,
   historyEntry,
-  intentsTable,
   type LogLine,
   type LogReach,
   type Moment,
@@ -20,7 +26,6 @@ import {
   type ServiceChange,
   SluiceError,
   serviceChange,
-  slicesTable,
   type TableSpec,
   type TopologyValue,
   topologyTable,
@@ -35,8 +40,6 @@ const MOST_READERS = 4;
 const MOST_FOLLOWERS = 16;
 /** So often a follower that hears nothing else gets an empty line: what stands between would take it for dead. */
 const KEEP_ALIVE_MS = 15_000;
-/** What a replay feeds: everything else follows from these. */
-const recorded: readonly TableSpec[] = [slicesTable, clustersTable, intentsTable];
 
 export interface PastApi {
   /** null: nobody keeps a log. */
@@ -112,7 +115,8 @@ export class PastRoutes {
         const { from, to } = request.query;
         const { log } = this;
         if (from === undefined && to === undefined) return reachOf(log, this.#ended(reply));
-        const release = this.#take("readers");
+        // With the spacing that it had a recording may take days.
+        const release = this.#take("followers");
         return this.#stream(request, reply, release, (signal) => this.#recording(request.query, signal));
       },
     );
@@ -205,19 +209,24 @@ export class PastRoutes {
     const { log } = this;
     const found = await reachOf(log, signal);
     const to = await sequenceOf(log, this.#moment(query.to ?? "now"), signal);
-    const past = await this.#past(this.#moment(query.from ?? "1h"), recorded, signal);
-    yield { start: { place: placeOf(past), reach: found } };
-    for (const spec of recorded) {
+    const past = await this.#past(this.#moment(query.from ?? "1h"), recordedTables, signal);
+    yield { start: { place: placeOf(past), reach: found, boot: past.boot } };
+    for (const spec of recordedTables) {
       const rows = [...past.table(spec).raw.values()].sort((a, b) => a.revision - b.revision);
       for (const { key, revision, value } of rows) {
         yield { state: { table: spec.name, key, revision, value: Buffer.from(value).toString("utf8") } };
       }
     }
     let told = past.gaps.length;
-    const names = new Set(recorded.map(({ name }) => name));
-    for await (const entry of entriesOf(log, recorded, { from: past.seq + 1, to }, signal)) {
+    let boot = past.boot;
+    const names = new Set(recordedTables.map(({ name }) => name));
+    for await (const entry of entriesOf(log, recordedTables, { from: past.seq + 1, to }, signal)) {
       past.apply(entry);
       for (; told < past.gaps.length; told++) yield { gap: past.gaps[told]! };
+      if (boot !== past.boot) {
+        boot = past.boot;
+        yield { boot };
+      }
       if (!names.has(entry.table)) continue;
       const { table, key, revision, seq, at } = entry;
       yield { entry: { table, key, revision, seq, at, value: Buffer.from(entry.value).toString("utf8") } };
