@@ -7,6 +7,8 @@ interface BenchArguments {
   readonly inject: readonly string[];
   /** What `Bench.numbers` names, as given or as by default. */
   readonly number: (name: string) => number;
+  /** Arguments of Node for the services' processes, e.g. `--cpu-prof`. */
+  readonly nodeArgs: readonly string[];
   readonly log: (line: string) => void;
 }
 
@@ -20,6 +22,13 @@ const benches: Readonly<Record<string, Bench>> = {
   latency: { run: async (args) => (await import("./latency.ts")).latency(args) },
   throughput: { run: async (args) => (await import("./throughput.ts")).throughput(args) },
   start: { run: async (args) => (await import("./start.ts")).start(args) },
+  changes: {
+    numbers: { rate: 500, clusters: 10, seconds: 20 },
+    run: async ({ number, ...args }) => {
+      const load = { rate: number("rate"), clusters: number("clusters"), seconds: number("seconds") };
+      return (await import("./changes.ts")).changes({ ...args, ...load });
+    },
+  },
   scale: {
     numbers: { clusters: 250, services: 10_000, endpoints: 1_000_000, rate: 1000, seconds: 20 },
     run: async ({ number, ...args }) => {
@@ -37,7 +46,7 @@ const benches: Readonly<Record<string, Bench>> = {
 const USAGE = Object.entries(benches)
   .map(([name, { numbers = {} }]) => {
     const own = Object.entries(numbers).map(([option, value]) => ` [--${option} ${value}]`);
-    return `npm run -s bench -- ${name}${own.join("")} [--json] [--inject SERVICE=DURATION]\n`;
+    return `npm run -s bench -- ${name}${own.join("")} [--json] [--inject SERVICE=DURATION] [--node-arg ARG]\n`;
   })
   .join("");
 
@@ -67,12 +76,14 @@ async function main(argv: readonly string[]): Promise<number> {
   const bench = name === undefined ? undefined : benches[name];
   const inject: string[] = [];
   const numbers = new Map(Object.entries(bench?.numbers ?? {}));
+  const nodeArgs: string[] = [];
   let json = false;
   for (let i = 0; i < rest.length; i++) {
     const next = rest[i + 1];
     const option = rest[i]?.replace(/^--/, "") ?? "";
     if (rest[i] === "--json") json = true;
     else if (rest[i] === "--inject" && next !== undefined) inject.push(rest[++i] ?? "");
+    else if (rest[i] === "--node-arg" && next !== undefined) nodeArgs.push(rest[++i] ?? "");
     else if (rest[i]?.startsWith("--") && numbers.has(option) && /^[1-9][0-9]{0,9}$/.test(next ?? ""))
       numbers.set(option, Number(rest[++i]));
     else if (bench !== undefined) {
@@ -88,7 +99,7 @@ async function main(argv: readonly string[]): Promise<number> {
   for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => controller.abort(new Error(signal)));
   const log = (line: string) => void process.stderr.write(`${line}\n`);
   const number = (option: string) => numbers.get(option) ?? Number.NaN;
-  const result = await bench.run({ signal: controller.signal, inject, number, log });
+  const result = await bench.run({ signal: controller.signal, inject, number, nodeArgs, log });
   process.stdout.write(json ? `${JSON.stringify(result)}\n` : table(result));
   return 0;
 }

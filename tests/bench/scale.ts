@@ -10,7 +10,7 @@ import { prepareNginx } from "@sluice/proxy-agent";
 import { startNginx } from "@sluice/proxy-agent/testing";
 import { createKit } from "@sluice/service-kit";
 import { type BenchResult, percentile, thisMachine, writeRaw } from "./bench-result.ts";
-import { familyOf, memoryOf } from "./process-figures.ts";
+import { cpuMs, familyOf, memoryOf } from "./process-figures.ts";
 import type { FeederOrder, FeederReport } from "./scale-feeder.ts";
 import { startScaleHub } from "./scale-hub.ts";
 import { addressAt, numberOf, type ScaleSize } from "./scale-plan.ts";
@@ -29,8 +29,8 @@ export interface ScaleOptions {
   readonly rate?: number;
   /** Finds the highest rate that holds; otherwise only the asked one is tried. */
   readonly search?: boolean;
-  /** Node's arguments for services, e.g. a profiler's, by name. */
-  readonly nodeArgs?: Readonly<Record<string, readonly string[]>>;
+  /** Node's arguments for every service, e.g. a profiler's. */
+  readonly nodeArgs?: readonly string[];
   log(line: string): void;
 }
 
@@ -154,7 +154,7 @@ export async function scale(options: ScaleOptions): Promise<BenchResult> {
   const service = (name: string, ...args: string[]) => {
     const delayed = options.inject?.find((each) => each.startsWith(`${name}=`));
     if (delayed !== undefined) args.push("--inject-delay", delayed.slice(name.length + 1));
-    const nodeArgs = options.nodeArgs?.[name] ?? [];
+    const { nodeArgs = [] } = options;
     const started = new ServiceProcess(name, [...busFlags, ...args], {
       logFile: join(root, `${name}.log`),
       nodeArgs,
@@ -198,6 +198,14 @@ export async function scale(options: ScaleOptions): Promise<BenchResult> {
     // Workers and master share the rows: the largest of them stands for all.
     found["nginx"] = { nowMb, peakMb };
     return found;
+  };
+
+  /** CPU that each process has used so far, ms. */
+  const cpu = async () => {
+    const used: Record<string, number> = { "nats-server": await cpuMs(nats.pid), nginx: 0 };
+    for (const each of services) used[each.name] = await cpuMs(each.pid);
+    for (const pid of await familyOf(nginx.pid)) used["nginx"] = (used["nginx"] ?? 0) + (await cpuMs(pid));
+    return used;
   };
 
   for (const each of [aggregator, gateway]) await each.ready(READY_MS, signal);
@@ -250,7 +258,9 @@ export async function scale(options: ScaleOptions): Promise<BenchResult> {
   };
   // Just-in-time compilers and file caches settle first.
   await offer(Math.min(asked, 300), Math.min(seconds, 5));
+  const cpuBefore = await cpu();
   const atAsked = await offer(asked, seconds);
+  const cpuAfter = await cpu();
   const held = options.search === false ? atAsked : await highest(offer, atAsked, asked, seconds);
   const loaded = await memory();
 
@@ -284,6 +294,13 @@ export async function scale(options: ScaleOptions): Promise<BenchResult> {
     cold_start_s_proxy_agent: coldAgent,
     status_ms: status,
   };
+  let cpuSum = 0;
+  for (const [name, used] of Object.entries(cpuAfter)) {
+    const each = (used - (cpuBefore[name] ?? 0)) / atAsked.offered;
+    figures[`cpu_ms_per_change_${name.replaceAll("-", "_")}`] = each;
+    cpuSum += each;
+  }
+  figures["cpu_ms_per_change"] = cpuSum;
   let rssMax = 0;
   let bytesMax = 0;
   for (const name of Object.keys(loaded)) {

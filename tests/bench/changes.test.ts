@@ -1,0 +1,39 @@
+import assert from "node:assert/strict";
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
+import { test } from "node:test";
+import { changes } from "./changes.ts";
+
+// Not how fast it is, but that it loses nothing, counts what every process uses, and shows where a fault is that is planted.
+test("changes in two clusters are all answered by their new peers, and an injected delay shows", {
+  timeout: 120_000,
+}, async () => {
+  const { signal } = new AbortController();
+  const result = await changes({
+    signal,
+    rate: 20,
+    clusters: 2,
+    seconds: 3,
+    inject: ["aggregator=80ms"],
+    search: false,
+    log: () => {},
+  });
+  await rm(join(import.meta.dirname, "../..", result.raw), { force: true });
+  const { figures } = result;
+  const shown = JSON.stringify(figures);
+  assert.equal(figures["lost"], 0, shown);
+  assert.equal(result.samples, 60, shown);
+  assert.ok((figures["p50_ms"] ?? 0) >= 80, shown);
+  assert.ok((figures["aggregator_p50_ms"] ?? 0) >= 80, shown);
+  assert.ok((figures["config_renderer_p50_ms"] ?? 0) < 80, shown);
+  for (const name of [
+    "aggregator",
+    "config_renderer",
+    "member_watcher",
+    "proxy_agent",
+    "nats",
+    "sandbox",
+    "bench",
+  ])
+    assert.ok(`cpu_ms_per_change_${name}` in figures, `${name} is not among ${shown}`);
+});
