@@ -24,7 +24,7 @@ async function perform1(world: World, fault: Fault): Promise<void> {
       const service = serviceOf(world, fault.process);
       await (fault.kind === "kill" ? service.kill() : service.end());
       await lasting(fault.downMs);
-      return service.start();
+      return service.start(world.signal);
     }
     case "freeze": {
       const service = serviceOf(world, fault.process);

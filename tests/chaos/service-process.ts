@@ -1,9 +1,14 @@
+import { statSync } from "node:fs";
+import { open } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { Child } from "@sluice/cli";
 
 /** How long an ordered end may take; services give themselves ten seconds. */
 const STOP_MS = 12_000;
+
+/** How long it may take to load; most of a second on a machine with nothing else to do. */
+const START_MS = 30_000;
 
 export interface ServiceCommand {
   /** e.g. `aggregator-1` */
@@ -63,10 +68,19 @@ export class ServiceProcess {
     );
   }
 
-  start(): void {
+  /** Resolves when it has loaded and says that it has started. */
+  async start(signal: AbortSignal): Promise<void> {
     this.#asked = "no";
     this.#frozen = false;
+    const logged = statSync(this.#child.logFile, { throwIfNoEntry: false })?.size ?? 0;
     this.#child.start();
+    const deadline = performance.now() + START_MS;
+    while (this.running && !(await saysStarted(this.#child.logFile, logged))) {
+      if (performance.now() > deadline) {
+        return this.#onProblem(`${this.name} did not start within ${START_MS / 1000} s`);
+      }
+      await delay(20, undefined, { signal });
+    }
   }
 
   #signal(signal: NodeJS.Signals): boolean {
@@ -102,4 +116,13 @@ export class ServiceProcess {
     this.#frozen = false;
     this.#signal("SIGCONT");
   }
+}
+
+/** @param from bytes of its log that were there before */
+async function saysStarted(logFile: string, from: number): Promise<boolean> {
+  await using file = await open(logFile, "r");
+  const { size } = await file.stat();
+  if (size <= from) return false;
+  const { buffer, bytesRead } = await file.read(Buffer.alloc(size - from), 0, size - from, from);
+  return buffer.subarray(0, bytesRead).includes('"msg":"started"');
 }

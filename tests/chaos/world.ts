@@ -238,6 +238,7 @@ export class World implements AsyncDisposable {
 
   async #startServices(options: WorldOptions, gatewayPort: number): Promise<void> {
     const peers = MEMBERS.flatMap((name, i) => ["--peers", `${name}=${podRangeOf(i + 1)}`]);
+    const starting: Promise<void>[] = [];
     const add = async (name: string, service: keyof typeof entries, args: readonly string[]) => {
       await this.#addBusLinks(name);
       const { clientArgs, makerArgs } = this.bus;
@@ -257,7 +258,10 @@ export class World implements AsyncDisposable {
         onProblem: (what) => this.#problem(what),
       });
       this.services.set(name, process);
-      process.start();
+      const begun = process.start(this.signal);
+      // Waited for below, after other awaits: a failure must not count as one that nobody handles.
+      begun.catch(() => {});
+      starting.push(begun);
     };
     this.#stack.defer(() => this.#endServices());
     const numbered = (role: string, count: number) =>
@@ -288,6 +292,7 @@ export class World implements AsyncDisposable {
       "--expect",
       expected,
     ]);
+    await Promise.all(starting);
     this.#gateway = `http://127.0.0.1:${gatewayPort}`;
   }
 
