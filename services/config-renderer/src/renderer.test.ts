@@ -183,6 +183,31 @@ suite("config-renderer", { concurrency: true }, () => {
     await within(t, () => assert.ok(fleet.settled && fleet.rows.has(route)));
   });
 
+  test("of two renderers one writes; the other takes over without a list or a row", async (t) => {
+    const { server, hub, aggregator, fleet, renderer } = await served(t);
+    const other = startRenderer(server, hub);
+    t.after(() => other.stop());
+    const both = [renderer, other];
+    await within(t, () => assert.deepEqual(both.map(({ rank }) => rank).sort(), [0, 1]));
+    // The second may rank first: then it takes over now.
+    await within(t, () => assert.ok(fleet.settled));
+    addIngress(hub, "late");
+    await within(t, () => assert.ok(fleet.rows.has("default.routes.late_example_test")));
+    await within(t, () => assert.ok(hub.applied.length > 0 && hub.lists >= 6));
+    const holder = renderer.rank === 0 ? renderer : other;
+    const heir = holder === renderer ? other : renderer;
+    const before = { rows: new Map(fleet.rows), told: fleet.order.length, lists: hub.lists };
+    const claims = () => server.keys("fleet").filter((key) => key.includes("._meta.claim.")).length;
+    const claimed = claims();
+    await holder.stop();
+    await within(t, () => assert.ok(claims() > claimed && fleet.settled && heir.rank === 0));
+    assert.deepEqual(fleet.rows, before.rows);
+    assert.equal(fleet.order.length, before.told);
+    assert.equal(hub.lists, before.lists);
+    aggregator.peers("member1", ["10.1.0.7"]);
+    await within(t, () => assert.deepEqual(addresses(fleet.get(peers1)), ["10.1.0.7"]));
+  });
+
   test("a wiped bus gets every row again", async (t) => {
     const { server, fleet } = await served(t);
     const rows = new Map(fleet.rows);

@@ -30,6 +30,8 @@ export class FakeHub implements KubeClient {
   frozen = false;
   /** Kinds that are not served, by plural. */
   readonly missing = new Set<string>();
+  /** Lists that were asked for. */
+  lists = 0;
   readonly events: KubeEvent[] = [];
   readonly applied: { readonly object: KubeObject; readonly options: ApplyOptions }[] = [];
   readonly #objects = new Map<string, KubeObject>();
@@ -80,6 +82,7 @@ export class FakeHub implements KubeClient {
   }
 
   async list<T extends KubeObject>(type: ResourceType<T>, _options: ListOptions, signal: AbortSignal) {
+    this.lists += 1;
     if (this.frozen)
       await new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
     this.#answer(type);

@@ -30,6 +30,8 @@ const options: ConfigRendererOptions = {
 
 /** A renderer that runs until it is stopped. */
 export interface Running {
+  /** As ranks see it: 0 writes, 1 stands by. */
+  readonly rank: number;
   stop(): Promise<void>;
 }
 
@@ -41,8 +43,12 @@ export function startRenderer(
   const controller = new AbortController();
   const kit = createKit({ service: "config-renderer", signal: controller.signal });
   const bus = memoryBus({ role: "config-renderer", signal: controller.signal, server, kit });
-  const done = runConfigRenderer({ bus, hub }, { ...options, ...more }, kit);
+  // It outlives the order to stop until its fleet is handed over, as a process does.
+  const done = runConfigRenderer({ bus, hub }, { ...options, ...more }, { ...kit, signal: bus.signal });
   return {
+    get rank() {
+      return bus.rankOf(fleetTable, { scope: "default", shard: "" });
+    },
     async stop() {
       controller.abort();
       await done;
