@@ -2,6 +2,7 @@ import type { PartHolder, TableView } from "@sluice/bus";
 import {
   type ClusterRecord,
   type ClusterSeen,
+  type FleetCluster,
   type FleetValue,
   fleetKeys,
   type IntentRecord,
@@ -193,7 +194,8 @@ export class Renderer implements HubSink {
       const gone = [...this.#seen].find(([cluster]) => plainKeys.cluster(cluster) === key);
       if (gone === undefined) return;
       this.#seen.delete(gone[0]);
-      return this.#renderCluster(gone[0]);
+      this.#renderCluster(gone[0]);
+      return;
     }
     this.#seen.set(record.cluster, sawCluster(this.#seen.get(record.cluster), record, this.#kit.clock.now()));
     this.#renderCluster(record.cluster);
@@ -218,22 +220,36 @@ export class Renderer implements HubSink {
     if (this.#ports === undefined) return;
     const votesOn = countVotes(this.#proxies.values(), this.#kit.clock.now());
     const known = new Set([...this.#seen.keys(), ...Object.keys(this.#options.peers)]);
-    for (const cluster of known) this.#renderCluster(cluster, votesOn);
+    const counts = { ok: 0, stale: 0, down: 0, drained: 0 };
+    for (const cluster of known) {
+      const state = this.#renderCluster(cluster, votesOn);
+      if (state !== null) counts[state] += 1;
+    }
+    const gauge = this.#kit.metrics.gauge("sluice_clusters", "Clusters of the fleet by state.", ["state"]);
+    for (const [state, n] of Object.entries(counts)) gauge.set({ state }, n);
   }
 
-  #renderCluster(cluster: string, votesOn = countVotes(this.#proxies.values(), this.#kit.clock.now())): void {
-    if (this.#ports === undefined) return;
+  /** @returns its state; null: it has no row of ours */
+  #renderCluster(
+    cluster: string,
+    votesOn = countVotes(this.#proxies.values(), this.#kit.clock.now()),
+  ): FleetCluster["state"] | null {
+    if (this.#ports === undefined) return null;
     const { intents } = this.#ports;
     const key = fleetKeys.cluster(this.#options.fleet, cluster);
     const seen = this.#seen.get(cluster);
     const fromFlags = this.#options.peers[cluster] ?? [];
     const unjoined = orderOf(intents, "unjoin", cluster) !== undefined;
-    if (seen === undefined && (fromFlags.length === 0 || unjoined)) return this.#remove(key);
+    if (seen === undefined && (fromFlags.length === 0 || unjoined)) {
+      this.#remove(key);
+      return null;
+    }
     // Where its peers may be has not been told since the bus was empty: the row that proxies have, or none, stands.
-    if (seen !== undefined && seen.record.nodeCidrs === undefined && fromFlags.length === 0) return;
+    if (seen !== undefined && seen.record.nodeCidrs === undefined && fromFlags.length === 0) return null;
     const drain = orderOf(intents, "drain", cluster);
     const judged = judgeCluster(seen, drain, votesOn(cluster), this.#kit.clock.now());
     this.#set(key, clusterRow(cluster, seen, fromFlags, judged));
+    return judged.state;
   }
 
   // --- the hub -------------------------------------------------------------------------------------------------------

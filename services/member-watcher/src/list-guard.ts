@@ -126,6 +126,9 @@ export class ListGuard {
     this.#held = { peers, of, since, until: since + HOLD_MS };
     this.#ports.onChange();
     if (!first) return;
+    this.#kit.metrics
+      .counter("sluice_lists_held_total", "Lists that would have taken away most of a cluster's peers.")
+      .inc();
     log.warn(
       { peers, of },
       "a list would take away most of the cluster's peers; they stay while they answer",

@@ -1,7 +1,7 @@
 import type { SliceEndpoint, SliceRecord, SliceValue } from "@sluice/contracts";
 
 /** From so many peers on a loss is looked at; fewer may go at once whatever share they are. */
-export const MIN_LOST = 10;
+const MIN_LOST = 10;
 
 export interface LostPeer {
   readonly address: string;
