@@ -6,6 +6,7 @@ import {
   type MemberRecord,
   membersTable,
   plainKeys,
+  RecordTooLargeError,
   type SliceRecord,
   sliceKeys,
   slicesTable,
@@ -13,7 +14,7 @@ import {
 } from "@sluice/contracts";
 import { createKit, type Logger, silentLogger } from "@sluice/service-kit";
 import { DroppedRecords } from "./dropped-records.ts";
-import { MemoryServer, memoryBus } from "./testing.ts";
+import { MemoryServer, memoryBus, type Store } from "./testing.ts";
 
 const cluster: ClusterRecord = {
   cluster: "member1",
@@ -171,3 +172,72 @@ test("a cluster whose name becomes another token still lies at its own key", asy
   await t.waitFor(() => assert.deepEqual(told, ["eu_member1"]), soon);
   assert.deepEqual(problems(), {});
 });
+
+/** As a server with a small max_payload. */
+class SmallServer extends MemoryServer {
+  override connect(): Store {
+    const store = super.connect();
+    return {
+      ...store,
+      connected: true,
+      get: (...args) => store.get(...args),
+      lastRevision: (...args) => store.lastRevision(...args),
+      follow: (...args) => store.follow(...args),
+      boot: (signal) => store.boot(signal),
+      close: () => store.close(),
+      removeMessage: (...args) => store.removeMessage(...args),
+      put: async (spec, key, value, expected, signal) => {
+        if (value.byteLength <= 800) return store.put(spec, key, value, expected, signal);
+        throw new RecordTooLargeError(`${spec.name}/${key}: ${value.byteLength} bytes, the bus takes 800`);
+      },
+    };
+  }
+}
+
+test("a record that is too large is refused by name, told, and keeps nothing else waiting", async (t) => {
+  const server = new SmallServer();
+  const controller = new AbortController();
+  const { signal } = controller;
+  const kit = createKit({ service: "writer", signal });
+  const bus = memoryBus({ role: "writer", signal, server, kit });
+  const members = bus.view(membersTable);
+  const holder = bus.hold(slicesTable, { scope: "member1", shard: "0" }, { fresh: async () => {} });
+  const writer = bus.writer(clustersTable);
+  const joined = bus.join();
+  t.after(async () => {
+    controller.abort();
+    await Promise.all([members.done, holder.done, writer.done, joined]);
+  });
+  const other = sliceKeys.slice("member1", "shop", "web", "web-2");
+  holder.set(sliceKey, { ...slice, service: "web", endpoints: endpoints(20) });
+  holder.set(other, { ...slice, slice: "web-2" });
+  writer.set("member1", { ...cluster, waiting: ["x".repeat(1000)] });
+  await t.waitFor(() => {
+    assert.ok(server.get("slices", other) !== null);
+    assert.equal(server.get("slices", sliceKey), null);
+    const problems = members.get(bus.self)?.problems ?? [];
+    assert.deepEqual(problems.map(({ subject }) => subject).sort(), [
+      "clusters/member1",
+      `slices/${sliceKey}`,
+    ]);
+    for (const { reason } of problems) assert.match(reason, /\d+ bytes, the bus takes 800/);
+  }, soon);
+  const { values } = await kit.metrics.writes.get();
+  const refused = values
+    .filter(({ labels }) => labels.result === "too_large")
+    .map(({ labels }) => labels.table);
+  assert.deepEqual(refused.sort(), ["clusters", "slices"]);
+  // Small enough again, it is written and no longer told.
+  holder.set(sliceKey, slice);
+  writer.set("member1", cluster);
+  await t.waitFor(() => assert.deepEqual(members.get(bus.self)?.problems ?? [], []), soon);
+});
+
+function endpoints(n: number): SliceRecord["endpoints"] {
+  return Array.from({ length: n }, (_, i) => ({
+    addresses: [`10.0.0.${i + 1}`],
+    ready: true,
+    serving: true,
+    terminating: false,
+  }));
+}

@@ -335,6 +335,7 @@ class StorePlainWriter<T> implements PlainWriter<T> {
       };
       try {
         await this.#store.put(this.#spec, key, encodeEnvelope(envelope), null, signal);
+        dropped.mend(`${this.#spec.name}/${key}`);
         if (wanted.value === undefined && this.#wanted.get(key) === wanted) this.#wanted.delete(key);
         return;
       } catch (err) {

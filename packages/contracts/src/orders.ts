@@ -5,7 +5,9 @@ import { IntentRecord } from "./records.ts";
 
 export const orderVerbs = ["drain", "unjoin", "accept-list"] as const satisfies IntentRecord["verb"][];
 
-const Text = { minLength: 1, maxLength: 253 };
+/** One line: it is printed in other people's terminals. */
+const ONE_LINE = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$";
+const Text = { minLength: 1, maxLength: 253, pattern: ONE_LINE };
 
 /** `POST /api/v1/intents`. */
 export const OrderRequest = Type.Object(
@@ -13,7 +15,7 @@ export const OrderRequest = Type.Object(
     verb: IntentRecord.properties.verb,
     cluster: Type.String(Text),
     by: Type.String(Text),
-    reason: Type.Optional(Type.String({ minLength: 1, maxLength: 1024 })),
+    reason: Type.Optional(Type.String({ ...Text, maxLength: 1024 })),
     force: Type.Optional(Type.Literal(true)),
   },
   { additionalProperties: false },

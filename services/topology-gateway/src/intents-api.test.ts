@@ -169,6 +169,8 @@ test("an order that does not fit its schema is refused, and nothing is written",
     { verb: "explode", cluster: "member1", by: "ada" },
     { verb: "drain", by: "ada" },
     { verb: "drain" },
+    order("drain", "member1", { reason: "red \u001b[31m" }),
+    order("drain", "member1", { reason: "two\nlines" }),
   ];
   for (const body of bad) assert.equal((await ask("POST", "/api/v1/intents", body)).status, 400);
   assert.equal((await ask("DELETE", "/api/v1/intents/explode/member1")).status, 400);

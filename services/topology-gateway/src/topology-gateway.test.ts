@@ -5,6 +5,7 @@ import { MemoryServer, memoryBus } from "@sluice/bus/testing";
 import {
   decode,
   fleetTable,
+  membersTable,
   type PeersRow,
   PortTakenError,
   type ProxyRecord,
@@ -115,4 +116,21 @@ test("a port that is taken is an error that names the flag", async (t) => {
     (error: unknown) => error instanceof PortTakenError && /--gateway-port/.test(error.message),
   );
   controller.abort();
+});
+
+test("a process whose clock is an hour off is told, by the time at which the server took its heartbeat", async (t) => {
+  const { get, writer } = await start(t);
+  for (const [process, ahead] of Object.entries({ late: -3_600_000, early: 3_600_000, good: 0 })) {
+    const at = Date.now() + ahead;
+    const record = { role: "member-watcher", process, pid: 1, startedAt: at, at };
+    await writer.publish(membersTable, plainKeys.member("member-watcher", process), record);
+  }
+  await t.waitFor(async () => {
+    const { findings } = decode(Status, await get("/api/v1/status"), "status");
+    const told = findings.filter(({ about }) => about.startsWith("process"));
+    assert.deepEqual(told.map(({ about, message }) => `${about}: ${message}`).sort(), [
+      "process member-watcher.early: its clock is 3600 s ahead of the bus server's",
+      "process member-watcher.late: its clock is 3600 s behind the bus server's",
+    ]);
+  });
 });
