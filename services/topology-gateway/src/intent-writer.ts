@@ -6,7 +6,7 @@ import {
   OrderPendingError,
   plainKeys,
 } from "@sluice/contracts";
-import type { Kit } from "@sluice/service-kit";
+import { type Kit, TimeLimit } from "@sluice/service-kit";
 
 /** How long the bus may take to show what was written, ms. */
 const CONFIRM_MS = 5000;
@@ -16,9 +16,9 @@ export class IntentWriter {
   readonly #bus: Bus;
   readonly #view: TableView<IntentRecord>;
   readonly #writer: PlainWriter<IntentRecord>;
-  readonly #kit: Pick<Kit, "signal" | "log">;
+  readonly #kit: Pick<Kit, "signal" | "log" | "clock">;
 
-  constructor(bus: Bus, view: TableView<IntentRecord>, kit: Pick<Kit, "signal" | "log">) {
+  constructor(bus: Bus, view: TableView<IntentRecord>, kit: Pick<Kit, "signal" | "log" | "clock">) {
     this.#bus = bus;
     this.#view = view;
     this.#kit = kit;
@@ -60,11 +60,11 @@ export class IntentWriter {
   }
 
   async #confirmed(condition: () => boolean): Promise<void> {
-    const limit = AbortSignal.timeout(CONFIRM_MS);
+    using limit = new TimeLimit(this.#kit.clock, CONFIRM_MS, this.#kit.signal);
     try {
-      await this.#view.when(condition, AbortSignal.any([this.#kit.signal, limit]));
+      await this.#view.when(condition, limit.signal);
     } catch (error) {
-      if (!limit.aborted) throw error;
+      if (!limit.expired) throw error;
       throw new OrderPendingError(
         `the bus has not confirmed it within ${CONFIRM_MS / 1000} s; it takes effect once the bus answers`,
       );
