@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import type { FleetCluster } from "@sluice/contracts";
+import fc from "fast-check";
 import {
   peersRow,
   routeRow,
@@ -118,6 +119,48 @@ test("of two drained clusters both serve when nobody else has peers", async (t) 
   await state(nginx, "member1", "drained");
   await state(nginx, "member2", "drained");
   assert.deepEqual(await answering(nginx), ["one", "two"]);
+});
+
+interface Case {
+  readonly peers: number;
+  readonly state: FleetCluster["state"];
+  readonly forced: boolean;
+}
+
+/** Clusters that answer, by what docs/reference/cluster-states.md says; none: 503. */
+function expected(clusters: readonly Case[]): number[] {
+  const having = clusters.map((c, i) => ({ ...c, i })).filter(({ peers }) => peers > 0);
+  const undrained = having.filter(({ state }) => state !== "drained");
+  if (undrained.length === 0) return having.filter(({ forced }) => !forced).map(({ i }) => i);
+  const up = undrained.filter(({ state }) => state !== "down");
+  return (up.length > 0 ? up : undrained).map(({ i }) => i);
+}
+
+test("whatever states and peers three clusters have, those answer that should, and only an order empties an upstream", async (t) => {
+  const nginx = await testNginx(t, { workers: 1 });
+  const pods: TestPod[] = [];
+  for (const cluster of [0, 1, 2]) pods.push(await testPod(t, `127.27.9.${cluster + 1}`, String(cluster)));
+  await nginx.apply(routeRow("shop.example.test", "web"));
+  const one = fc.record({
+    peers: fc.integer({ min: 0, max: 1 }),
+    state: fc.constantFrom("ok", "stale", "down", "drained"),
+    forced: fc.boolean(),
+  });
+  await fc.assert(
+    fc.asyncProperty(fc.tuple(one, one, one), async (clusters) => {
+      for (const [i, each] of clusters.entries()) {
+        const forced = each.state === "drained" && each.forced ? ([true] as const) : ([] as const);
+        await state(nginx, `member${i}`, each.state, ...forced);
+        await nginx.apply(peersRow("web", `member${i}`, ...pods.slice(i, i + each.peers)));
+      }
+      const answers = expected(clusters.map((c) => ({ ...c, forced: c.forced && c.state === "drained" })));
+      const seen = await answering(nginx, "/", 6);
+      assert.deepEqual(seen, answers.length === 0 ? ["503"] : answers.map(String));
+      const ordered = clusters.every((c) => c.peers === 0 || (c.state === "drained" && c.forced));
+      assert.equal(seen[0] === "503", ordered);
+    }),
+    { numRuns: 80 },
+  );
 });
 
 test("a cluster that is down comes back by one request's trial, and its hold tells the agent until then", {
