@@ -1,4 +1,4 @@
-import { rm } from "node:fs/promises";
+import { cp, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import {
@@ -32,6 +32,10 @@ export interface ChaosBus extends AsyncDisposable {
   kill(node: number): Promise<void>;
   /** Removes what a node that is down has stored. */
   wipe(node: number): Promise<void>;
+  /** Keeps a copy of what a node that is down has stored. */
+  keepCopy(node: number): Promise<void>;
+  /** Puts that copy in the place of what the node, which is down, has stored since. */
+  restoreCopy(node: number): Promise<void>;
   start(node: number): Promise<void>;
   /** Servers that are down without having been ended. */
   check(): void;
@@ -73,6 +77,17 @@ export class SingleBus implements ChaosBus {
 
   async wipe(): Promise<void> {
     await rm(join(this.#options.storeDir, "jetstream"), { recursive: true, force: true });
+  }
+
+  async keepCopy(): Promise<void> {
+    const { storeDir } = this.#options;
+    await cp(join(storeDir, "jetstream"), join(storeDir, "copy"), { recursive: true });
+  }
+
+  async restoreCopy(): Promise<void> {
+    const { storeDir } = this.#options;
+    await this.wipe();
+    await rename(join(storeDir, "copy"), join(storeDir, "jetstream"));
   }
 
   check(): void {
@@ -133,6 +148,14 @@ export class ClusterBus implements ChaosBus {
 
   async wipe(node: number): Promise<void> {
     await this.#node(node).wipe();
+  }
+
+  keepCopy(): Promise<void> {
+    throw new Error("a node of a cluster must not go back in time");
+  }
+
+  restoreCopy(): Promise<void> {
+    throw new Error("a node of a cluster must not go back in time");
   }
 
   async start(node: number): Promise<void> {

@@ -40,6 +40,16 @@ async function perform1(world: World, fault: Fault): Promise<void> {
       return during([world.link(fault.link)], { kind: fault.kind }, () => lasting(fault.ms));
     case "delay":
       return during([world.link(fault.link)], { kind: "delay", ms: fault.lateMs }, () => lasting(fault.ms));
+    case "partition":
+      return during(world.linksFrom(fault.process), { kind: "black-hole" }, () => lasting(fault.ms));
+    case "bus-restore":
+      await world.bus.kill(fault.node);
+      await world.bus.keepCopy(fault.node);
+      await world.bus.start(fault.node);
+      await lasting(fault.laterMs);
+      await world.bus.kill(fault.node);
+      await world.bus.restoreCopy(fault.node);
+      return world.bus.start(fault.node);
     case "bus-kill":
     case "bus-wipe":
       await world.bus.kill(fault.node);
@@ -47,7 +57,10 @@ async function perform1(world: World, fault: Fault): Promise<void> {
       await lasting(fault.downMs);
       return world.bus.start(fault.node);
     case "api-down":
-      return during(world.linksTo(fault.cluster), { kind: "refuse" }, () => lasting(fault.ms));
+    case "api-hang": {
+      const kind = fault.kind === "api-down" ? "refuse" : "black-hole";
+      return during(world.linksTo(fault.cluster), { kind }, () => lasting(fault.ms));
+    }
     case "api-gone":
     case "api-reset": {
       const cluster = world.sandbox.clusters.get(fault.cluster);
@@ -66,7 +79,7 @@ async function perform1(world: World, fault: Fault): Promise<void> {
   }
 }
 
-/** Two faults may overlap on a link, one on it alone and one on all of a server's: the last to end heals it. */
+/** Two faults may overlap on a link, one on it alone and one on all of a server's or a process's: the first to end heals it. */
 async function during(
   links: readonly Link[],
   fault: Parameters<Link["set"]>[0],

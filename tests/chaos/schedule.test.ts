@@ -29,7 +29,10 @@ test("every kind of fault comes, on every target", () => {
     "late each way",
     "nats-server killed (-9), ",
     "its storage removed",
+    "cut off from everything",
+    "its storage of then restored",
     "API of hub down",
+    "API of hub answers nothing",
     "API of member1 down",
     "410",
     "cuts every connection",
@@ -39,6 +42,12 @@ test("every kind of fault comes, on every target", () => {
   ]) {
     assert.ok(words.includes(kind), kind);
   }
+});
+
+test("no node of a cluster goes back in time", () => {
+  const words = seeds.flatMap((seed) => scheduleInWords(planSchedule(seed, { ...shape, busNodes: 3 }), 3));
+  assert.ok(words.some((line) => line.includes("bus node 3 killed")));
+  assert.ok(words.every((line) => !line.includes("restored")));
 });
 
 test("faults begin within four seconds, and never may both proxies be away at once", () => {

@@ -17,8 +17,11 @@ export type Fault =
   | { readonly kind: "cut"; readonly link: string }
   | { readonly kind: "refuse" | "black-hole"; readonly link: string; readonly ms: number }
   | { readonly kind: "delay"; readonly link: string; readonly ms: number; readonly lateMs: number }
+  | { readonly kind: "partition"; readonly process: string; readonly ms: number }
   | { readonly kind: "bus-kill" | "bus-wipe"; readonly node: number; readonly downMs: number }
-  | { readonly kind: "api-down"; readonly cluster: string; readonly ms: number }
+  /** The storage is copied, and `laterMs` afterwards the copy takes its place: what was written meanwhile is lost. */
+  | { readonly kind: "bus-restore"; readonly node: number; readonly laterMs: number }
+  | { readonly kind: "api-down" | "api-hang"; readonly cluster: string; readonly ms: number }
   | { readonly kind: "api-gone" | "api-reset"; readonly cluster: string }
   | { readonly kind: "nginx-kill"; readonly proxy: string; readonly downMs: number }
   | { readonly kind: "nginx-worker-kill" | "nginx-reload"; readonly proxy: string };
@@ -116,11 +119,31 @@ const kinds: readonly Kind[] = [
     },
   },
   {
+    weight: 1,
+    draw: (random, { busNodes }) => {
+      const node = random.between(0, busNodes - 1);
+      const laterMs = random.between(500, 3000);
+      // One node of three that goes back in time breaks what the three have agreed upon: nobody may do that.
+      if (busNodes > 1)
+        return { fault: { kind: "bus-kill", node, downMs: laterMs }, target: "bus", ms: laterMs };
+      return { fault: { kind: "bus-restore", node, laterMs }, target: "bus", ms: laterMs + 500 };
+    },
+  },
+  {
     weight: 2,
+    draw: (random, { services }) => {
+      const process = random.pick(services);
+      const ms = random.between(500, 6000);
+      return { fault: { kind: "partition", process, ms }, target: process, ms };
+    },
+  },
+  {
+    weight: 3,
     draw: (random, { members }) => {
       const cluster = random.pick([...members, "hub"]);
       const ms = random.between(300, 5000);
-      return { fault: { kind: "api-down", cluster, ms }, target: cluster, ms };
+      const kind = random.pick(["api-down", "api-down", "api-hang"] as const);
+      return { fault: { kind, cluster, ms }, target: cluster, ms };
     },
   },
   {
@@ -199,12 +222,18 @@ export function inWords(fault: Fault, busNodes: number): string {
       return `${fault.link}: nothing arrives for ${seconds(fault.ms)}`;
     case "delay":
       return `${fault.link}: ${fault.lateMs} ms late each way for ${seconds(fault.ms)}`;
+    case "partition":
+      return `${fault.process} cut off from everything for ${seconds(fault.ms)}: nothing arrives`;
+    case "bus-restore":
+      return `${bus(fault.node)} killed (-9), and ${seconds(fault.laterMs)} later its storage of then restored`;
     case "bus-kill":
       return `${bus(fault.node)} killed (-9), ${again(fault.downMs)}`;
     case "bus-wipe":
       return `${bus(fault.node)} killed (-9) and its storage removed, ${again(fault.downMs)}`;
     case "api-down":
       return `API of ${fault.cluster} down for ${seconds(fault.ms)}`;
+    case "api-hang":
+      return `API of ${fault.cluster} answers nothing for ${seconds(fault.ms)}`;
     case "api-gone":
       return `API of ${fault.cluster} forgets its history (410)`;
     case "api-reset":

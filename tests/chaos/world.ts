@@ -127,6 +127,11 @@ export class World implements AsyncDisposable {
     return [...this.links].filter(([name]) => name.endsWith(`→${where}`)).map(([, link]) => link);
   }
 
+  /** Links of one process. */
+  linksFrom(process: string): Link[] {
+    return [...this.links].filter(([name]) => name.startsWith(`${process}→`)).map(([, link]) => link);
+  }
+
   /** A line in the world's own log, beside those of the processes. */
   note(what: string): void {
     appendFileSync(join(this.dir, "logs", "chaos.log"), `${new Date().toISOString()} ${what}\n`);
