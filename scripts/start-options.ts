@@ -6,6 +6,8 @@ import {
   type ConfigSpec,
   duration,
   integer,
+  natsFileSettings,
+  natsReplicasSetting,
   oneOf,
   readConfig,
   text,
@@ -97,6 +99,22 @@ const startSettings = {
       return value;
     },
   },
+  natsUrl: {
+    env: "SLUICE_START_NATS_URL",
+    flag: "nats-url",
+    help: "a bus that runs already; by default one is started",
+    default: "",
+    read: text,
+  },
+  natsAuth: {
+    env: "SLUICE_START_NATS_AUTH",
+    flag: "nats-auth",
+    help: "folder that sluice nats auth wrote for that bus",
+    default: "",
+    read: text,
+  },
+  natsCa: natsFileSettings.natsCa,
+  natsReplicas: natsReplicasSetting,
   firstByteTimeout: {
     env: "SLUICE_START_FIRST_BYTE_TIMEOUT",
     flag: "first-byte-timeout",

@@ -132,6 +132,10 @@ async function startSluice(
   }
   args.push("--http-port", String(options.httpPort), "--gateway-port", String(options.gatewayPort));
   args.push("--first-byte-timeout", options.firstByteTimeout, "--log-level", options.logLevel);
+  if (options.natsUrl !== "") args.push("--nats-url", options.natsUrl);
+  if (options.natsAuth !== "") args.push("--nats-auth", options.natsAuth);
+  if (options.natsCa !== undefined) args.push("--nats-ca", options.natsCa);
+  args.push("--nats-replicas", String(options.natsReplicas));
   if (options.processes) args.push("--processes");
   for (const stage of options.without) args.push("--without", stage);
   for (const delayed of options.inject) args.push("--inject", delayed);

@@ -131,10 +131,10 @@ export async function changes(options: ChangesOptions): Promise<BenchResult> {
 }
 
 /** How long each stage took of the changes that it passed on, by the marks in the fleet's records. */
-async function followStages({ nats, natsNkey }: StartedWorld["addresses"], stack: AsyncDisposableStack) {
+async function followStages({ nats, natsFiles }: StartedWorld["addresses"], stack: AsyncDisposableStack) {
   const controller = new AbortController();
   const kit = createKit({ service: "bench", signal: controller.signal });
-  const bus = await connectBus({ url: nats, files: { nkey: natsNkey }, name: "bench", kit });
+  const bus = await connectBus({ url: nats, files: natsFiles, name: "bench", kit });
   const times = new Map<string, number[]>();
   const note = (stage: string, from: number | undefined, to: number | undefined) => {
     if (from === undefined || to === undefined) return;

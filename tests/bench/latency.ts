@@ -4,7 +4,7 @@ import { fleetTable, type Trace } from "@sluice/contracts";
 import type { KubeClient } from "@sluice/kube";
 import { freePort } from "@sluice/native-tools";
 import { createKit } from "@sluice/service-kit";
-import { startedWorld } from "../world/started-world.ts";
+import { startedWorld, type WorldAddresses } from "../world/started-world.ts";
 import { Asker } from "./asker.ts";
 import { type BenchResult, percentile, thisMachine, writeRaw } from "./bench-result.ts";
 import { type ImportedService, installService, moveEndpoint, prepareCluster } from "./imported-service.ts";
@@ -145,13 +145,13 @@ async function report(samples: readonly Sample[]): Promise<BenchResult> {
 
 /** The newest trace of the peers row, by the peer that it names. */
 async function followTraces(
-  { nats, natsNkey }: { readonly nats: string; readonly natsNkey: string },
+  { nats, natsFiles }: Pick<WorldAddresses, "nats" | "natsFiles">,
   stack: AsyncDisposableStack,
 ): Promise<Map<string, Trace>> {
   const traces = new Map<string, Trace>();
   const controller = new AbortController();
   const kit = createKit({ service: "bench", signal: controller.signal });
-  const bus = await connectBus({ url: nats, files: { nkey: natsNkey }, name: "bench", kit });
+  const bus = await connectBus({ url: nats, files: natsFiles, name: "bench", kit });
   const view = bus.view(fleetTable, {
     onChange: (_key, row, { trace }) => {
       if (row === undefined || !("peers" in row) || trace === undefined) return;

@@ -312,7 +312,7 @@ test("a member that offers the metadata address, the hub's or one outside its CI
   const kit = createKit({ service: "e2e", signal: controller.signal });
   const bus = await connectBus({
     url: world.addresses.nats,
-    files: { nkey: world.addresses.natsNkey },
+    files: world.addresses.natsFiles,
     name: "e2e",
     kit,
   });

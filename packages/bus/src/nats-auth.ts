@@ -39,6 +39,14 @@ export async function writeCredentials(folder: string, users: readonly BusUser[]
   }
   const entries = [...index.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
   await replaceFile(join(folder, INDEX), `${JSON.stringify(entries, null, 2)}\n`);
+  return readUsers(folder);
+}
+
+/** The users of a folder that `writeCredentials` wrote, by name. @throws BusForbiddenError when it holds none */
+export async function readUsers(folder: string): Promise<WrittenUser[]> {
+  const entries = await readIndex(folder);
+  if (entries.length === 0)
+    throw new BusForbiddenError(`${folder} holds no credentials; write them with sluice nats auth`);
   return entries.map((entry) => ({ ...entry, file: join(folder, seedName(entry.name)) }));
 }
 

@@ -32,6 +32,7 @@ import { type BusCredentials, type BusFiles, readCredentials } from "./credentia
 import type { BusLog } from "./log.ts";
 import { NatsLog } from "./nats-log.ts";
 import { followTail, isRelayed } from "./ordered-tail.ts";
+import { type PatientApi, patientApi } from "./patient-api.ts";
 import { provision } from "./provision.ts";
 import { type ResumePoint, resumeFrom } from "./resume-point.ts";
 import { checkServer } from "./server-check.ts";
@@ -42,9 +43,6 @@ import type { FollowSink, PutResult, Store, StoredEntry } from "./store.ts";
 const WRONG_LAST_SEQUENCE = new Set([10071, 10164]);
 /** How long a write may take, an election of the stream's leader included, ms. */
 const ANSWER_MS = 5000;
-/** How long one try of a read may take, and all of them, ms: a question that came to an old leader gets no answer. */
-const TRY_MS = 2000;
-const READ_MS = 8000;
 /** How often the servers' present life is asked for, ms: a cluster may lose its memory without losing a connection. */
 const BOOT_POLL_MS = 2000;
 /** How long a server that just starts may be without JetStream, ms. */
@@ -54,6 +52,7 @@ interface Life {
   readonly connection: NatsConnection;
   readonly js: JetStreamClient;
   readonly jsm: JetStreamManager;
+  readonly api: PatientApi;
   readonly boot: string;
   readonly inboxPrefix: string;
   readonly over: AbortController;
@@ -255,24 +254,25 @@ export class NatsStore implements Store {
     const { info } = connection;
     if (info === undefined) throw new BusUnreachableError("the server has not said who it is");
     checkServer(info, { replicas, tls });
-    const patient = await jetstreamManager(connection, { timeout: ANSWER_MS, checkAPI: false });
-    const jsm = await jetstreamManager(connection, { timeout: TRY_MS, checkAPI: false });
+    const jsm = await jetstreamManager(connection, { timeout: ANSWER_MS, checkAPI: false });
+    const api = await patientApi(connection);
     const js = jetstream(connection, { timeout: ANSWER_MS, checkAPI: false });
-    const known = this.#access.provisions ? await bootOf(jsm).catch(ifMissing) : null;
+    const known = this.#access.provisions ? await bootOf(api).catch(ifMissing) : null;
     if (this.#access.provisions) {
-      const lost = await provision(patient, { replicas });
+      const lost = await provision(api, jsm, { replicas });
       // Somebody took a bucket away under running servers: what holders and readers know of it is void.
       if (known !== null && lost.length > 0) {
         kit.log.warn({ tables: lost }, "tables were gone and have been made anew: another life begins");
         await writeBoot(js, kit, known.revision);
       }
     }
-    const boot = (await bootOf(jsm)) ?? (this.#access.provisions ? await this.#firstBoot(js, jsm) : null);
+    const boot = (await bootOf(api)) ?? (this.#access.provisions ? await this.#firstBoot(js, api) : null);
     if (boot === null) throw new BusUnreachableError("nobody has set up the bus yet");
     return {
       connection,
       js,
       jsm,
+      api,
       boot: boot.id,
       inboxPrefix,
       over: new AbortController(),
@@ -281,9 +281,9 @@ export class NatsStore implements Store {
   }
 
   /** Whoever finds no life makes one, and exactly one process wins. */
-  async #firstBoot(js: JetStreamClient, jsm: JetStreamManager) {
+  async #firstBoot(js: JetStreamClient, api: PatientApi) {
     await writeBoot(js, this.#options.kit, 0);
-    return bootOf(jsm);
+    return bootOf(api);
   }
 
   /** Until the connection breaks, or the servers begin another life. */
@@ -291,7 +291,7 @@ export class NatsStore implements Store {
     const { kit } = this.#options;
     const { signal } = life.over;
     while (await slept(kit.clock, BOOT_POLL_MS, AbortSignal.any([this.#signal, signal]))) {
-      const found = await bootOf(life.jsm).catch((err: unknown) => {
+      const found = await bootOf(life.api).catch((err: unknown) => {
         if (missing(err)) return null;
         kit.log.debug({ err }, "asking for the servers' life got no answer");
         return undefined;
@@ -337,37 +337,24 @@ export class NatsStore implements Store {
 
   /** Asks until there is an answer: while a stream's leader is elected, questions get none. */
   async #newest(life: Life, spec: TableSpec, key: string, signal: AbortSignal): Promise<StoredEntry | null> {
-    const { clock, random } = this.#options.kit;
-    const deadline = clock.monotonic() + READ_MS;
-    const backoff = new Backoff(20, 500, random.next);
-    for (;;) {
-      try {
-        // A request that was on its way when the connection broke goes out again after it: to servers that may have
-        // lost everything. What they say is not what was asked.
-        return await answered(
-          life,
-          this.#access.asksLeader(spec)
-            ? leaderMessage(life.jsm, spec, key)
-            : this.#replicaMessage(life, spec, key),
-        );
-      } catch (error) {
-        const given = error instanceof JetStreamApiError || error instanceof PermissionViolationError;
-        if (given || this.#life !== life || clock.monotonic() > deadline) throw error;
-      }
-      if (!(await slept(clock, backoff.next() + 10, AbortSignal.any([signal, life.over.signal])))) {
-        signal.throwIfAborted();
-        throw new BusUnreachableError("the connection to NATS ended before an answer came");
-      }
-    }
+    signal.throwIfAborted();
+    const leader = this.#access.asksLeader(spec);
+    // A request that was on its way when the connection broke goes out again after it: to servers that may have lost
+    // everything. What they say is not what was asked.
+    const answer = life.api.ask(
+      (jsm) => (leader ? leaderMessage(jsm, spec, key) : this.#replicaMessage(jsm, spec, key)),
+      () => this.#life === life && !signal.aborted,
+    );
+    return answered(life, answer);
   }
 
   /** What any replica has of a key. Where this process may ask, "nothing" is said by the leader alone. */
-  async #replicaMessage(life: Life, spec: TableSpec, key: string): Promise<StoredEntry | null> {
+  async #replicaMessage(jsm: JetStreamManager, spec: TableSpec, key: string): Promise<StoredEntry | null> {
     const subject = subjectOf(spec, key);
-    const found = await life.jsm.direct.getMessage(streamOf(spec), { last_by_subj: subject });
+    const found = await jsm.direct.getMessage(streamOf(spec), { last_by_subj: subject });
     if (found !== null) return stored(spec, found);
     if (!this.#access.asksState(spec)) return null;
-    const { state } = await life.jsm.streams.info(streamOf(spec), { subjects_filter: subject });
+    const { state } = await jsm.streams.info(streamOf(spec), { subjects_filter: subject });
     if ((state.subjects?.[subject] ?? 0) === 0) return null;
     throw new BusUnreachableError(`${subject}: the replica that answered lags behind`);
   }
@@ -458,7 +445,12 @@ class Follower {
     const { jsm, boot, connection, inboxPrefix } = life;
     const stream = streamOf(this.#spec);
     // Who may not ask what stream this is cannot know that it is the same one, and takes a snapshot.
-    const found = this.#access.asksState(this.#spec) ? await answered(life, jsm.streams.info(stream)) : null;
+    const found = this.#access.asksState(this.#spec)
+      ? await answered(
+          life,
+          life.api.ask((each) => each.streams.info(stream)),
+        )
+      : null;
     signal.throwIfAborted();
     const created = found === null ? null : String(found.created);
     const from =
@@ -566,8 +558,8 @@ async function putMessage(
 }
 
 /** The servers' present life, as the leader of its table has it. */
-async function bootOf(jsm: JetStreamManager): Promise<{ id: string; revision: number } | null> {
-  const found = await leaderMessage(jsm, bootTable, "id");
+async function bootOf(api: PatientApi): Promise<{ id: string; revision: number } | null> {
+  const found = await api.ask((jsm) => leaderMessage(jsm, bootTable, "id"));
   if (found === null) return null;
   const boot = decodeEnvelope(Boot, found.value, "boot/id").data;
   return { id: decode(Boot, boot, "boot/id").id, revision: found.revision };

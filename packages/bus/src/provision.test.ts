@@ -17,6 +17,7 @@ import { ensureTool, type NatsServer, startNatsServer } from "@sluice/native-too
 import { createKit } from "@sluice/service-kit";
 import { assetGroups } from "./assets.ts";
 import { NatsStore } from "./nats-store.ts";
+import { type PatientApi, patientApi } from "./patient-api.ts";
 import { compareSettings, provision } from "./provision.ts";
 
 const forever = new AbortController().signal;
@@ -25,6 +26,7 @@ let root: string;
 let server: NatsServer;
 let connection: NatsConnection;
 let jsm: JetStreamManager;
+let api: PatientApi;
 
 before(async () => {
   root = await mkdtemp(join(tmpdir(), "sluice-provision-"));
@@ -32,6 +34,7 @@ before(async () => {
   server = await startNatsServer({ tool, storeDir: join(root, "nats"), signal: forever });
   connection = await connect({ servers: server.url });
   jsm = await jetstreamManager(connection);
+  api = await patientApi(connection);
 });
 after(async () => {
   await connection.close();
@@ -41,7 +44,7 @@ after(async () => {
 
 async function refusal(): Promise<string> {
   try {
-    await provision(jsm, { replicas: 1 });
+    await provision(api, jsm, { replicas: 1 });
   } catch (error) {
     assert.ok(error instanceof BusAssetError, String(error));
     assert.equal(error.exit, 65);
@@ -51,10 +54,10 @@ async function refusal(): Promise<string> {
 }
 
 test("what is missing is made, in full, and a second look finds nothing to say", async () => {
-  const made = await provision(jsm, { replicas: 1 });
+  const made = await provision(api, jsm, { replicas: 1 });
   assert.ok(made.includes("KV_sluice_slices"));
   assert.ok(!made.includes("KV_sluice_boot"), "boot's loss is no table's");
-  assert.deepEqual(await provision(jsm, { replicas: 1 }), []);
+  assert.deepEqual(await provision(api, jsm, { replicas: 1 }), []);
   for (const { settings } of assets) await jsm.streams.info(settings.name);
 });
 
@@ -112,14 +115,14 @@ for (const [name, change] of byHand) {
     } finally {
       await jsm.streams.delete(stream);
     }
-    assert.deepEqual(await provision(jsm, { replicas: 1 }), [stream], "deleted, it comes back");
+    assert.deepEqual(await provision(api, jsm, { replicas: 1 }), [stream], "deleted, it comes back");
   });
 }
 
 test("the bounds of the log are whoever's who runs the bus", async () => {
   const { config } = await jsm.streams.info("sluice_log");
   await jsm.streams.update("sluice_log", { ...config, max_bytes: 1_000_000, max_age: 3600e9 });
-  assert.deepEqual(await provision(jsm, { replicas: 1 }), []);
+  assert.deepEqual(await provision(api, jsm, { replicas: 1 }), []);
 });
 
 test("copies are refused where there is one server, with the reason", async () => {

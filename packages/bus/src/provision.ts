@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from "node:util";
 import { JetStreamApiError, type JetStreamManager, type StreamConfig } from "@nats-io/jetstream";
 import { BusAssetError } from "@sluice/contracts";
 import { type Asset, assetGroups, type Settings } from "./assets.ts";
+import type { PatientApi } from "./patient-api.ts";
 
 const STREAM_NOT_FOUND = 10059;
 const STREAM_NAME_IN_USE = 10058;
@@ -20,14 +21,19 @@ function code(error: unknown): number {
 
 /**
  * Creates what is missing and compares each stream, as the server echoes it, with what Sluice needs.
+ * @param jsm for what is written, which is asked once and waited for
  * @returns the buckets of tables that were missing
  * @throws BusAssetError naming stream, setting, what is there and what is needed
  */
-export async function provision(jsm: JetStreamManager, options: ProvisionOptions): Promise<string[]> {
+export async function provision(
+  api: PatientApi,
+  jsm: JetStreamManager,
+  options: ProvisionOptions,
+): Promise<string[]> {
   const made: string[] = [];
   const wrong: string[] = [];
   for (const group of assetGroups) {
-    const results = await Promise.all(group.map((asset) => provisionOne(jsm, asset, options)));
+    const results = await Promise.all(group.map((asset) => provisionOne(api, jsm, asset, options)));
     for (const [i, { created, differences }] of results.entries()) {
       wrong.push(...differences);
       if (created && group[i]!.holdsTable) made.push(group[i]!.settings.name);
@@ -45,6 +51,7 @@ interface Provisioned {
 }
 
 async function provisionOne(
+  api: PatientApi,
   jsm: JetStreamManager,
   asset: Asset,
   { replicas }: ProvisionOptions,
@@ -53,7 +60,7 @@ async function provisionOne(
   let { limits } = asset;
   for (let created = false; ; ) {
     try {
-      const { config } = await jsm.streams.info(settings.name);
+      const { config } = await api.ask((each) => each.streams.info(settings.name));
       const differences = compareSettings(settings, config);
       if (differences.length > 0) return { created, differences };
       if (config.num_replicas < replicas) {

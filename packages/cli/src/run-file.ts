@@ -9,8 +9,8 @@ export interface RunFile {
   readonly proxy: { readonly http: string };
   readonly gateway: string;
   readonly nats: string;
-  /** File with the seed of an nkey that reaches every table; for tools and tests. */
-  readonly natsNkey: string;
+  /** Files by which a tool and the bus know each other: a seed that reaches every table, who signed the bus's certificate. */
+  readonly natsFiles: { readonly nkey?: string; readonly ca?: string };
   readonly kubeconfigs: Readonly<Record<string, string>>;
   /** With `--processes` one a service; else services run in `pid`. nginx and nats-server always have their own. */
   readonly processes: readonly { readonly name: string; readonly pid: number | null }[];

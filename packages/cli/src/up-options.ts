@@ -6,6 +6,8 @@ import {
   type ConfigSpec,
   duration,
   integer,
+  natsFileSettings,
+  natsReplicasSetting,
   oneOf,
   peersSetting,
   readConfig,
@@ -83,6 +85,24 @@ export const upSettings = {
     default: "off",
     read: duration,
   },
+  natsUrl: {
+    env: "SLUICE_UP_NATS_URL",
+    flag: "nats-url",
+    help: "a bus that runs already, e.g. nats://a:4222,nats://b:4222; by default one is started",
+    default: "",
+    read: text,
+  },
+  natsAuth: {
+    env: "SLUICE_UP_NATS_AUTH",
+    flag: "nats-auth",
+    help: "folder that sluice nats auth wrote for that bus; without it no credential is given",
+    default: "",
+    read: text,
+  },
+  natsCa: natsFileSettings.natsCa,
+  natsCert: natsFileSettings.natsCert,
+  natsKey: natsFileSettings.natsKey,
+  natsReplicas: natsReplicasSetting,
   propagator: {
     env: "SLUICE_UP_PROPAGATOR",
     flag: "propagator",
@@ -156,6 +176,11 @@ export function readUpOptions(argv: readonly string[], env: NodeJS.ProcessEnv): 
   if (stranger !== undefined) {
     throw new ConfigError(
       `--peers ${stranger[0]}=…: there is no --member ${stranger[0]}; write one of ${names.join(", ")}`,
+    );
+  }
+  if (options.natsUrl === "" && (options.natsAuth !== "" || options.natsReplicas > 1)) {
+    throw new ConfigError(
+      "--nats-auth and --nats-replicas are for a bus that runs already: name it with --nats-url",
     );
   }
   return options;

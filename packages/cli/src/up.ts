@@ -1,12 +1,11 @@
 import { lookup } from "node:dns/promises";
-import { mkdirSync, rmSync } from "node:fs";
+import { mkdirSync } from "node:fs";
 import { isIP } from "node:net";
 import { availableParallelism } from "node:os";
 import { join, resolve } from "node:path";
 import { aggregator } from "@sluice/aggregator";
-import { authorizationBlock, writeCredentials } from "@sluice/bus";
 import { configRenderer } from "@sluice/config-renderer";
-import { type BusUser, busComponents, roles, SluiceError, StartTimeoutError } from "@sluice/contracts";
+import { roles, SluiceError, StartTimeoutError } from "@sluice/contracts";
 import { connectCluster } from "@sluice/kube";
 import { memberWatcher } from "@sluice/member-watcher";
 import { ensureTool, freePort, type Tool } from "@sluice/native-tools";
@@ -14,6 +13,7 @@ import { propagator } from "@sluice/propagator";
 import { prepareNginx, proxyAgent } from "@sluice/proxy-agent";
 import { type AnyService, slept, systemClock } from "@sluice/service-kit";
 import { topologyGateway } from "@sluice/topology-gateway";
+import { busCredentials } from "./bus-credentials.ts";
 import { endLeftovers } from "./leftovers.ts";
 import { portFree } from "./listener.ts";
 import { natsPart, nginxPart, type Part, processPart, servicePart } from "./parts.ts";
@@ -68,7 +68,7 @@ export async function up(options: UpOptions, events: UpEvents, signal: AbortSign
       const log = (message: string) => steps.note(`  ${message}`);
       const wanted = [
         ensureTool("nginx", { signal, log }),
-        ensureTool("nats-server", { signal, log }),
+        options.natsUrl === "" ? ensureTool("nats-server", { signal, log }) : null,
       ] as const;
       const missing = (await Promise.allSettled(wanted)).filter((each) => each.status === "rejected");
       // Both at once, so that a person installs once.
@@ -76,7 +76,7 @@ export async function up(options: UpOptions, events: UpEvents, signal: AbortSign
       const [nginx, nats] = await Promise.all(wanted);
       return { nginx, nats };
     },
-    ({ nginx, nats }) => `${nginx.version}, ${nats.version}`,
+    ({ nginx, nats }) => `${nginx.version}, ${nats?.version ?? `the bus at ${options.natsUrl}`}`,
   );
 
   const failed = Promise.withResolvers<never>();
@@ -91,15 +91,19 @@ export async function up(options: UpOptions, events: UpEvents, signal: AbortSign
   };
   try {
     const natsPort = await freePort();
-    const auth = await busAuth(join(stateDir, "nats-auth"), options);
-    const nats = natsPart({
-      tool: tools.nats,
-      storeDir: join(stateDir, "nats"),
-      port: natsPort,
-      configuration: auth.configuration,
-      signal,
-    });
-    if (!without.has("nats")) {
+    const auth = await busCredentials(join(stateDir, "nats-auth"), options);
+    const nats =
+      tools.nats === null
+        ? null
+        : natsPart({
+            tool: tools.nats,
+            storeDir: join(stateDir, "nats"),
+            port: natsPort,
+            configuration: auth.configuration,
+            signal,
+          });
+    const natsUrl = nats?.address ?? options.natsUrl;
+    if (nats !== null && !without.has("nats")) {
       parts.push(nats);
       await steps.run(
         "bus",
@@ -121,8 +125,8 @@ export async function up(options: UpOptions, events: UpEvents, signal: AbortSign
       }
     }
     const services = await serviceParts(options, {
-      nats: nats.address,
-      nkeyOf: auth.nkeyOf,
+      nats: natsUrl,
+      busFlags: auth.flagsOf,
       nginxDir,
       logs,
       signal,
@@ -144,8 +148,8 @@ export async function up(options: UpOptions, events: UpEvents, signal: AbortSign
       stateDir,
       proxy: { http: `http://${httpAddress}` },
       gateway: `http://127.0.0.1:${options.gatewayPort}`,
-      nats: nats.address,
-      natsNkey: auth.nkeyOf("operator"),
+      nats: natsUrl,
+      natsFiles: auth.operator,
       kubeconfigs: Object.fromEntries([
         ["hub", resolve(options.hub)],
         ...options.members.map(([n, k]) => [n, resolve(k)]),
@@ -224,29 +228,11 @@ async function startServices(
 
 interface Wiring {
   readonly nats: string;
-  /** The file with a service's seed. */
-  nkeyOf(service: string): string;
+  /** How a service and the bus know each other, as flags. */
+  busFlags(service: string): readonly string[];
   readonly nginxDir: string;
   readonly logs: string;
   readonly signal: AbortSignal;
-}
-
-/** Fresh credentials, one for each service of this machine and one for tools; what they could do before ends with them. */
-async function busAuth(folder: string, options: UpOptions) {
-  rmSync(folder, { recursive: true, force: true });
-  const members = options.members.map(([name]) => name);
-  const users: BusUser[] = busComponents
-    .filter((component) => component !== "replay")
-    .map((component) => (component === "member-watcher" ? { component, members } : { component }));
-  const written = await writeCredentials(folder, users);
-  return {
-    configuration: authorizationBlock(written),
-    nkeyOf: (name: string) => {
-      const found = written.find(({ user }) => user.component === name);
-      if (found === undefined) throw new Error(`there is no credential for ${name}`);
-      return found.file;
-    },
-  };
 }
 
 /** What each service is started with; the same arguments in one process and in many. */
@@ -262,7 +248,6 @@ async function serviceParts(options: UpOptions, wiring: Wiring): Promise<Part[]>
     options.peers.map(([name, cidrs]) => `${name}=${cidrs}`),
   );
   const bus = ["--nats-url", wiring.nats];
-  const nkey = (service: AnyService) => ["--nats-nkey", wiring.nkeyOf(service.name)];
   const hubFlag = ["--hub", resolve(hub)];
   const refused = many("--refuse-peer", await hubAddresses(hub, wiring.signal));
   const classes = many("--ingress-class", options.ingressClasses);
@@ -299,7 +284,7 @@ async function serviceParts(options: UpOptions, wiring: Wiring): Promise<Part[]>
         "--log-level",
         options.logLevel,
         ...(delay === undefined ? [] : ["--inject-delay", delay]),
-        ...nkey(service),
+        ...wiring.busFlags(service.name),
         ...args,
       ];
       if (!options.processes)
