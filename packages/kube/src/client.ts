@@ -24,9 +24,14 @@ export interface ListOptions {
   readonly fieldSelector?: string | undefined;
   /** Objects a page; default 500. Pages are joined. */
   readonly limit?: number | undefined;
+  /**
+   * Called after the first of several pages with the resourceVersion that all of them show: a watch from there misses
+   * nothing that the list lacks. Called again where a list has to begin anew.
+   */
+  readonly onFirstPage?: ((resourceVersion: string) => void) | undefined;
 }
 
-export interface WatchOptions extends Omit<ListOptions, "limit"> {
+export interface WatchOptions extends Omit<ListOptions, "limit" | "onFirstPage"> {
   /** Of the list or event after which events are wanted. */
   readonly resourceVersion: string;
   /** The server ends the watch after so many seconds. */
@@ -172,10 +177,13 @@ class HttpKubeClient implements KubeClient {
         continue;
       }
       const page = this.#parse<ListAnswer<T>>(init, answer);
+      const { resourceVersion = "" } = page.metadata ?? {};
+      if (items.length === 0 && (page.metadata?.continue ?? "") !== "")
+        options.onFirstPage?.(resourceVersion);
       // A list's items carry neither of the two.
       for (const item of page.items ?? []) items.push({ ...item, apiVersion, kind: type.kind });
       next = page.metadata?.continue ?? "";
-      if (next === "") return { items, resourceVersion: page.metadata?.resourceVersion ?? "" };
+      if (next === "") return { items, resourceVersion };
     }
   }
 

@@ -32,6 +32,9 @@ class OneKind {
   /** Answers instead, once. */
   next: ((request: IncomingMessage, response: ServerResponse) => void)[] = [];
   lists = 0;
+  /** Gets every page but the first instead of the client. */
+  hold: ((send: () => void) => void) | null = null;
+  readonly #held: ServerResponse[] = [];
 
   readonly answer = (request: IncomingMessage, response: ServerResponse): void => {
     const scripted = this.next.shift();
@@ -50,14 +53,24 @@ class OneKind {
     const from = Number(url.searchParams.get("continue") ?? 0);
     if (from === 0) this.lists += 1;
     const more = from + this.pageSize < this.items.length;
-    sendJson(response, 200, {
+    const page = {
       metadata: {
         resourceVersion: String(this.version),
         ...(more ? { continue: String(from + this.pageSize) } : {}),
       },
       items: this.items.slice(from, from + this.pageSize),
-    });
+    };
+    const send = () => sendJson(response, 200, page);
+    if (from > 0 && this.hold !== null) {
+      this.#held.push(response);
+      this.hold(send);
+    } else send();
   };
+
+  /** Breaks off every page that was held back. */
+  cut(): void {
+    for (const response of this.#held.splice(0)) response.destroy();
+  }
 
   send(type: string, object: object): void {
     for (const watch of this.watches) watch.write(`${JSON.stringify({ type, object })}\n`);
@@ -305,6 +318,70 @@ describe("a reflector", () => {
       await second;
       assert.deepEqual([...reflector.objects.keys()], ["shop/late"]);
     }));
+
+  test("tells of changes at once while a long list is still coming, and the list takes none of them back", () =>
+    withReflector(
+      async ({ kind, reflector, changes, until }) => {
+        await until("a watch", () => kind.watches.length === 1);
+        let page = () => {};
+        kind.hold = (send) => {
+          page = send;
+        };
+        kind.version = 20;
+        const relisted = reflector.relist(limit);
+        await until("the watch beside the list", () => kind.watched.at(-1)?.get("resourceVersion") === "20");
+        await until("its opening", () => kind.watches.length === 1);
+        kind.send("MODIFIED", service("c", "21"));
+        kind.send("DELETED", service("b", "22"));
+        kind.send("ADDED", service("d", "23"));
+        await until("three events before the second page", () => changes.length === 6);
+        assert.deepEqual(told(changes).slice(3), ["upsert shop/c", "delete shop/b", "upsert shop/d"]);
+        kind.hold = null;
+        page();
+        await relisted;
+        assert.equal(changes.length, 6, "nothing of the list was news");
+        assert.equal(reflector.objects.get("shop/c")?.metadata.resourceVersion, "21");
+        assert.deepEqual([...reflector.objects.keys()].sort(), ["shop/a", "shop/c", "shop/d"]);
+        await until("the watch behind all of it", () => kind.watched.at(-1)?.get("resourceVersion") === "23");
+        assert.equal(reflector.actedOn, 23);
+      },
+      (kind) => {
+        kind.pageSize = 2;
+        kind.items = ["a", "b", "c"].map((name, i) => service(name, String(i + 1)));
+      },
+    ));
+
+  test("what was told beside a list that breaks off stays, and the next list makes it whole", () =>
+    withReflector(
+      async ({ kind, reflector, changes, until }) => {
+        await until("a watch", () => kind.watches.length === 1);
+        let broken = false;
+        kind.hold = () => {
+          broken = true;
+        };
+        kind.version = 20;
+        const relisted = reflector.relist(limit);
+        await until("the second page asked for", () => broken);
+        await until("the watch beside the list", () => kind.watches.length === 1);
+        kind.send("MODIFIED", service("c", "21"));
+        await until("the event", () => changes.length === 4);
+        kind.hold = (send) => send();
+        kind.items = [service("a", "1"), service("c", "21"), service("e", "24")];
+        kind.version = 25;
+        // A second list, because nobody answers the first.
+        const again = reflector.relist(limit);
+        for (const watch of kind.watches) watch.destroy();
+        kind.cut();
+        await relisted;
+        await again;
+        assert.deepEqual([...reflector.objects.keys()].sort(), ["shop/a", "shop/c", "shop/e"]);
+        assert.equal(changes.filter(({ key }) => key === "shop/c").length, 2, "told of once more by nobody");
+      },
+      (kind) => {
+        kind.pageSize = 2;
+        kind.items = ["a", "b", "c"].map((name, i) => service(name, String(i + 1)));
+      },
+    ));
 
   test("opens a silent watch anew", () =>
     withReflector(

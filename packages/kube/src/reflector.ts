@@ -4,6 +4,7 @@ import type { KubeClient } from "./client.ts";
 import type { KubeLogger } from "./logger.ts";
 import type { KubeObject } from "./objects.ts";
 import { objectKey, type ResourceType } from "./resources.ts";
+import { WatchBeside } from "./watch-beside.ts";
 
 export type Change<T> =
   | {
@@ -115,6 +116,9 @@ const defaults: ReflectorTiming = {
   watchSeconds: [300, 600],
   idleMs: 150_000,
 };
+
+/** Objects of a list that are told of in one go: some milliseconds. */
+const LIST_BURST = 200;
 
 /**
  * Keeps a map of one kind's objects like its API: list, watch, and again from where it was. Objects are removed by a
@@ -246,13 +250,32 @@ class ListWatch<T extends KubeObject> implements Reflector<T> {
   }
 
   async #list(): Promise<void> {
-    const { client, type, namespace, labelSelector, fieldSelector, kit } = this.#options;
+    const { client, type, namespace, labelSelector, fieldSelector } = this.#options;
     const number = ++this.#begun;
     if (this.#state.kind === "watching") this.#become({ kind: "listing" });
+    const beside = new WatchBeside<T>({
+      client,
+      type,
+      selectors: { namespace, labelSelector, fieldSelector },
+      clock: this.#options.kit.clock,
+      log: this.#log,
+      signal: this.#signal,
+    });
+    const onFirstPage = (resourceVersion: string) => {
+      // Before the first list nobody waits for a change.
+      if (this.#applied === 0) return;
+      this.#restartedAt(resourceVersion);
+      beside.begin(resourceVersion, (deleted, object, seenAt) => {
+        this.#act(object.metadata.resourceVersion);
+        this.#tell(deleted, object, seenAt);
+      });
+    };
     let list: { items: T[]; resourceVersion: string };
     try {
-      list = await client.list(type, { namespace, labelSelector, fieldSelector }, this.#signal);
+      const selection = { namespace, labelSelector, fieldSelector, onFirstPage };
+      list = await client.list(type, selection, this.#signal);
     } catch (error) {
+      await beside.end();
       if (this.#signal.aborted) return;
       if (error instanceof KubeStatusError && error.status === 404) {
         if (this.#state.kind !== "waiting-for-resource") {
@@ -263,32 +286,57 @@ class ListWatch<T extends KubeObject> implements Reflector<T> {
       } else await this.#failed(error, "list failed");
       return;
     }
+    try {
+      await this.#applyList(list, beside, number);
+    } finally {
+      await beside.end();
+    }
+  }
+
+  /** An API that was restored from an older copy counts from there. */
+  #restartedAt(resourceVersion: string): void {
+    this.#actedOn = Math.min(this.#actedOn, this.#number(resourceVersion));
+  }
+
+  async #applyList(
+    list: { readonly items: readonly T[]; readonly resourceVersion: string },
+    beside: WatchBeside<T>,
+    number: number,
+  ): Promise<void> {
+    const { clock } = this.#options.kit;
     this.#missing.reset();
     this.#startup.reset();
-    const seenAt = kit.clock.now();
+    const seenAt = clock.now();
     const gone = new Map(this.objects);
-    const listVersion = this.#number(list.resourceVersion);
-    // An API that was restored from an older copy counts from there.
-    this.#actedOn = Math.min(this.#actedOn, listVersion);
+    if (!beside.begun) this.#restartedAt(list.resourceVersion);
+    let applied = 0;
+    // Between two bursts whatever else there is comes in its turn: other kinds and clusters, and changes of this one.
+    const breathe = async () => ++applied % LIST_BURST !== 0 || (await slept(clock, 0, this.#signal));
     for (const object of list.items) {
       const key = objectKey(object);
       const old = this.objects.get(key);
       gone.delete(key);
-      if (old !== undefined && sameVersion(old, object)) continue;
+      // What was watched since is newer than the list.
+      if (beside.touched.has(key) || (old !== undefined && sameVersion(old, object))) continue;
       this.objects.set(key, object);
       this.#act(object.metadata.resourceVersion);
       this.#options.onChange({ kind: "upsert", key, object, old, seenAt, fromList: true });
+      if (!(await breathe())) return;
     }
     for (const [key, old] of gone) {
+      if (beside.touched.has(key)) continue;
       this.objects.delete(key);
       // When it went is not known, only that it was before this list.
       this.#act(list.resourceVersion);
       this.#options.onChange({ kind: "delete", key, old, seenAt, fromList: true });
+      if (!(await breathe())) return;
     }
+    const reached = beside.reached ?? list.resourceVersion;
+    beside.stop();
     // A relist asked for meanwhile wants a list that begins after it was asked for.
-    this.#resourceVersion = [...this.#waiters].some((w) => w.from > number) ? null : list.resourceVersion;
+    this.#resourceVersion = [...this.#waiters].some((w) => w.from > number) ? null : reached;
     this.#applied = number;
-    this.#note(list.resourceVersion);
+    this.#note(reached);
     for (const waiter of [...this.#waiters]) if (waiter.from <= number) waiter.resolve();
     this.#become({ kind: "watching" });
     this.#options.onListed?.();
@@ -356,11 +404,16 @@ class ListWatch<T extends KubeObject> implements Reflector<T> {
   }
 
   #apply(deleted: boolean, object: T, seenAt: number): void {
-    const key = objectKey(object);
-    const old = this.objects.get(key);
     const version = object.metadata.resourceVersion;
     if (version !== undefined && this.#resourceVersion !== null) this.#resourceVersion = version;
     this.#act(version);
+    this.#tell(deleted, object, seenAt);
+    if (version !== undefined) this.#note(version);
+  }
+
+  #tell(deleted: boolean, object: T, seenAt: number): void {
+    const key = objectKey(object);
+    const old = this.objects.get(key);
     if (!deleted) {
       this.objects.set(key, object);
       this.#options.onChange({ kind: "upsert", key, object, old, seenAt, fromList: false });
@@ -368,7 +421,6 @@ class ListWatch<T extends KubeObject> implements Reflector<T> {
       this.objects.delete(key);
       this.#options.onChange({ kind: "delete", key, old: object, seenAt, fromList: false });
     }
-    if (version !== undefined) this.#note(version);
   }
 
   #act(resourceVersion: string | undefined): void {
