@@ -17,6 +17,7 @@ export class IntentWriter {
   readonly #view: TableView<IntentRecord>;
   readonly #writer: PlainWriter<IntentRecord>;
   readonly #kit: Pick<Kit, "signal" | "log" | "clock">;
+  readonly done: Promise<void>;
 
   constructor(bus: Bus, view: TableView<IntentRecord>, kit: Pick<Kit, "signal" | "log" | "clock">) {
     this.#bus = bus;
@@ -24,10 +25,27 @@ export class IntentWriter {
     this.#kit = kit;
     // Servers that lost their storage get back what stood last, whoever ordered it.
     this.#writer = bus.writer(intentsTable, (intent) => this.#stands(intent));
+    this.done = Promise.all([this.#writer.done, this.#keep()]).then(() => {});
   }
 
-  get done(): Promise<void> {
-    return this.#writer.done;
+  /** Orders come from no API: when the table has fewer than was read from it, whoever read them writes them again. */
+  async #keep(): Promise<void> {
+    const { signal, log } = this.#kit;
+    let known = 0;
+    try {
+      for (;;) {
+        await this.#view.when(() => this.#view.connected && this.#view.revision !== known, signal);
+        await this.#view.caughtUp(signal);
+        const { revision, size } = this.#view;
+        if (revision < known) {
+          log.warn({ orders: size }, "the bus has lost orders; they are written again");
+          for (const [key, intent] of this.#view.entries()) this.#writer.set(key, intent);
+        }
+        known = revision;
+      }
+    } catch (error) {
+      if (!signal.aborted) throw error;
+    }
   }
 
   #stands(intent: IntentRecord): boolean {

@@ -59,7 +59,7 @@ async function world(t: TestContext, members: Record<string, Partial<ClusterReco
     });
   await t.waitFor(async () => assert.equal((await fetch(`${url}/readyz`)).status, 200), { timeout: 10_000 });
   for (const cluster of Object.keys(members)) await seen("/api/v1/status", `"${cluster}"`);
-  return { ask, rows, intents, seen };
+  return { ask, rows, intents, seen, server, other };
 }
 
 const order = (verb: string, cluster: string, more: object = {}) => ({ verb, cluster, by: "ada", ...more });
@@ -175,4 +175,29 @@ test("an order that does not fit its schema is refused, and nothing is written",
   for (const body of bad) assert.equal((await ask("POST", "/api/v1/intents", body)).status, 400);
   assert.equal((await ask("DELETE", "/api/v1/intents/explode/member1")).status, 400);
   assert.equal(intents.size, 0);
+});
+
+test("orders that the servers lost are written again, whoever had given them, and those taken back are not", async (t) => {
+  const { ask, server, other, seen, rows } = await world(t, { member1: {}, member2: {}, member3: {} });
+  rows(served("web", { member1: 1, member2: 1, member3: 1 }));
+  await seen("/api/v1/fleet", "shop-web.member3");
+  await other.publish(intentsTable, plainKeys.intent("drain", "member1"), {
+    verb: "drain",
+    cluster: "member1",
+    at: 1,
+    by: "an earlier gateway",
+  });
+  await seen("/api/v1/intents", "an earlier gateway");
+  await ask("POST", "/api/v1/intents", order("drain", "member2"));
+  await ask("POST", "/api/v1/intents", order("drain", "member3", { force: true }));
+  await ask("DELETE", "/api/v1/intents/drain/member3");
+  server.restart({ wipe: true });
+  await t.waitFor(
+    () => {
+      assert.ok(server.get("intents", "drain.member1") !== null);
+      assert.ok(server.get("intents", "drain.member2") !== null);
+    },
+    { timeout: 10_000 },
+  );
+  assert.equal(server.get("intents", "drain.member3"), null);
 });
