@@ -202,7 +202,7 @@ export const IntentRecord = Type.Object({
   reason: Type.Optional(Type.String({ maxLength: 1024 })),
   /** Also where it is the last cluster of an import. */
   force: Type.Optional(Type.Literal(true)),
-  /** Of accept-list: `held.since` of the list that is let pass, so that no later one is. */
+  /** Of accept-list: `held.since` of the list that is let pass; when another is held, or none, it is done. */
   held: Type.Optional(Instant),
 });
 export type IntentRecord = Type.Static<typeof IntentRecord>;

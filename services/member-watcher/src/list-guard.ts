@@ -1,10 +1,4 @@
-import {
-  type ClusterRecord,
-  type IntentRecord,
-  orderOf,
-  type SliceValue,
-  type Trace,
-} from "@sluice/contracts";
+import { type ClusterRecord, type Intents, orderOf, type SliceValue, type Trace } from "@sluice/contracts";
 import { type Kit, slept } from "@sluice/service-kit";
 import { heldRecord, type Loss, type LostPeer, lossOf } from "./list-loss.ts";
 import type { PeerProbe } from "./peer-probe.ts";
@@ -21,7 +15,8 @@ export interface ListGuardPorts {
   records(): Iterable<readonly [key: string, value: SliceValue]>;
   set(key: string, value: SliceValue, trace: Trace | undefined): void;
   remove(key: string, trace: Trace | undefined): void;
-  readonly intents: { get(key: string): IntentRecord | undefined };
+  /** Read up to now: what comes later was ordered later. */
+  readonly intents: Intents;
   readonly answers: PeerProbe;
   /** `held` is other than before. */
   onChange(): void;
@@ -46,6 +41,8 @@ export class ListGuard {
   readonly #letGo = new Set<string>();
   #sample: readonly LostPeer[] = [];
   #held: Held | null = null;
+  /** The order that stood when the list was first held: it was for an earlier one. */
+  #earlier: string | undefined;
   #wake = Promise.withResolvers<void>();
   #running: Promise<void> = Promise.resolve();
 
@@ -126,6 +123,7 @@ export class ListGuard {
     this.#held = { peers, of, since, until: since + HOLD_MS };
     this.#ports.onChange();
     if (!first) return;
+    this.#earlier = this.#order;
     this.#kit.metrics
       .counter("sluice_lists_held_total", "Lists that would have taken away most of a cluster's peers.")
       .inc();
@@ -141,17 +139,17 @@ export class ListGuard {
     this.#wake.resolve();
   }
 
-  get #accepted(): boolean {
+  get #order(): string | undefined {
     const { intents, cluster } = this.#ports;
-    // By the list's own time: an order for an earlier one says nothing of this one.
-    return orderOf(intents, "accept-list", cluster)?.held === this.#held?.since;
+    return JSON.stringify(orderOf(intents, "accept-list", cluster));
   }
 
   async #watch(): Promise<void> {
     const { clock, signal } = this.#kit;
     const until = clock.monotonic() + HOLD_MS;
     while (this.#held !== null && !signal.aborted) {
-      if (this.#accepted) return this.#end("somebody let it pass");
+      const order = this.#order;
+      if (order !== undefined && order !== this.#earlier) return this.#end("somebody let it pass");
       if (clock.monotonic() >= until) return this.#end("its time is over");
       if (!(await this.#answering())) {
         if (!signal.aborted) this.#end("those peers do not answer");

@@ -3,7 +3,7 @@ import { intentsTable, orderOf, plainKeys, saidBy, sliceKeys, slicesTable } from
 import type { KubeClient } from "@sluice/kube";
 import { type Kit, slept } from "@sluice/service-kit";
 import type { PeerProbe } from "./peer-probe.ts";
-import { type MemberPorts, watchMember } from "./watch-member.ts";
+import { type MemberPorts, type MemberWatch, watchMember } from "./watch-member.ts";
 
 export interface MemberWatcherPorts {
   readonly bus: Bus;
@@ -39,12 +39,13 @@ export async function runMemberWatcher(
 
 /** Starts watching once this process ranks first or second for a shard, and stops once it has ranked lower for a while. */
 async function watchWhileRanked(
-  { bus, client, answers }: MemberPorts,
+  { bus, client, answers }: Omit<MemberPorts, "intents">,
   wanted: number | undefined,
   kit: Kit,
 ): Promise<void> {
   const { signal, clock, health, log } = kit;
   let shards = 0;
+  let watch: MemberWatch | null = null;
   let wake = Promise.withResolvers<void>();
   const layout = bus.layout(slicesTable, client.name, {
     shards: wanted,
@@ -57,7 +58,10 @@ async function watchWhileRanked(
   const intents = bus.view(intentsTable, {
     filter: plainKeys.intent("*", client.name),
     signal,
-    onChange: () => wake.resolve(),
+    onChange: () => {
+      wake.resolve();
+      watch?.ordered();
+    },
   });
   /** Whoever was ordered out for good publishes nothing, and says nothing, until he may join again. */
   const unjoined = () => orderOf(intents, "unjoin", client.name);
@@ -96,18 +100,20 @@ async function watchWhileRanked(
     if (signal.aborted) break;
     const stop = new AbortController();
     const memberKit = { ...kit, signal: AbortSignal.any([signal, stop.signal]) };
-    const watch = watchMember({ bus, client, answers }, memberKit);
+    const watching = watchMember({ bus, client, intents, answers }, memberKit);
+    watch = watching;
     const leave = async () => {
       while (!memberKit.signal.aborted) {
         if (needed()) await change(memberKit.signal);
         else if (unjoined() !== undefined) stop.abort(new Error("the member is unjoined"));
-        else if ((await slept(clock, LINGER_MS, memberKit.signal)) && !needed() && !watch.holding) {
+        else if ((await slept(clock, LINGER_MS, memberKit.signal)) && !needed() && !watching.holding) {
           log.info({ cluster: client.name }, "others watch this member now");
           stop.abort(new Error("others watch this member"));
         }
       }
     };
-    await Promise.all([watch.done, leave()]);
+    await Promise.all([watching.done, leave()]);
+    watch = null;
   }
   await Promise.all([layout, intents.done]);
 }

@@ -1,7 +1,7 @@
 import type { Bus, HoldRequest, PartHolder } from "@sluice/bus";
 import {
   type Condition,
-  intentsTable,
+  type Intents,
   newTrace,
   plainKeys,
   type SliceValue,
@@ -30,6 +30,8 @@ import { Shards } from "./shards.ts";
 export interface MemberPorts {
   readonly bus: Bus;
   readonly client: KubeClient;
+  /** Orders about it, read up to now. */
+  readonly intents: Intents;
   /** Whether a peer still answers; default: by a TCP connection. */
   readonly answers?: PeerProbe | undefined;
 }
@@ -37,6 +39,8 @@ export interface MemberPorts {
 export interface MemberWatch {
   /** This process holds a shard of the member. */
   readonly holding: boolean;
+  /** An order about the member came, or was taken back. */
+  ordered(): void;
   /** Resolves when the kit's signal has aborted and nothing runs any more. */
   readonly done: Promise<void>;
 }
@@ -46,7 +50,7 @@ export interface MemberWatch {
  * shards that are this process's. For the others its caches stay warm. The way of one change, top to bottom:
  * reflector → `onSlice` → guard.set → shards.set.
  */
-export function watchMember({ bus, client, answers }: MemberPorts, kit: Kit): MemberWatch {
+export function watchMember({ bus, client, intents, answers }: MemberPorts, kit: Kit): MemberWatch {
   const cluster = client.name;
   const log = kit.log.child({ cluster });
   const memberKit = { ...kit, log };
@@ -82,11 +86,6 @@ export function watchMember({ bus, client, answers }: MemberPorts, kit: Kit): Me
   const exportsKnown = new ExportsKnown(exports, memberKit);
   const shards = new Shards({ bus, cluster, request: holdShard, onCut: publishAll }, memberKit);
 
-  const intents = bus.view(intentsTable, {
-    filter: plainKeys.intent("*", cluster),
-    signal: kit.signal,
-    onChange: () => guard.ordered(),
-  });
   const guard = new ListGuard(
     {
       cluster,
@@ -307,7 +306,6 @@ export function watchMember({ bus, client, answers }: MemberPorts, kit: Kit): Me
     heartbeat.done,
     shards.done,
     guard.done,
-    intents.done,
     conditions.done,
     verdicts.done,
     ...sources.map((source) => source.done),
@@ -316,6 +314,7 @@ export function watchMember({ bus, client, answers }: MemberPorts, kit: Kit): Me
     get holding() {
       return shards.holding;
     },
+    ordered: () => guard.ordered(),
     done,
   };
 }
