@@ -1,6 +1,13 @@
 import { loggedTables, type TableSpec } from "@sluice/contracts";
 import { Backoff, type Kit, slept } from "@sluice/service-kit";
-import { type Accepted, type BusLog, LogConflictError, type LogEntry, type TableExtent } from "./log.ts";
+import {
+  type Accepted,
+  type BusLog,
+  LogConflictError,
+  type LogEntry,
+  type LogExtent,
+  type TableExtent,
+} from "./log.ts";
 import { Signal } from "./signal.ts";
 
 /** What waits to be logged at most; beyond it the tables are read instead. */
@@ -10,6 +17,11 @@ const BATCH = 256;
 /** A standby keeps what came in this time: so long may the log's feeder be dead before another is. */
 const STANDBY_MS = 15_000;
 const LOOK_MS = 50;
+
+/** How far the log is with a table; nothing from before `since` (ms since 1970) is missing. */
+interface Known extends TableExtent {
+  readonly since: number;
+}
 
 type Unplaced = Omit<LogEntry, "seq" | "at">;
 
@@ -103,10 +115,11 @@ export class LogFeeder {
   /** Brings the log up to what was heard, then goes on; returns when it has to look anew. */
   async #feed(signal: AbortSignal): Promise<void> {
     this.#whole = true;
-    let { last } = await this.#log.extent(signal);
+    const extent = await this.#log.extent(signal);
+    let { last } = extent;
     const reached = new Map<string, TableExtent>();
     for (const spec of loggedTables) {
-      const known = await this.#known(spec, last, signal);
+      const known = await this.#known(spec, extent, signal);
       const to = await this.#upTo(spec, known, signal);
       last = await this.#fill(spec, known, to, last, signal);
       reached.set(spec.name, { life: known.life, revision: Math.max(known.revision, to) });
@@ -125,13 +138,15 @@ export class LogFeeder {
   }
 
   /** How much of a table's present life the log has. */
-  async #known(spec: TableSpec, last: number, signal: AbortSignal): Promise<TableExtent> {
+  async #known(spec: TableSpec, { first, firstAt, last }: LogExtent, signal: AbortSignal): Promise<Known> {
     const table = await this.#log.tableExtent(spec, signal);
     const logged = await this.#log.loggedExtent(spec, signal);
-    if (logged === null || baseOf(logged.life) !== table.life) return { life: table.life, revision: 0 };
-    if (logged.revision <= table.revision) return logged;
+    // What is older than the log reaches was in it, and has gone from it.
+    if (logged === null) return { life: table.life, revision: 0, since: first > 1 ? firstAt : 0 };
+    if (baseOf(logged.life) !== table.life) return { life: table.life, revision: 0, since: 0 };
+    if (logged.revision <= table.revision) return { ...logged, since: 0 };
     // An older copy of it was put in its place: what it gives out now, it has given out before.
-    return { life: `${table.life}${RESTORED}${last}`, revision: 0 };
+    return { life: `${table.life}${RESTORED}${last}`, revision: 0, since: 0 };
   }
 
   /** Up to which revision a table has to be read because nobody heard it. */
@@ -146,7 +161,7 @@ export class LogFeeder {
   /** What the log lacks of a table up to a revision: the newest record of each key. */
   async #fill(
     spec: TableSpec,
-    known: TableExtent,
+    known: Known,
     to: number,
     after: number,
     signal: AbortSignal,
@@ -154,8 +169,8 @@ export class LogFeeder {
     if (to <= known.revision) return after;
     const missing: Unplaced[] = [];
     for (const filter of spec.logged ?? []) {
-      for await (const { key, revision, value } of this.#log.snapshot(spec, filter, signal)) {
-        if (revision <= known.revision || revision > to) continue;
+      for await (const { key, revision, value, storedAt } of this.#log.snapshot(spec, filter, signal)) {
+        if (revision <= known.revision || revision > to || storedAt < known.since) continue;
         missing.push({ table: spec.name, key, revision, previous: 0, value, life: known.life, late: true });
       }
     }

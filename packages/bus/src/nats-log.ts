@@ -280,12 +280,15 @@ export class NatsLog implements BusLog {
     const { jsm } = this.#lives.now();
     const deadline = clock.monotonic() + CATCH_UP_MS;
     const { life } = await this.tableExtent(spec, signal);
+    const { first, firstAt } = await extentOf(jsm);
     for (const filter of spec.logged ?? []) {
       const stored = await jsm.streams.getMessage(streamOf(spec), { last_by_subj: subjectOf(spec, filter) });
       if (stored === null) continue;
       const subject = logSubject(spec.name, filter);
       for (;;) {
         const logged = await jsm.streams.getMessage(logStream.name, { last_by_subj: subject });
+        // It was in the log, and has gone from it with age.
+        if (logged === null && first > 1 && stored.time.getTime() < firstAt) break;
         const same = logged !== null && baseOf(logged.header.get(logHeaders.life)) === life;
         if (same && revisionOf(logged) >= stored.seq) break;
         if (clock.monotonic() > deadline) {

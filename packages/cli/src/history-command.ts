@@ -55,7 +55,7 @@ export async function historyCommand(
 }
 
 /** Writes one entry a line; a table begins with its head, once there is something to show. */
-export function printer(format: Format, write: (text: string) => void): (entry: HistoryEntry) => void {
+function printer(format: Format, write: (text: string) => void): (entry: HistoryEntry) => void {
   if (format === "json") return (entry) => write(JSON.stringify(entry));
   if (format === "cloudevents") return (entry) => write(JSON.stringify(cloudEvent(entry)));
   const row = growingColumns([24, 15, 16, 10, 5]);

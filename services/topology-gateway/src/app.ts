@@ -1,4 +1,11 @@
-import { decodeToken, PastFleet, PastTopology, type Status, Status as StatusSchema } from "@sluice/contracts";
+import {
+  ApiProblem,
+  decodeToken,
+  PastFleet,
+  PastTopology,
+  type Status,
+  Status as StatusSchema,
+} from "@sluice/contracts";
 import type { Health } from "@sluice/service-kit";
 import { type FastifyInstance, fastify } from "fastify";
 import Type from "typebox";
@@ -12,7 +19,6 @@ const Rows = Type.Object({ rows: Type.Array(Row) });
 const Fleets = Type.Object({
   fleets: Type.Array(Type.Object({ fleet: Type.String(), revision: Type.Integer(), rows: Type.Array(Row) })),
 });
-const Problem = Type.Object({ statusCode: Type.Integer(), message: Type.String() });
 const ServiceQuery = Type.Object({
   namespace: Type.Optional(Type.String({ maxLength: 253 })),
   service: Type.Optional(Type.String({ maxLength: 253 })),
@@ -42,7 +48,9 @@ export function buildApp({
   now,
 }: GatewayApp): FastifyInstance {
   const app = fastify({ logger: false, forceCloseConnections: true });
-  const json = (schema: Type.TSchema) => ({ response: { 200: schema, "4xx": Problem, "5xx": Problem } });
+  const json = (schema: Type.TSchema) => ({
+    response: { 200: schema, "4xx": ApiProblem, "5xx": ApiProblem },
+  });
 
   const past = new PastRoutes(pastApi);
   past.register(app);
