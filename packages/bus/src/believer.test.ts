@@ -106,6 +106,8 @@ class Reader {
   #boot: string;
   #newest: Claimed | null = null;
   #synced = "";
+  /** It was settled at some time: what is not held was gone then. */
+  #knewWhole = false;
   #asked: { question: Question; revision: number | null; boot: string }[] = [];
 
   constructor(world: World, initial: Iterable<readonly [string, string]>) {
@@ -151,6 +153,7 @@ class Reader {
       this.#synced = message.id;
     } else this.#record(message);
     assert.equal(this.believer.isSettled(part), this.#settled);
+    this.#knewWhole ||= this.#settled;
     return true;
   }
 
@@ -165,7 +168,7 @@ class Reader {
     });
     const current =
       newest !== null && newest.boot === this.#boot && newest.id === epochId && revision > newest.revision;
-    const fills = !before.has(key) && (newest === null || newest.id === epochId);
+    const fills = !this.#knewWhole && !before.has(key) && (newest === null || newest.id === epochId);
     const expected = new Map(before);
     if (current && value === undefined) expected.delete(key);
     else if (value !== undefined && (current || fills)) expected.set(key, value);
@@ -379,4 +382,33 @@ test("a new layout unsettles the whole scope until every new part is settled", (
     [...believer.questions()].map(({ key }) => key),
     [keys[0]],
   );
+});
+
+test("who has known a part whole fills no gap from an older copy: what he does not hold was gone", () => {
+  const [key = ""] = keys;
+  const record = { key, revision: 2, epoch: { n: 1, id: "first" }, value: "old" };
+  const claim = { n: 1, id: "first", boot: "boot-1", layout: 0, revision: 1 };
+  const reader = new Believer<string>(sliceKeys);
+  reader.restart("boot-1");
+  reader.claim(part, claim);
+  reader.deliver(record);
+  reader.synced(part, "first");
+  reader.deliver({ key, revision: 4, epoch: { n: 1, id: "first" } });
+  assert.equal(reader.held.size, 0);
+  // The bucket is restored from a copy that still has the key, and nobody has claimed it yet.
+  reader.restart("boot-2");
+  reader.claim(part, claim);
+  reader.deliver(record);
+  assert.equal(reader.held.size, 0);
+  // Who begins now has nothing better to go by.
+  const fresh = new Believer<string>(sliceKeys);
+  fresh.restart("boot-2");
+  fresh.claim(part, claim);
+  fresh.deliver(record);
+  assert.equal(fresh.held.get(key)?.value, "old");
+  // With a claim of this life it is there again for both.
+  reader.claim(part, { n: 2, id: "second", boot: "boot-2", layout: 0, revision: 5 });
+  reader.synced(part, "second");
+  for (const question of reader.questions()) reader.answer(question, 2);
+  assert.equal(reader.held.get(key)?.value, "old");
 });

@@ -66,6 +66,8 @@ export class Believer<T> {
   #claims = new Map<string, SeenClaim>();
   #layouts = new Map<string, { n: number; shards: number }>();
   #synced = new Map<string, string>();
+  /** Parts and scopes that were settled at some time since this reader began, in whatever life of the servers. */
+  readonly #knownOnce = new Set<string>();
   /** Keys whose held value, or whose delivered record, still has to be confirmed. */
   readonly #doubtful = new Set<string>();
   /** The same by part, so that doubts of parts that are not settled cost nothing; null: not sorted since a layout. */
@@ -102,6 +104,7 @@ export class Believer<T> {
   claim(part: Part, claim: SeenClaim): void {
     const id = partId(part);
     if ((this.#claims.get(id)?.n ?? 0) < claim.n) this.#claims.set(id, claim);
+    this.#note(part);
   }
 
   layout(scope: string, n: number, shards: number): void {
@@ -113,6 +116,18 @@ export class Believer<T> {
 
   synced(part: Part, id: string): void {
     this.#synced.set(partId(part), id);
+    this.#note(part);
+  }
+
+  #note(part: Part): void {
+    if (!this.isSettled(part)) return;
+    this.#knownOnce.add(partId(part));
+    if (!this.#knownOnce.has(part.scope) && this.isScopeSettled(part.scope)) this.#knownOnce.add(part.scope);
+  }
+
+  /** Whoever has known the whole of it knows that what he does not hold was gone. */
+  #mayLack(part: Part): boolean {
+    return !this.#knownOnce.has(partId(part)) && !this.#knownOnce.has(part.scope);
   }
 
   partOf(key: string): Part | null {
@@ -160,7 +175,8 @@ export class Believer<T> {
     const fillsGap =
       held === undefined &&
       record.value !== undefined &&
-      (newest === undefined || newest.id === record.epoch.id);
+      (newest === undefined || newest.id === record.epoch.id) &&
+      this.#mayLack(part);
     if (current || fillsGap) return this.#accept(record, part);
     const same = sameValue(held, record.value);
     this.#raw.set(record.key, {

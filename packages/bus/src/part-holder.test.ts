@@ -285,3 +285,17 @@ test("a hundred thousand changes of a hundred keys while the bus takes nothing a
   controller.abort();
   await holder.done;
 });
+
+test("what somebody else puts in the place of a holder's word that its part is whole is written over", async () => {
+  const server = new MemoryServer();
+  await withHolder(server, {}, async (holder) => {
+    await until("synced", () => holder.synced);
+    const key = sliceKeys.syncedKey(part);
+    const word = () => Buffer.from(server.get("slices", key)?.value ?? []).toString();
+    const ours = JSON.parse(word()).id as string;
+    for (const text of ["no json", '{"v":1,"id":"another","at":1}']) {
+      server.put("slices", key, Buffer.from(text), null);
+      await until("put right", () => word().includes(ours));
+    }
+  });
+});

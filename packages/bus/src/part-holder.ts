@@ -224,12 +224,7 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
           this.#lose(`claim ${what.n} by ${claim.holder} is newer than ours (${this.#own.epoch.n})`);
         }
       } else if (what.kind === "synced") {
-        if (this.#mine(what.part)) {
-          this.#syncedEntry = {
-            id: decode(Synced, parseJson(entry.value, subject), subject).id,
-            revision: entry.revision,
-          };
-        }
+        if (this.#mine(what.part)) this.#noteSynced(entry, subject);
       } else if (what.kind === "layout") {
         const { shards } = decode(Layout, parseJson(entry.value, subject), subject);
         if (what.scope === this.#part.scope && what.n > this.#layout.n) {
@@ -244,6 +239,24 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
       this.#options.kit.log.warn({ err: error, table: this.#spec.name, key: entry.key }, "record left out");
     }
     this.#event.notify();
+  }
+
+  /** Without our word readers that start later would wait for ever: whatever else somebody put there is written over. */
+  #noteSynced(entry: StoredEntry, subject: string): void {
+    this.#syncedEntry = { id: "", revision: entry.revision };
+    try {
+      this.#syncedEntry = {
+        id: decode(Synced, parseJson(entry.value, subject), subject).id,
+        revision: entry.revision,
+      };
+    } finally {
+      const own = this.#own;
+      if (own !== null && this.synced && this.#syncedEntry.id !== own.epoch.id) {
+        this.#putSynced(own, own.signal).catch((err: unknown) => {
+          if (!own.signal.aborted) this.#options.kit.log.warn({ err, subject }, "could not be put right");
+        });
+      }
+    }
   }
 
   #mine(part: Part): boolean {
