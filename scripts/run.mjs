@@ -14,6 +14,7 @@ const scripts = new Map([
   ["check", "scripts/check.ts"],
   ["bench", "tests/bench/main.ts"],
   ["chaos", "tests/chaos/main.ts"],
+  ["test:cluster", "tests/cluster/main.ts"],
   ["simulate", "tests/simulation/main.ts"],
   ["sluice", "packages/cli/src/main.ts"],
 ]);

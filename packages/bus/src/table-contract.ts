@@ -114,7 +114,11 @@ function record(epochId: string, n: number, address: string): Uint8Array {
 }
 
 /** What every store must do, and what tables on it must do; one suite for the double and for the real server. */
-export function tableContract(name: string, start: () => Promise<ContractServer>): void {
+export function tableContract(
+  name: string,
+  start: () => Promise<ContractServer>,
+  { readerStarts = 25 }: { readonly readerStarts?: number } = {},
+): void {
   const contract = (title: string, body: (server: ContractServer) => Promise<void>) =>
     test(`${name}: ${title}`, { timeout: 60_000 }, async () => {
       const server = await start();
@@ -365,7 +369,7 @@ export function tableContract(name: string, start: () => Promise<ContractServer>
         }
       })();
       try {
-        for (let start = 0; start < 25; start++) {
+        for (let start = 0; start < readerStarts; start++) {
           await using reader = new Process(server, "aggregator");
           const { view, changes } = reader.view(held);
           await view.caughtUp(reader.signal);

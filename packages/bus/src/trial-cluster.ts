@@ -63,7 +63,8 @@ export async function startTrialCluster(rooms: number): Promise<TrialCluster> {
           const { connection, jsm } = await admin();
           const names: string[] = [];
           for await (const { config } of jsm.streams.list()) names.push(config.name);
-          await Promise.all(names.map((stream) => jsm.streams.delete(stream)));
+          // The list may name one that another server has removed already.
+          await Promise.allSettled(names.map((stream) => jsm.streams.delete(stream)));
           await connection.close();
         },
       };

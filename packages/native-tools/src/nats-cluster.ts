@@ -31,6 +31,8 @@ export interface NatsNode {
   kill(): Promise<void>;
   /** Removes what it stored; it must be down. */
   wipe(): Promise<void>;
+  /** It runs, and its copy of every stream is up to date. */
+  healthy(): Promise<boolean>;
 }
 
 export interface NatsCluster extends AsyncDisposable {
@@ -47,11 +49,18 @@ const NODES = 3;
 export async function startNatsCluster(options: NatsClusterOptions): Promise<NatsCluster> {
   const certificates = await writeCertificates(join(options.dir, "certificates"));
   const ports = await Promise.all(
-    Array.from({ length: NODES }, async () => ({ client: await freePort(), route: await freePort() })),
+    Array.from({ length: NODES }, async () => ({
+      client: await freePort(),
+      route: await freePort(),
+      monitor: await freePort(),
+    })),
   );
   const routes = ports.map(({ route }) => `nats-route://127.0.0.1:${route}`);
-  const nodes = ports.map(({ client, route }, i) =>
-    clusterNode(options, `n${i + 1}`, client, clusterSection(i, route, routes, certificates)),
+  const nodes = ports.map(({ client, route, monitor }, i) =>
+    clusterNode(options, `n${i + 1}`, client, monitor, [
+      clusterSection(i, route, routes, certificates),
+      `http: "127.0.0.1:${monitor}"\n`,
+    ]),
   );
   const close = async () => {
     await Promise.all(nodes.map((node) => node.stop()));
@@ -95,7 +104,13 @@ function clusterSection(
   ].join("\n");
 }
 
-function clusterNode(options: NatsClusterOptions, name: string, port: number, section: string): NatsNode {
+function clusterNode(
+  options: NatsClusterOptions,
+  name: string,
+  port: number,
+  monitor: number,
+  sections: readonly string[],
+): NatsNode {
   const { tool, dir, signal, configuration = "" } = options;
   const storeDir = join(dir, name);
   let server: NatsServer | null = null;
@@ -110,13 +125,8 @@ function clusterNode(options: NatsClusterOptions, name: string, port: number, se
     },
     async start() {
       if (alive()) return;
-      server = await startNatsServer({
-        tool,
-        storeDir,
-        port,
-        configuration: `${section}${configuration}`,
-        signal,
-      });
+      const all = [...sections, configuration].join("");
+      server = await startNatsServer({ tool, storeDir, port, configuration: all, signal });
     },
     async stop() {
       await server?.close();
@@ -125,6 +135,11 @@ function clusterNode(options: NatsClusterOptions, name: string, port: number, se
       if (server === null || !alive()) return;
       server.process.kill("SIGKILL");
       await server.exited;
+    },
+    async healthy() {
+      const limit = AbortSignal.timeout(2000);
+      const answer = await fetch(`http://127.0.0.1:${monitor}/healthz`, { signal: limit }).catch(() => null);
+      return answer?.ok ?? false;
     },
     async wipe() {
       if (alive()) throw new Error(`${name} runs: stop it before its storage is removed`);
