@@ -137,10 +137,11 @@ test("an IPv4 address is judged by its number as it is by its text", () => {
     fc.property(
       address,
       fc.array(cidr, { maxLength: 4 }),
+      fc.array(cidr, { maxLength: 2 }),
       fc.array(address, { maxLength: 2 }),
-      (text, nodes, refused) => {
+      (text, nodes, flags, refused) => {
         // As an IPv4-mapped address the same one is not judged by its number.
-        const filter = peerFilter(rules({ fromNodes: nodes, refused }));
+        const filter = peerFilter(rules({ fromNodes: nodes, fromFlags: flags, refused }));
         assert.equal(filter(text).allowed, filter(`::ffff:${text}`).allowed, `${text} in ${nodes.join()}`);
       },
     ),

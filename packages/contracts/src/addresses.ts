@@ -50,10 +50,18 @@ function ipv4Number(text: string): number {
   return parts === 4 && part >= 0 ? value * 256 + part : -1;
 }
 
-/** Loopback, link-local, multicast, unspecified and reserved: what only the slow way may judge. */
+/** Not link-local, multicast, unspecified or reserved: those only the slow way may judge. */
 function isOrdinary(ipv4: number): boolean {
-  const first = Math.floor(ipv4 / 2 ** 24);
-  return first > 0 && first < 224 && first !== 127 && Math.floor(ipv4 / 2 ** 16) !== 0xa9fe;
+  return ipv4 >= 2 ** 24 && ipv4 < 224 * 2 ** 24 && Math.floor(ipv4 / 2 ** 16) !== 0xa9fe;
+}
+
+type Range = readonly [base: number, size: number];
+
+function ipv4Ranges(cidrs: readonly Cidr[]): Range[] {
+  return cidrs.flatMap(([base, bits]) => {
+    const size = 2 ** (32 - bits);
+    return base.kind() === "ipv4" ? [[Math.floor(ipv4Number(base.toString()) / size), size] as const] : [];
+  });
 }
 
 const ALLOWED: AddressVerdict = { allowed: true };
@@ -83,15 +91,14 @@ export function peerFilter(rules: PeerRules): (address: string) => AddressVerdic
     [...rules.refused, ...METADATA].map((text) => parse(text)?.toNormalizedString() ?? text),
   );
   const refusedNumbers = new Set([...refused].map(ipv4Number));
-  const ranges = others.flatMap(([base, bits]) => {
-    const size = 2 ** (32 - bits);
-    return base.kind() === "ipv4" ? [[Math.floor(ipv4Number(base.toString()) / size), size] as const] : [];
-  });
+  const loopbackRanges = ipv4Ranges(loopback);
+  const otherRanges = ipv4Ranges(others);
   const no = (why: string): AddressVerdict => ({ allowed: false, why });
   return (text) => {
     // Most addresses are ordinary and allowed, and each is asked for at every change of its service.
     const ipv4 = ipv4Number(text);
     if (isOrdinary(ipv4) && !refusedNumbers.has(ipv4)) {
+      const ranges = Math.floor(ipv4 / 2 ** 24) === 127 ? loopbackRanges : otherRanges;
       for (const [base, size] of ranges) if (Math.floor(ipv4 / size) === base) return ALLOWED;
     }
     const address = parse(text);
