@@ -15,6 +15,7 @@ import {
 } from "@sluice/contracts";
 import { Backoff, type Kit } from "@sluice/service-kit";
 import { AllowedPeers } from "./allowed-peers.ts";
+import { GatheredWork } from "./gathered-work.ts";
 import { Knowledge } from "./knowledge.ts";
 import { nothingKnown, type Seed } from "./seed.ts";
 import { type IndexedService, keyOf, ServiceIndex } from "./service-index.ts";
@@ -31,6 +32,13 @@ export interface AggregateOptions {
   readonly refused: readonly string[];
   /** What is held until the bus knows better; default: nothing. */
   readonly seed?: Seed;
+}
+
+/** A copy of a service that changed. */
+interface Moved {
+  readonly indexed: IndexedService;
+  readonly cluster: string;
+  readonly trace: Trace | undefined;
 }
 
 /** What the hub writer needs of the aggregator; it runs beside the hot path. */
@@ -68,6 +76,16 @@ export function aggregate(bus: Bus, options: AggregateOptions, kit: Kit): Aggreg
       if (what.kind === "record") knowledge.tell(what.scope);
     },
   });
+  const gathered = new GatheredWork<Moved>(
+    topologyKeys.turnOf,
+    ({ indexed, cluster, trace }) => peersOf(indexed, cluster, trace),
+    kit.clock,
+  );
+  kit.metrics.watched(
+    "sluice_aggregator_pending",
+    "Copies of services whose peers wait to be made.",
+    () => gathered.size,
+  );
   const knowledge = new Knowledge(options.members, slices, allowed, (cluster) => unjoins.has(cluster));
 
   const clusters = bus.view(clustersTable, {
@@ -95,6 +113,8 @@ export function aggregate(bus: Bus, options: AggregateOptions, kit: Kit): Aggreg
 
   // What was held back of a cluster may be written now.
   knowledge.onMore((cluster) => {
+    // What is made of a cluster is whole before its absence counts.
+    gathered.flush();
     if (!wholeOnce.has(cluster)) {
       wholeOnce.add(cluster);
       for (const indexed of index.all())
@@ -110,7 +130,8 @@ export function aggregate(bus: Bus, options: AggregateOptions, kit: Kit): Aggreg
     const touched = index.apply(key, value);
     if (touched === null) return;
     const { indexed, cluster, exportChanged } = touched;
-    peersOf(indexed, cluster, trace);
+    const peersKey = topologyKeys.peers(indexed.namespace, indexed.service, cluster);
+    gathered.do(peersKey, { indexed, cluster, trace }, trace !== undefined);
     if (exportChanged) serviceOf(indexed, cluster, trace);
     for (const listener of listeners) listener(indexed.namespace, indexed.service);
   }
@@ -185,8 +206,12 @@ export function aggregate(bus: Bus, options: AggregateOptions, kit: Kit): Aggreg
           await readOnce(signal);
           judgePartition(shard);
         },
-        knows: (key, there) => knowledge.mayChange(key, there),
-        complete: (signal) => knowledge.waitForWhole(signal),
+        // What has not been made yet is not known to be unwanted.
+        knows: (key, there) => !gathered.has(key) && knowledge.mayChange(key, there),
+        complete: async (signal) => {
+          await knowledge.waitForWhole(signal);
+          gathered.flush();
+        },
       }),
     );
   }
@@ -201,6 +226,7 @@ export function aggregate(bus: Bus, options: AggregateOptions, kit: Kit): Aggreg
       verdicts.caughtUp(signal),
       unjoins.caughtUp(signal),
     ]);
+    gathered.flush();
   }
 
   async function read(signal: AbortSignal): Promise<void> {
