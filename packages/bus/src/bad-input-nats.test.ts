@@ -3,7 +3,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { jetstream } from "@nats-io/jetstream";
+import { jetstream, jetstreamManager } from "@nats-io/jetstream";
 import { connect } from "@nats-io/transport-node";
 import {
   allTables,
@@ -11,11 +11,12 @@ import {
   type ClusterRecord,
   clustersTable,
   membersTable,
+  streamOf,
   subjectOf,
   type TableSpec,
 } from "@sluice/contracts";
 import { ensureTool, startNatsServer } from "@sluice/native-tools";
-import { createKit } from "@sluice/service-kit";
+import { createKit, type Logger, silentLogger } from "@sluice/service-kit";
 import { connectBus } from "./connect.ts";
 
 const cluster: ClusterRecord = {
@@ -54,8 +55,12 @@ async function world(t: TestContext) {
     await rm(storeDir, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
   });
   const js = jetstream(stranger);
+  const jsm = await jetstreamManager(stranger);
   return {
     bus,
+    url: server.url,
+    remove: (table: TableSpec, key: string) =>
+      jsm.streams.purge(streamOf(table), { filter: subjectOf(table, key) }),
     told,
     tables,
     put: (table: TableSpec, key: string, value: string | Uint8Array) =>
@@ -93,4 +98,30 @@ test("a record over the server's own max_payload is refused by name, and the nex
     assert.deepEqual(told, ["clusters/member2"]);
     assert.match(problems().get("clusters/member1") ?? "", /2000\d+ bytes, the bus takes 1048576/);
   }, soon);
+});
+
+test("an unreadable boot record is named once, and its removal lets everybody begin anew", {
+  timeout: 60_000,
+}, async (t) => {
+  const { bus, url, put, remove } = await world(t);
+  await put(bootTable, "id", "not JSON");
+  const controller = new AbortController();
+  const errors: string[] = [];
+  const log: Logger = Object.assign(Object.create(silentLogger) as Logger, {
+    error: (_said: object, message: string) => errors.push(message),
+    child: () => log,
+  });
+  const kit = createKit({ service: "late", signal: controller.signal, log });
+  const late = await connectBus({ url, name: "late", kit, waitOnFirstConnect: false });
+  t.after(async () => {
+    controller.abort();
+    await late.close();
+  });
+  await t.waitFor(() => assert.match(errors[0] ?? "", /cannot be read; delete that key/), soon);
+  assert.equal(late.connected, false);
+  await remove(bootTable, "id");
+  await t.waitFor(() => assert.equal(late.connected, true), soon);
+  await late.publish(clustersTable, "member1", cluster);
+  await t.waitFor(() => assert.equal(bus.connected, true), soon);
+  assert.equal(errors.length, 1);
 });

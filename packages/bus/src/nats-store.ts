@@ -12,6 +12,7 @@ import {
   PermissionViolationError,
 } from "@nats-io/transport-node";
 import {
+  BadRecordError,
   Boot,
   BusAssetError,
   BusForbiddenError,
@@ -230,6 +231,7 @@ export class NatsStore implements Store {
     const mine = ++this.#connects;
     const backoff = new Backoff(50, 1000, kit.random.next);
     const began = kit.clock.monotonic();
+    let unreadable = false;
     while (!this.#signal.aborted && !connection.isClosed() && mine === this.#connects) {
       try {
         const life = await this.#begin(connection, credentials);
@@ -242,7 +244,10 @@ export class NatsStore implements Store {
         if (this.#signal.aborted) return;
         const early = kit.clock.monotonic() - began < JETSTREAM_MS && connection.info?.jetstream !== true;
         if (isFatal(err) && !early) throw err;
-        kit.log.debug({ err }, "NATS does not serve JetStream yet");
+        if (err instanceof BadRecordError && !unreadable) {
+          kit.log.error({ err }, "what tells the servers' lives apart cannot be read; delete that key");
+          unreadable = true;
+        } else kit.log.debug({ err }, "NATS does not serve JetStream yet");
         await slept(kit.clock, backoff.next() + 20, this.#signal);
       }
     }
@@ -328,6 +333,10 @@ export class NatsStore implements Store {
   async get(spec: TableSpec, key: string, signal: AbortSignal): Promise<StoredEntry | null> {
     signal.throwIfAborted();
     return this.#newest(this.#now(), spec, key, signal);
+  }
+
+  mayLag(spec: TableSpec): boolean {
+    return !this.#access.asksLeader(spec);
   }
 
   async lastRevision(spec: TableSpec, signal: AbortSignal): Promise<number> {
