@@ -195,6 +195,28 @@ test("two that both take themselves for the leader put nothing twice and nothing
   assert.deepEqual(folded(await trial.past()), await trial.table());
 });
 
+test("a record that fills the bus's largest message leaves its value out of the log, and holds nothing up", {
+  timeout,
+}, async () => {
+  await using trial = await Trial.start();
+  await trial.feeder(() => true);
+  await trial.put("cart-1", "10.0.0.1");
+  const [key] = slice("cart-2", "10.0.0.1");
+  // The server's own default, less the header of a compare-and-set.
+  const value = Buffer.alloc(2 ** 20 - 100, "x");
+  assert.ok((await trial.store.put(slicesTable, key, value, 0, trial.signal)).ok);
+  await trial.put("cart-3", "10.0.0.3");
+  const entries = await trial.entries();
+  assert.deepEqual(
+    entries.map(({ revision, value: logged }) => [revision, logged.byteLength > 0]),
+    [
+      [1, true],
+      [2, false],
+      [3, true],
+    ],
+  );
+});
+
 test("what nobody heard is one step a key, said to be a gap, and the state behind it is right", {
   timeout,
 }, async () => {

@@ -17,6 +17,7 @@ const BATCH = 256;
 /** A standby keeps what came in this time: so long may the log's feeder be dead before another is. */
 const STANDBY_MS = 15_000;
 const LOOK_MS = 50;
+const GATHER_MS = 5;
 
 /** How far the log is with a table; nothing from before `since` (ms since 1970) is missing. */
 interface Known extends TableExtent {
@@ -167,18 +168,26 @@ export class LogFeeder {
     signal: AbortSignal,
   ): Promise<number> {
     if (to <= known.revision) return after;
-    const missing: Unplaced[] = [];
-    for (const filter of spec.logged ?? []) {
+    // One filter brings its records in order; of several each has its own.
+    const filters = spec.logged ?? [];
+    const ordered = filters.length === 1;
+    let last = after;
+    let missing: Unplaced[] = [];
+    const flush = async () => {
+      missing.sort((a, b) => a.revision - b.revision);
+      for (let i = 0; i < missing.length; i += BATCH) {
+        last = await this.#log.append(missing.slice(i, i + BATCH), last, signal);
+      }
+      missing = [];
+    };
+    for (const filter of filters) {
       for await (const { key, revision, value, storedAt } of this.#log.snapshot(spec, filter, signal)) {
         if (revision <= known.revision || revision > to || storedAt < known.since) continue;
         missing.push({ table: spec.name, key, revision, previous: 0, value, life: known.life, late: true });
+        if (ordered && missing.length >= BATCH) await flush();
       }
     }
-    missing.sort((a, b) => a.revision - b.revision);
-    let last = after;
-    for (let i = 0; i < missing.length; i += BATCH) {
-      last = await this.#log.append(missing.slice(i, i + BATCH), last, signal);
-    }
+    await flush();
     return last;
   }
 
@@ -223,6 +232,8 @@ export class LogFeeder {
     await Promise.race([heard, slept(this.#kit.clock, LOOK_MS, both)]);
     over.abort();
     await heard;
+    // What comes right behind goes with it.
+    if (this.#queue.length > 0) await slept(this.#kit.clock, GATHER_MS, signal);
   }
 }
 

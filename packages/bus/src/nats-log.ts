@@ -63,6 +63,8 @@ const IN_FLIGHT = 128;
 /** A bounded reader that hears nothing for so long asks what is left. */
 const SILENCE_MS = 500;
 const ANSWER_MS = 5000;
+/** What the headers of an entry take at most; the bus counts them as payload. */
+const HEADER_BYTES = 512;
 const CATCH_UP_MS = 5000;
 const CATCH_UP_POLL_MS = 10;
 
@@ -249,30 +251,43 @@ export class NatsLog implements BusLog {
     signal: AbortSignal,
   ): Promise<number> {
     signal.throwIfAborted();
-    const { js } = this.#lives.now();
-    // Each goes behind the one before it and nothing else: by their number alone, another's entries could stand in.
+    const { js, connection } = this.#lives.now();
+    // Each goes behind the one before it and nothing else: by their number alone, another's entries could stand in. So
+    // the answer to the last one is the answer to all.
     const writer = nuid.next();
-    const going = entries.map(({ table, key, revision, previous, life, late, value }, i) => {
+    const last = entries.length - 1;
+    for (const [i, { table, key, revision, previous, life, late, value }] of entries.entries()) {
       const named = headers();
       named.set(logHeaders.revision, String(revision));
       named.set(logHeaders.previous, String(previous));
       named.set(logHeaders.life, life);
       if (late) named.set(logHeaders.late, "1");
-      return js.publish(logSubject(table, key), value, {
-        headers: named,
-        timeout: ANSWER_MS,
-        msgID: `${writer}.${i}`,
-        expect: { lastSequence: after + i, ...(i === 0 ? {} : { lastMsgID: `${writer}.${i - 1}` }) },
-      });
-    });
-    // All are heard, so that none fails unheard.
-    const results = await Promise.allSettled(going);
-    const failed = results.find((result) => result.status === "rejected");
-    if (failed === undefined) return after + entries.length;
-    if (failed.reason instanceof JetStreamApiError && WRONG_LAST.has(failed.reason.code)) {
-      throw new LogConflictError("somebody else feeds the log as well", { cause: failed.reason });
+      named.set("Nats-Msg-Id", `${writer}.${i}`);
+      named.set("Nats-Expected-Last-Sequence", String(after + i));
+      if (i > 0) named.set("Nats-Expected-Last-Msg-Id", `${writer}.${i - 1}`);
+      const subject = logSubject(table, key);
+      const most = (connection.info?.max_payload ?? Number.POSITIVE_INFINITY) - HEADER_BYTES;
+      let logged = value;
+      if (value.byteLength > most) {
+        this.#lives.kit.log.error(
+          { table, key, bytes: value.byteLength },
+          "too large for the log, which lacks it",
+        );
+        logged = new Uint8Array();
+      }
+      if (i < last) connection.publish(subject, logged, { headers: named });
+      else await this.#acknowledged(js.publish(subject, logged, { headers: named, timeout: ANSWER_MS }));
     }
-    throw failed.reason;
+    return after + entries.length;
+  }
+
+  async #acknowledged(going: Promise<unknown>): Promise<void> {
+    try {
+      await going;
+    } catch (cause) {
+      if (!(cause instanceof JetStreamApiError && WRONG_LAST.has(cause.code))) throw cause;
+      throw new LogConflictError("somebody else feeds the log as well", { cause });
+    }
   }
 
   async caughtUpWith(spec: TableSpec, signal: AbortSignal): Promise<void> {
