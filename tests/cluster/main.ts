@@ -7,7 +7,7 @@ import { SluiceError } from "@sluice/contracts";
 import { ensureTool } from "@sluice/native-tools";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
-/** By how much they take: what fails fast comes first. */
+/** Two at a time: most of what they take is waiting for elections. */
 const files = [
   "packages/bus/src/nats-store.cluster.ts",
   "packages/bus/src/cluster-faults.cluster.ts",
@@ -26,7 +26,7 @@ try {
     [
       "--disable-warning=ExperimentalWarning",
       "--test",
-      "--test-concurrency=1",
+      "--test-concurrency=2",
       "--test-timeout=120000",
       ...process.argv.slice(2),
       ...files.map((file) => join(root, file)),

@@ -34,6 +34,8 @@ const alone: Turns = {
 interface Faults {
   put?(key: string, go: () => Promise<PutResult>): Promise<PutResult>;
   get?(key: string, go: () => Promise<StoredEntry | null>): Promise<StoredEntry | null>;
+  /** Its answers may be old. */
+  readonly lags?: true;
 }
 
 function faulty(inner: Store, faults: Faults): Store {
@@ -42,6 +44,7 @@ function faulty(inner: Store, faults: Faults): Store {
       const go = () => inner.get(spec, key, signal);
       return faults.get === undefined ? go() : faults.get(key, go);
     },
+    mayLag: () => faults.lags === true,
     put: (spec, key, value, expected, signal) => {
       const go = () => inner.put(spec, key, value, expected, signal);
       return faults.put === undefined ? go() : faults.put(key, go);
@@ -299,3 +302,45 @@ test("what somebody else puts in the place of a holder's word that its part is w
     }
   });
 });
+
+const first = slice("a", "10.0.0.1")[1];
+for (const [what, stale, wanted] of [
+  ["has not heard of a key", (): StoredEntry | null => null, undefined],
+  ["has a key's older record", (old: StoredEntry | null) => old, first],
+] as const) {
+  test(`a replica that ${what} does not make a holder take a lost write for done`, async () => {
+    const server = new MemoryServer();
+    const [key] = slice("a", "");
+    let lose = false;
+    let old: StoredEntry | null = null;
+    let asked = 0;
+    const faults: Faults = {
+      lags: true,
+      put: async (at, go) => {
+        if (at !== key || !lose) return go();
+        lose = false;
+        throw new Error("no answer");
+      },
+      get: async (at, go) => {
+        if (at !== key) return go();
+        asked++;
+        return stale(old);
+      },
+    };
+    await withHolder(server, faults, async (holder) => {
+      holder.set(key, first);
+      await until("it is there", () => server.get("slices", key) !== null && holder.synced);
+      old = server.get("slices", key);
+      holder.set(key, slice("a", "10.0.0.2")[1]);
+      await holder.idle();
+      lose = true;
+      if (wanted === undefined) holder.remove(key);
+      else holder.set(key, wanted);
+      await until(
+        "it is written",
+        () => JSON.stringify(textAt(server, key)?.data) === JSON.stringify(wanted),
+      );
+      assert.ok(asked > 0);
+    });
+  });
+}

@@ -1,5 +1,6 @@
 import {
   BadRecordError,
+  BusUnreachableError,
   Claim,
   decode,
   type Epoch,
@@ -618,6 +619,9 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
     const found = await this.#store.get(this.#spec, key, signal);
     // What the stream delivered meanwhile may be newer than the answer; then the next comparison goes by that.
     if (this.#there.get(key) !== before) return;
+    if (this.#store.mayLag?.(this.#spec) === true && isOlder(found, before)) {
+      throw new BusUnreachableError(`${this.#spec.name}/${key}: the replica that answered lags behind`);
+    }
     if (found === null) this.#there.delete(key);
     else this.#there.set(key, readThere(this.#spec, found, this.#options.kit.log));
   }
@@ -641,6 +645,12 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
   async #when(condition: () => boolean, signal: AbortSignal): Promise<void> {
     while (!condition()) await this.#event.wait(signal);
   }
+}
+
+/** Whether an answer is from before what is known of a key. Only a tombstone is ever removed, and only by its age. */
+function isOlder(found: StoredEntry | null, known: There | undefined): boolean {
+  if (known === undefined) return false;
+  return found === null ? known.text !== null : found.revision < known.revision;
 }
 
 function partName(part: Part): string {

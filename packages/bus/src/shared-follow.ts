@@ -44,6 +44,7 @@ export function shareFollowers(store: Store): Store {
 
   return {
     get: (...args) => store.get(...args),
+    mayLag: (spec) => store.mayLag?.(spec) ?? false,
     put: (...args) => store.put(...args),
     removeMessage: (...args) => store.removeMessage(...args),
     lastRevision: (...args) => store.lastRevision(...args),

@@ -31,6 +31,8 @@ export interface FollowSink {
  */
 export interface Store {
   get(spec: TableSpec, key: string, signal: AbortSignal): Promise<StoredEntry | null>;
+  /** Whether `get` may be answered with an older state than was delivered or written; absent: never. */
+  mayLag?(spec: TableSpec): boolean;
   /**
    * @param expected revision of the key's newest message, 0 for none; null writes whatever is there
    * @returns ok false when another revision is there
