@@ -72,6 +72,8 @@ export interface TableView<T> {
 const ASK_AGAIN_MS = 500;
 /** How long a doubt may end by itself before it is asked about. */
 const ASK_AFTER_MS = 5;
+/** A record that is read so much later than the server stored it makes its reader a slow one. */
+const SLOW_MS = 1000;
 /** Keys asked for at a time. */
 const ASK_WORKERS = 32;
 
@@ -88,6 +90,9 @@ abstract class BaseView<T> implements TableView<T>, FollowSink {
   #revision = 0;
   #connected = false;
   #caughtUp = false;
+  /** Smallest difference between our clock and the server's at a delivery, ms. */
+  #shortest = Number.POSITIVE_INFINITY;
+  #slow = false;
   abstract readonly done: Promise<void>;
 
   constructor(store: Store, spec: TableSpec<T>, options: ViewOptions<T>, kit: ViewKit) {
@@ -136,6 +141,7 @@ abstract class BaseView<T> implements TableView<T>, FollowSink {
     }
     if (this.#drops === drops) this.kit.dropped.mend(`${this.spec.name}/${entry.key}`);
     if (entry.revision > this.#revision) this.#revision = entry.revision;
+    if (this.#caughtUp) this.#noteDelay(entry.storedAt);
     this.delivered.notify();
   }
 
@@ -148,11 +154,38 @@ abstract class BaseView<T> implements TableView<T>, FollowSink {
     return this.when(() => this.#caughtUp, signal);
   }
 
+  /** A reader that falls behind what the server stores is seen, once each time that it does. */
+  #noteDelay(storedAt: number): void {
+    const { clock, metrics, log } = this.kit;
+    const apart = clock.now() - storedAt;
+    // The two clocks need not agree: the shortest way that any record took is none at all.
+    this.#shortest = Math.min(this.#shortest, apart);
+    const behindMs = apart - this.#shortest;
+    if (behindMs < SLOW_MS) {
+      if (behindMs < SLOW_MS / 10) this.#slow = false;
+      return;
+    }
+    metrics
+      .counter(
+        "sluice_bus_late_records_total",
+        "Records that were read more than a second after the server had stored them.",
+        ["table"],
+      )
+      .inc({ table: this.spec.name });
+    if (this.#slow) return;
+    this.#slow = true;
+    log.warn({ table: this.spec.name, behindMs: Math.round(behindMs) }, "reading falls behind the bus");
+  }
+
   get snapshotDelivered(): boolean {
     return this.#caughtUp;
   }
 
   disconnected(): void {
+    const { metrics } = this.kit;
+    metrics.counter("sluice_bus_breaks_total", "Times that following a table broke off.", ["table"]).inc({
+      table: this.spec.name,
+    });
     this.#connected = false;
     this.delivered.notify();
   }

@@ -74,6 +74,9 @@ export class FleetRows {
   #unsure = new Set<string>();
   #profiles: ReadonlySet<string> = new Set(["default"]);
   #peerCount = 0;
+  /** How many rows of each kind nginx holds: told after every batch, so nobody counts them. */
+  #heldOf = noRows();
+  readonly #profileKeys = new Set<string>();
 
   constructor(options: FleetRowsOptions) {
     this.#options = options;
@@ -87,6 +90,7 @@ export class FleetRows {
     const before = this.#wanted.get(key);
     if (value === undefined) return this.#remove(key);
     this.#wanted.set(key, value);
+    if (key.split(".")[1] === "profiles") this.#profileKeys.add(key);
     const name = nameOf(key, value);
     if (name === null) return;
     this.#nameOf.set(key, name);
@@ -108,6 +112,7 @@ export class FleetRows {
   #remove(key: string): void {
     const name = this.#nameOf.get(key);
     this.#wanted.delete(key);
+    this.#profileKeys.delete(key);
     this.#nameOf.delete(key);
     this.#dirty.delete(key);
     this.#versions.delete(key);
@@ -148,6 +153,7 @@ export class FleetRows {
     this.#users.clear();
     this.#peersOf.clear();
     this.#peerCount = 0;
+    this.#heldOf = noRows();
     for (const name of there) {
       const known = before.get(rowKey(name))?.row ?? null;
       this.#hold(name, known);
@@ -320,6 +326,7 @@ export class FleetRows {
 
   #hold(name: NginxRowName, row: NginxRow | null): void {
     const id = rowKey(name);
+    if (!this.#held.has(id)) this.#heldOf[name.k]++;
     this.#held.set(id, { name, row });
     if (row === null || "del" in row) return;
     if (row.k === "peers") {
@@ -336,7 +343,9 @@ export class FleetRows {
   }
 
   #forget(id: string): void {
-    const row = this.#held.get(id)?.row;
+    const held = this.#held.get(id);
+    if (held !== undefined) this.#heldOf[held.name.k]--;
+    const row = held?.row;
     this.#held.delete(id);
     if (row == null || "del" in row) return;
     if (row.k === "peers") {
@@ -362,8 +371,9 @@ export class FleetRows {
 
   /** Profile rows that are wanted, by fleet key. */
   *profileRows(): IterableIterator<[key: string, row: ProfileRow]> {
-    for (const [key, value] of this.#wanted) {
-      if (key.split(".")[1] === "profiles") yield [key, value as ProfileRow];
+    for (const key of this.#profileKeys) {
+      const value = this.#wanted.get(key);
+      if (value !== undefined) yield [key, value as ProfileRow];
     }
   }
 
@@ -387,12 +397,7 @@ export class FleetRows {
   }
 
   get counts(): { routes: number; upstreams: number; peers: number } {
-    let routes = 0;
-    let upstreams = 0;
-    for (const { name } of this.#held.values()) {
-      if (name.k === "route") routes++;
-      if (name.k === "upstream") upstreams++;
-    }
+    const { route: routes, upstream: upstreams } = this.#heldOf;
     return { routes, upstreams, peers: this.#peerCount };
   }
 
@@ -400,6 +405,10 @@ export class FleetRows {
   get size(): number {
     return this.#wanted.size;
   }
+}
+
+function noRows(): Record<NginxRowName["k"], number> {
+  return { cluster: 0, upstream: 0, peers: 0, route: 0 };
 }
 
 function nameOf(key: string, value: FleetValue): NginxRowName | null {

@@ -13,6 +13,7 @@ import { buildStatus, type StatusOptions } from "./build-status.ts";
 import type { GatewayState } from "./gateway-state.ts";
 import { type IntentsApi, registerIntents } from "./intents-api.ts";
 import { type PastApi, PastRoutes } from "./past-api.ts";
+import { sharedAnswer } from "./shared-answer.ts";
 
 const Row = Type.Object({ key: Type.String(), value: Type.Unknown() });
 const Rows = Type.Object({ rows: Type.Array(Row) });
@@ -62,7 +63,8 @@ export function buildApp({
     }),
   );
 
-  app.get("/api/v1/status", { schema: json(StatusSchema) }, (): Status => buildStatus(state, options, now()));
+  const status = sharedAnswer(() => buildStatus(state, options, now()), now);
+  app.get("/api/v1/status", { schema: json(StatusSchema) }, (): Status => status());
 
   app.get<{ Querystring: Type.Static<typeof ServiceQuery> }>(
     "/api/v1/topology",
