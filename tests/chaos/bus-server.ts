@@ -14,6 +14,8 @@ interface BusOptions {
   readonly tool: Tool;
   readonly storeDir: string;
   readonly signal: AbortSignal;
+  /** Who may do what on it. */
+  readonly configuration: string;
   /** Told the port of a single server at every start: it is another one each time. */
   onPort(port: number): void;
   onProblem(what: string): void;
@@ -23,10 +25,6 @@ interface BusOptions {
 export interface ChaosBus extends AsyncDisposable {
   /** Ports of its servers; a server that is started again may get another one, and says so. */
   readonly ports: readonly number[];
-  /** Arguments of every service. */
-  readonly clientArgs: readonly string[];
-  /** Arguments of services that make streams. */
-  readonly makerArgs: readonly string[];
   /** File with the authority that signed its certificates; null: no TLS. */
   readonly ca: string | null;
   kill(node: number): Promise<void>;
@@ -43,8 +41,6 @@ export interface ChaosBus extends AsyncDisposable {
 
 /** One nats-server. */
 export class SingleBus implements ChaosBus {
-  readonly clientArgs = [];
-  readonly makerArgs = [];
   readonly ca = null;
   readonly #options: BusOptions;
   #server: NatsServer | null = null;
@@ -59,8 +55,8 @@ export class SingleBus implements ChaosBus {
   }
 
   async start(): Promise<void> {
-    const { tool, storeDir, signal, onPort, onProblem } = this.#options;
-    const server = await startNatsServer({ tool, storeDir, signal });
+    const { tool, storeDir, signal, configuration, onPort, onProblem } = this.#options;
+    const server = await startNatsServer({ tool, storeDir, signal, configuration });
     this.#asked = false;
     this.#server = server;
     server.process.once("exit", (code, killed) => {
@@ -115,8 +111,9 @@ export class ClusterBus implements ChaosBus {
   }
 
   static async start(options: BusOptions): Promise<ClusterBus> {
-    const { tool, storeDir, signal } = options;
-    return new ClusterBus(options, await startNatsCluster({ tool, dir: storeDir, signal }));
+    const { tool, storeDir, signal, configuration } = options;
+    const cluster = await startNatsCluster({ tool, dir: storeDir, signal, configuration });
+    return new ClusterBus(options, cluster);
   }
 
   get ports(): readonly number[] {
@@ -125,14 +122,6 @@ export class ClusterBus implements ChaosBus {
 
   get ca(): string {
     return this.#cluster.certificates.ca;
-  }
-
-  get clientArgs(): readonly string[] {
-    return ["--nats-ca", this.ca];
-  }
-
-  get makerArgs(): readonly string[] {
-    return ["--nats-replicas", String(this.#cluster.nodes.length)];
   }
 
   #node(node: number): NatsNode {

@@ -24,8 +24,8 @@ export class FleetWatch implements AsyncDisposable {
     const signal = AbortSignal.any([world.signal, stop.signal]);
     const bus = await connectBus({
       url: world.busUrl("test"),
-      ...(world.bus.ca === null ? {} : { files: { ca: world.bus.ca } }),
-      name: "topology-gateway",
+      files: { ...world.credentials.operator, ...(world.bus.ca === null ? {} : { ca: world.bus.ca }) },
+      name: "chaos",
       kit: createKit({ service: "chaos", signal }),
     });
     const watch: FleetWatch = new FleetWatch(world.members, onLoss, async () => {

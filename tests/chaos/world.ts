@@ -1,6 +1,7 @@
 import { appendFileSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { busCredentials, type UpCredentials } from "@sluice/cli";
 import { connectCluster, type KubeClient, type KubeObject, resources } from "@sluice/kube";
 import { podRangeOf, type Sandbox, startSandbox } from "@sluice/kube-sandbox";
 import { ensureTool, type Tool } from "@sluice/native-tools";
@@ -35,8 +36,6 @@ const entries = {
   "proxy-agent": import.meta.resolve("@sluice/proxy-agent/main"),
   "topology-gateway": import.meta.resolve("@sluice/topology-gateway/main"),
 } as const;
-/** Services that make the streams that they find missing. */
-const makers: ReadonlySet<string> = new Set(["aggregator", "config-renderer", "topology-gateway"]);
 
 /**
  * Sluice as processes on a hub, members, a bus and two proxies of the test's own, every connection of which to bus and
@@ -53,6 +52,7 @@ export class World implements AsyncDisposable {
   #bus: ChaosBus | null = null;
   #sandbox: Sandbox | null = null;
   #hub: KubeClient | null = null;
+  #credentials: UpCredentials | null = null;
   #gateway = "";
   readonly #stack = new AsyncDisposableStack();
 
@@ -78,6 +78,11 @@ export class World implements AsyncDisposable {
 
   get bus(): ChaosBus {
     return started(this.#bus);
+  }
+
+  /** Everybody who talks to the bus has a credential of its own, as `npm start` gives them. */
+  get credentials(): UpCredentials {
+    return started(this.#credentials);
   }
 
   get sandbox(): Sandbox {
@@ -158,6 +163,15 @@ export class World implements AsyncDisposable {
     this.#hub = hub;
     clients.delete("hub");
 
+    this.#credentials = await busCredentials(join(dir, "nats-auth"), {
+      members: MEMBERS.map((name) => [name, ""] as const),
+      natsUrl: "",
+      natsAuth: "",
+      natsCa: undefined,
+      natsCert: undefined,
+      natsKey: undefined,
+      natsReplicas: options.bus === "cluster" ? 3 : 1,
+    });
     await this.#startBus(options.bus, nats);
     await this.#addBusLinks("test");
 
@@ -190,6 +204,7 @@ export class World implements AsyncDisposable {
       tool,
       storeDir: join(this.dir, "nats"),
       signal: this.signal,
+      configuration: this.credentials.configuration,
       onPort: (port: number) => {
         for (const link of this.linksTo(BUS)) link.target = port;
       },
@@ -246,7 +261,7 @@ export class World implements AsyncDisposable {
     const starting: Promise<void>[] = [];
     const add = async (name: string, service: keyof typeof entries, args: readonly string[]) => {
       await this.#addBusLinks(name);
-      const { clientArgs, makerArgs } = this.bus;
+      const { ca } = this.bus;
       const process = new ServiceProcess({
         name,
         entry: entries[service],
@@ -255,8 +270,8 @@ export class World implements AsyncDisposable {
           "debug",
           "--nats-url",
           this.busUrl(name),
-          ...clientArgs,
-          ...(makers.has(service) ? makerArgs : []),
+          ...(ca === null ? [] : ["--nats-ca", ca]),
+          ...this.credentials.flagsOf(service),
           ...args,
         ],
         logFile: join(this.dir, "logs", `${name}.log`),

@@ -15,12 +15,18 @@ export interface UpCredentials {
   flagsOf(service: string): readonly string[];
 }
 
+/** What the credentials depend on. */
+export type CredentialOptions = Pick<
+  UpOptions,
+  "members" | "natsUrl" | "natsAuth" | "natsCa" | "natsCert" | "natsKey" | "natsReplicas"
+>;
+
 /**
  * Fresh credentials for a bus of our own: what they could do before ends with them. For another's bus, those that its
  * owner wrote.
  * @throws BusForbiddenError when a service has none in that folder
  */
-export async function busCredentials(folder: string, options: UpOptions): Promise<UpCredentials> {
+export async function busCredentials(folder: string, options: CredentialOptions): Promise<UpCredentials> {
   const members = options.members.map(([name]) => name);
   let users: readonly WrittenUser[] = [];
   if (options.natsUrl === "") {

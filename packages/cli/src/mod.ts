@@ -1,3 +1,4 @@
+export { busCredentials, type UpCredentials } from "./bus-credentials.ts";
 export { Child } from "./child.ts";
 export { endLeftovers } from "./leftovers.ts";
 export { portFree, waitForListener } from "./listener.ts";
