@@ -79,7 +79,7 @@ export class CheckpointKeeper {
     const due =
       last === undefined ||
       this.#asked ||
-      this.#kit.clock.now() - last.at >= this.#options.everyMs ||
+      (this.#options.everyMs > 0 && this.#kit.clock.now() - last.at >= this.#options.everyMs) ||
       (extent.last - last.seq) * bytesEach >= this.#options.everyBytes;
     return due && (await isKnown(this.#log, signal));
   }
