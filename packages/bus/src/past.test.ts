@@ -110,26 +110,29 @@ test("whatever was written by whomever, the past at its end is what a reader bel
       const kit = createKit({ service: "test", signal: stop.signal });
       const bus = createBus(world.server.connect(), "test", kit);
       const view = bus.view<SliceValue>(slicesTable);
-      for (const each of steps) {
-        await world.take(each);
-        await new Promise((resolve) => setImmediate(resolve));
+      try {
+        for (const each of steps) {
+          await world.take(each);
+          await new Promise((resolve) => setImmediate(resolve));
+        }
+        // Settled, so that nobody keeps anything for want of knowledge.
+        world.synced(world.claim());
+        await view.upToDate(stop.signal);
+        await view.when(() => view.isSettled(part), stop.signal);
+        const past = await world.past();
+        assert.deepEqual(past.gaps, []);
+        // A reader's last questions may be on their way.
+        for (let tries = 0; tries < 200; tries++) {
+          const same =
+            JSON.stringify(told(view.entries())) === JSON.stringify(told(past.table(slicesTable).believed()));
+          if (same) break;
+          await new Promise((resolve) => setTimeout(resolve, 5));
+        }
+        assert.deepEqual(told(past.table(slicesTable).believed()), told(view.entries()));
+      } finally {
+        stop.abort();
+        await view.done;
       }
-      // Settled, so that nobody keeps anything for want of knowledge.
-      world.synced(world.claim());
-      await view.upToDate(stop.signal);
-      await view.when(() => view.isSettled(part), stop.signal);
-      const past = await world.past();
-      assert.deepEqual(past.gaps, []);
-      // A reader's last questions may be on their way.
-      for (let tries = 0; tries < 200; tries++) {
-        const same =
-          JSON.stringify(told(view.entries())) === JSON.stringify(told(past.table(slicesTable).believed()));
-        if (same) break;
-        await new Promise((resolve) => setTimeout(resolve, 5));
-      }
-      assert.deepEqual(told(past.table(slicesTable).believed()), told(view.entries()));
-      stop.abort();
-      await view.done;
     }),
     { numRuns: 60 },
   );
