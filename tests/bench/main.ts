@@ -29,6 +29,13 @@ const benches: Readonly<Record<string, Bench>> = {
       return (await import("./changes.ts")).changes({ ...args, ...load });
     },
   },
+  relist: {
+    numbers: { slices: 10_000, relists: 5 },
+    run: async ({ number, ...args }) => {
+      const crowd = { slices: number("slices"), relists: number("relists") };
+      return (await import("./relist.ts")).relist({ ...args, ...crowd });
+    },
+  },
   scale: {
     numbers: { clusters: 250, services: 10_000, endpoints: 1_000_000, rate: 1000, seconds: 20 },
     run: async ({ number, ...args }) => {
