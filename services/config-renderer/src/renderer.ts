@@ -68,6 +68,8 @@ export class Renderer implements HubSink {
   /** Peers records by their key in `topology`, and those keys by service. */
   readonly #peers = new Map<string, TopologyPeers>();
   readonly #peersOf = new Map<string, Set<string>>();
+  /** How many peers records each cluster has. */
+  readonly #recordsOf = new Map<string, number>();
   readonly #exported = new Map<string, TopologyService>();
   readonly #seen = new Map<string, ClusterSeen>();
   /** By key in `proxies`. */
@@ -124,12 +126,14 @@ export class Renderer implements HubSink {
     if (record === undefined) {
       if (before === undefined) return;
       this.#peers.delete(key);
+      this.#count(before.cluster, -1);
       const service = `${before.namespace}/${before.service}`;
       const keys = this.#peersOf.get(service);
       if (keys?.delete(key) && keys.size === 0) this.#peersOf.delete(service);
     } else {
       this.#peers.set(key, record);
       if (before === undefined) {
+        this.#count(record.cluster, 1);
         const service = `${record.namespace}/${record.service}`;
         const keys = this.#peersOf.get(service);
         if (keys === undefined) this.#peersOf.set(service, new Set([key]));
@@ -139,6 +143,12 @@ export class Renderer implements HubSink {
     const shape = record ?? before;
     if (shape === undefined) return;
     this.#renderPeers(key, shape, trace);
+  }
+
+  #count(cluster: string, more: 1 | -1): void {
+    const records = (this.#recordsOf.get(cluster) ?? 0) + more;
+    if (records > 0) this.#recordsOf.set(cluster, records);
+    else this.#recordsOf.delete(cluster);
   }
 
   /** O(upstreams of that service): its rows in that one cluster. */
@@ -343,8 +353,9 @@ export class Renderer implements HubSink {
     for (let n = 0; n < topologyKeys.defaultShards; n += 1) {
       if (!topology.isSettled({ scope: "", shard: String(n) })) return "the whole of topology";
     }
-    const cluster = [...this.#peers.values()].find((record) => !this.#knowsCluster(record.cluster))?.cluster;
-    return cluster === undefined ? null : `cluster ${cluster}`;
+    for (const cluster of this.#recordsOf.keys())
+      if (!this.#knowsCluster(cluster)) return `cluster ${cluster}`;
+    return null;
   }
 
   #knowsCluster(cluster: string): boolean {
