@@ -19,6 +19,7 @@ import type { HoldOptions, PartHolder, TakenOver } from "./hold-options.ts";
 import { Signal } from "./signal.ts";
 import type { FollowSink, Store, StoredEntry } from "./store.ts";
 import { encodeRecord, readThere, recordOf, sourcesOf, type There } from "./stored-record.ts";
+import { TOMBSTONE_MS } from "./tombstones.ts";
 import { WritePass } from "./write-window.ts";
 
 interface Wanted {
@@ -47,8 +48,6 @@ interface OwnClaim {
 
 /** Keys of one part that are worked on at a time; how many of them are in flight the process's window bounds. */
 const WRITE_WORKERS = 64;
-/** After this long a tombstone has been seen by every reader that may resume. */
-const TOMBSTONE_MS = 24 * 3_600_000;
 const REAP_MS = 600_000;
 /** How long a source may take before the part is left to others, ms. */
 const PATIENCE_MS = 30_000;

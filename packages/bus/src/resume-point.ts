@@ -1,5 +1,7 @@
-/** Half the age at which a tombstone is removed: whoever was away longer may have missed one. */
-export const RESUME_MS = 12 * 3_600_000;
+import { TOMBSTONE_MS } from "./tombstones.ts";
+
+/** Whoever was away longer may have missed a tombstone. */
+export const RESUME_MS = TOMBSTONE_MS / 2;
 
 /** How far a follower came in a table, and in which life of it. */
 export interface ResumePoint {

@@ -13,6 +13,7 @@ import type { DroppedRecords } from "./dropped-records.ts";
 import { feed } from "./feed.ts";
 import { Signal } from "./signal.ts";
 import type { FollowSink, Store, StoredEntry } from "./store.ts";
+import { TOMBSTONE_MS, Tombstones } from "./tombstones.ts";
 
 export interface ChangeMeta {
   readonly revision: number;
@@ -31,6 +32,8 @@ export interface ViewOptions<T> {
   readonly signal?: AbortSignal | undefined;
   /** What downstream holds from before: kept until something with authority contradicts it. */
   readonly initial?: Iterable<readonly [key: string, value: T]>;
+  /** Remove tombstones of a fenced table once they are a day old: where its writers may not, because NATS cannot say whose. */
+  readonly reaps?: true;
   /** Called in stream order, synchronously; `value` undefined: removed. */
   onChange?(key: string, value: T | undefined, meta: ChangeMeta): void;
   /** A part of a fenced table is settled (again): its claim holds and `synced` names it. */
@@ -74,6 +77,8 @@ const ASK_AGAIN_MS = 500;
 const ASK_AFTER_MS = 5;
 /** A record that is read so much later than the server stored it makes its reader a slow one. */
 const SLOW_MS = 1000;
+/** How often old tombstones are looked for. */
+const REAP_MS = 600_000;
 /** Keys asked for at a time. */
 const ASK_WORKERS = 32;
 
@@ -271,6 +276,7 @@ export class FencedView<T> extends BaseView<T> {
   readonly #settledNow = new Set<string>();
   readonly #unreadable = new Set<string>();
   readonly #doubt = new Signal();
+  readonly #tombstones: Tombstones | null;
   readonly done: Promise<void>;
 
   constructor(store: Store, spec: FencedTableSpec<T>, options: ViewOptions<T>, kit: ViewKit) {
@@ -281,7 +287,9 @@ export class FencedView<T> extends BaseView<T> {
     }
     this.#fenced = spec;
     this.#believer = new Believer(spec.keys, options.initial);
+    this.#tombstones = options.reaps === true ? new Tombstones() : null;
     this.done = Promise.all([
+      this.#reap(),
       store.follow(spec, options.filter ?? ">", this, kit.signal),
       this.#askLoop(),
     ]).then(() => {});
@@ -318,6 +326,7 @@ export class FencedView<T> extends BaseView<T> {
     this.#settledNow.clear();
     this.#unreadable.clear();
     this.#believer.restart(boot);
+    this.#tombstones?.restart();
   }
 
   override caughtUp(signal?: AbortSignal): Promise<void> {
@@ -327,6 +336,7 @@ export class FencedView<T> extends BaseView<T> {
 
   protected apply(entry: StoredEntry): void {
     const fed = feed(this.#believer, this.#fenced, entry);
+    this.#tombstones?.note(entry, fed.kind !== "record");
     switch (fed.kind) {
       case "part":
         return this.#noteSettled(fed.part);
@@ -356,6 +366,25 @@ export class FencedView<T> extends BaseView<T> {
       this.#settledNow.add(id);
       this.#doubt.notify();
       this.options.onSettled?.(part);
+    }
+  }
+
+  /** Removes old tombstones by their sequence, never by key. */
+  async #reap(): Promise<void> {
+    const { signal, clock, log } = this.kit;
+    if (this.#tombstones === null) return;
+    while (await slept(clock, REAP_MS, signal)) {
+      for (const { key, revision } of this.#tombstones.due(clock.now() - TOMBSTONE_MS)) {
+        if (signal.aborted) return;
+        try {
+          await this.store.removeMessage(this.spec, revision, signal);
+          this.#tombstones.removed(key, revision);
+        } catch (err) {
+          // It lies there until the next round.
+          log.debug({ err, key }, "an old tombstone could not be removed");
+          break;
+        }
+      }
     }
   }
 

@@ -69,6 +69,8 @@ export function aggregate(bus: Bus, options: AggregateOptions, kit: Kit): Aggreg
   const { seed = nothingKnown } = options;
   const slices: TableView<SliceValue> = bus.view(slicesTable, {
     initial: seed.slices,
+    // A member's credential reaches its own keys only, and whose message is removed cannot be said.
+    reaps: true,
     onChange: (key, value, { trace }) => sliceChanged(key, value, trace),
     onSettled: ({ scope }) => knowledge.tell(scope),
     onReadable: (key) => {
