@@ -112,7 +112,7 @@ export class ReplayTargetError extends defineError("SLUICE_REPLAY_TARGET", {
 }) {}
 export class ReplayIntervalError extends defineError("SLUICE_REPLAY_INTERVAL", {
   exit: 65,
-  when: "A bucket was wiped or restored, or the log lost records, within the interval to be replayed.",
+  when: "A bucket was emptied or restored within the interval to be replayed.",
   solve: "Replay the time before or after the sequence that the message names.",
 }) {}
 
