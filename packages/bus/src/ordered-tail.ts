@@ -11,7 +11,7 @@ const SILENT_MS = 3 * HEARTBEAT_MS + 500;
 const ABANDONED_MS = 30_000;
 
 /** The consumer does not go on; whoever followed it begins another behind what it was told. */
-export class TailBrokenError extends Error {}
+class TailBrokenError extends Error {}
 
 export interface TailOptions {
   readonly connection: NatsConnection;
