@@ -100,20 +100,20 @@ export class RecordedBus implements AsyncDisposable {
   /** A watcher of a cluster whose API the test is: services of the namespace shop with their addresses. */
   async member(cluster: string, services: Readonly<Record<string, readonly string[]>> = {}): Promise<Member> {
     let holder: ReturnType<Bus["hold"]> | undefined;
-    const says = (service: string, addresses: readonly string[] | null) => {
+    // Peers come with their export, and go with it: so each of both is one change of a row.
+    const says = async (service: string, addresses: readonly string[] | null) => {
       const at = { cluster, namespace: "shop", service };
       const exportKey = sliceKeys.export(cluster, "shop", service);
       const sliceKey = sliceKeys.slice(cluster, "shop", service, `${service}-1`);
-      if (addresses === null) {
-        holder?.remove(exportKey);
-        holder?.remove(sliceKey);
-      } else {
-        holder?.set(exportKey, exported(at));
-        holder?.set(sliceKey, sliceOf(at, addresses));
-      }
+      if (addresses === null) holder?.remove(exportKey);
+      else holder?.set(sliceKey, sliceOf(at, addresses));
+      await holder?.idle();
+      if (addresses === null) holder?.remove(sliceKey);
+      else holder?.set(exportKey, exported(at));
+      await holder?.idle();
     };
     const fresh = async () => {
-      for (const [service, addresses] of Object.entries(services)) says(service, addresses);
+      for (const [service, addresses] of Object.entries(services)) await says(service, addresses);
     };
     const stop = await this.run("member-watcher", async (bus) => {
       holder = bus.hold(slicesTable, { scope: cluster, shard: "0" }, { fresh });
@@ -132,10 +132,7 @@ export class RecordedBus implements AsyncDisposable {
     await eventually(`${cluster} is held`, async () => holder?.synced);
     return {
       stop,
-      says: async (service, addresses) => {
-        says(service, addresses);
-        await holder?.idle();
-      },
+      says,
     };
   }
 
