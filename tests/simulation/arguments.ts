@@ -11,6 +11,9 @@ export interface Arguments {
   readonly help: boolean;
 }
 
+/** What was given as a schedule is none. */
+export class ScheduleError extends Error {}
+
 export const USAGE = `npm run -s simulate -- [--schedules N] [--seed S] [--trace]
 npm run -s simulate -- --schedule FILE [--trace]
 

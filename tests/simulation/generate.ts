@@ -90,7 +90,7 @@ function spell(random: SeededRandom): number {
 
 function deedOf(kind: Deed["do"], random: SeededRandom, crew: Crew): Deed {
   const process = () => random.pick(namesOf(crew));
-  const connected = () => random.pick(namesOf({ ...crew, agent: 0 }));
+  const connected = () => random.pick(namesOf({ ...crew, agent: 0, reader: 0 }));
   const member = () => random.pick(MEMBERS);
   const service = () => random.pick(SERVICES);
   const api = () => random.pick(APIS);
@@ -158,6 +158,8 @@ function badRecord(random: SeededRandom): { table: string; key: string; value: s
   const [table, key] = random.pick([
     ["slices", "member2.shop.api.planted"],
     ["slices", "member1.shop.planted._export"],
+    ["slices", "member1.shop.web.web-0"],
+    ["slices", "member3.shop.api._export"],
     ["slices", "member3._meta.synced.0"],
     ["slices", "member2._meta.claim.0.99"],
     ["slices", "not a key of ours"],
@@ -166,8 +168,10 @@ function badRecord(random: SeededRandom): { table: string; key: string; value: s
     ["verdicts", "member1.shop.web"],
     ["topology", "shop.web.planted"],
     ["topology", "shop.planted._service"],
+    ["topology", "shop.web.member1"],
     ["topology", "_meta.synced.3"],
     ["fleet", "default.routes.planted"],
+    ["fleet", "default.peers.shop-web-http.member1"],
     ["fleet", "default.peers.shop-web-http.planted"],
     ["members", "member-watcher.planted"],
     ["intents", "drain.planted"],

@@ -1,5 +1,5 @@
 import { ConfigError } from "@sluice/contracts";
-import { readArguments, USAGE } from "./arguments.ts";
+import { readArguments, ScheduleError, USAGE } from "./arguments.ts";
 import { simulate } from "./simulate.ts";
 
 try {
@@ -7,7 +7,7 @@ try {
   if (args.help) process.stdout.write(USAGE);
   else process.exitCode = await simulate(args, (line) => void process.stdout.write(`${line}\n`));
 } catch (error) {
-  if (!(error instanceof ConfigError)) throw error;
+  if (!(error instanceof ConfigError || error instanceof ScheduleError)) throw error;
   process.stderr.write(`simulate: ${error.message}\n`);
-  process.exitCode = error.exit;
+  process.exitCode = error instanceof ConfigError ? error.exit : 65;
 }

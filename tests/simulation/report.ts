@@ -1,11 +1,7 @@
 import { generate, type Schedule } from "./generate.ts";
 import { type Outcome, runSchedule } from "./run-schedule.ts";
 import { shrink } from "./shrink.ts";
-import { inWords } from "./steps.ts";
-import type { Crew } from "./topology.ts";
-
-/** Two of each: one that works, and one that takes over. */
-export const CREW: Crew = { watcher: 2, aggregator: 2, renderer: 2, agent: 2 };
+import { CREW } from "./topology.ts";
 
 /** A violation that was found, with as few steps as it needs. */
 export interface Report {
@@ -32,14 +28,4 @@ function renamed({ steps }: Schedule, outcome: Outcome): Outcome {
   const { violation } = outcome;
   if (violation?.name !== "convergence" || !steps.some((step) => step.do.startsWith("bad-"))) return outcome;
   return { ...outcome, violation: { ...violation, name: "bad-object-blocks" } };
-}
-
-export function describe({ seed, steps }: Schedule, { violation, hash, tookMs }: Outcome): string[] {
-  const time = (ms: number) => `${(ms / 1000).toFixed(3)} s`.padStart(12);
-  return [
-    violation === null ? `seed ${seed}: nothing was violated` : `seed ${seed}: VIOLATION ${violation.name}`,
-    ...steps.map((step) => `${time(step.at)}  ${inWords(step)}`),
-    ...(violation === null ? [] : [`${time(violation.at)}  ${violation.what}`]),
-    `  ${(tookMs / 1000).toFixed(1)} s of virtual time, hash of all events ${hash}`,
-  ];
 }

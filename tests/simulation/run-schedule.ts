@@ -25,12 +25,16 @@ const BOUND_MS = 120_000;
 const STAY_MS = 3000;
 const LOOK_MS = 500;
 
+export interface RunOptions {
+  /** Keep everything that happened as lines, with what the processes log. */
+  readonly keepTrace?: boolean;
+  /** Once nothing is wrong any more, everything has to be right within this, ms; default 120,000. */
+  readonly boundMs?: number;
+}
+
 /** Runs one schedule to its end, or to the first violation. */
-export async function runSchedule(
-  schedule: Schedule,
-  options: { keepTrace?: boolean } = {},
-): Promise<Outcome> {
-  const { keepTrace = false } = options;
+export async function runSchedule(schedule: Schedule, options: RunOptions = {}): Promise<Outcome> {
+  const { keepTrace = false, boundMs = BOUND_MS } = options;
   // Half of what an error costs is its stack, and every timeout of a schedule makes some.
   Error.stackTraceLimit = keepTrace ? 10 : 0;
   const time = new VirtualTime();
@@ -44,7 +48,7 @@ export async function runSchedule(
   });
   const violation = (): Violation | null => world.violations[0] ?? world.checks.violations[0] ?? null;
   try {
-    await play(world, schedule, violation);
+    await play(world, schedule, boundMs, violation);
   } catch (error) {
     if (!(error instanceof RunsHotError)) throw error;
     world.violations.push({ name: "runs-hot", at: time.now, what: error.message });
@@ -67,7 +71,12 @@ async function logInto(trace: EventTrace, time: VirtualTime): Promise<Logger> {
   return createLogger({ service: "simulation", level: "debug", destination: { write } });
 }
 
-async function play(world: World, schedule: Schedule, violation: () => Violation | null): Promise<void> {
+async function play(
+  world: World,
+  schedule: Schedule,
+  boundMs: number,
+  violation: () => Violation | null,
+): Promise<void> {
   const { time } = world;
   let last = SETTLED_MS;
   await time.run(SETTLED_MS);
@@ -75,30 +84,36 @@ async function play(world: World, schedule: Schedule, violation: () => Violation
     await time.run(step.at + world.sleptMs);
     if (violation() !== null) return;
     world.do(step);
-    last = Math.max(last, step.at + ("forMs" in step ? step.forMs : 0));
+    // A sleep is over when its step is.
+    const lasts = "forMs" in step && step.do !== "sleep-all" ? step.forMs : 0;
+    last = Math.max(last, time.now + lasts);
   }
-  await converge(world, last, violation);
+  await converge(world, last, boundMs, violation);
   if (violation() === null) await world.end();
 }
 
-async function converge(world: World, last: number, violation: () => Violation | null): Promise<void> {
+async function converge(
+  world: World,
+  last: number,
+  boundMs: number,
+  violation: () => Violation | null,
+): Promise<void> {
   const { time } = world;
-  await time.run(last + world.sleptMs);
-  const deadline = time.now + HEALED_MS + BOUND_MS;
-  let rightSince = Number.POSITIVE_INFINITY;
+  await time.run(Math.max(last, time.now));
+  const deadline = time.now + HEALED_MS + boundMs;
+  let rightSince = time.now;
+  let writes = world.fencedWrites;
   while (violation() === null) {
     const differences = world.differences();
-    if (differences.length === 0) {
-      rightSince = Math.min(rightSince, time.now);
-      if (time.now - rightSince >= STAY_MS) return;
-    } else {
-      rightSince = Number.POSITIVE_INFINITY;
-      if (time.now >= deadline) {
-        const waited = `${(HEALED_MS + BOUND_MS) / 1000} s after the last fault`;
-        const what = `${waited}: ${differences.slice(0, 3).join("; ")}`;
-        world.violations.push({ name: "convergence", at: time.now, what });
-        return;
-      }
+    if (differences.length > 0 || world.fencedWrites !== writes) rightSince = time.now;
+    writes = world.fencedWrites;
+    if (time.now - rightSince >= STAY_MS) return;
+    if (time.now >= deadline) {
+      const waited = `${(HEALED_MS + boundMs) / 1000} s after the last fault`;
+      const wrong =
+        differences.length > 0 ? differences.slice(0, 3).join("; ") : "tables are still written to";
+      world.violations.push({ name: "convergence", at: time.now, what: `${waited}: ${wrong}` });
+      return;
     }
     await time.run(time.now + LOOK_MS);
   }

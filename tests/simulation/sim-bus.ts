@@ -14,6 +14,8 @@ export interface ServerEntry {
 
 interface Table {
   readonly spec: TableSpec;
+  /** Of its stream: another text is another stream. */
+  created: string;
   entries: Map<string, ServerEntry>;
   last: number;
 }
@@ -39,6 +41,7 @@ export class SimBus {
   readonly onChange = new Set<() => void>();
   #boot: string;
   #up = true;
+  #fencedWrites = 0;
   /** No leader: nothing that is asked gets an answer. */
   #leaderless = 0;
 
@@ -47,7 +50,8 @@ export class SimBus {
     this.#trace = trace;
     this.#random = new SeededRandom(`${seed}/bus`);
     this.#boot = this.#random.uuid();
-    for (const spec of allTables) this.#tables.set(spec.name, { spec, entries: new Map(), last: 0 });
+    for (const spec of allTables)
+      this.#tables.set(spec.name, { spec, created: "1", entries: new Map(), last: 0 });
   }
 
   get boot(): string {
@@ -56,6 +60,11 @@ export class SimBus {
 
   get up(): boolean {
     return this.#up;
+  }
+
+  /** Writes into tables that are written under claims, so far. */
+  get fencedWrites(): number {
+    return this.#fencedWrites;
   }
 
   get leaderless(): boolean {
@@ -90,6 +99,7 @@ export class SimBus {
     // Deleted first, so that the map's order is the stream's order.
     table.entries.delete(key);
     table.entries.set(key, entry);
+    if (table.spec.keys !== undefined) this.#fencedWrites++;
     if (name !== membersTable.name) this.#trace.note(this.#time.now, `${name} ${entry.revision} ${key}`);
     for (const follower of this.#followers) {
       if (follower.table === name && follower.matches(key)) follower.push(entry);
@@ -114,10 +124,17 @@ export class SimBus {
     return last;
   }
 
-  /** Every newest value, in stream order. */
-  *entries(name: string): Generator<ServerEntry> {
+  /** Every newest value from a revision on, in stream order. */
+  *entries(name: string, from: number): Generator<ServerEntry> {
     const { spec, entries } = this.#table(name);
-    for (const entry of entries.values()) if (!this.#expired(spec, entry)) yield entry;
+    for (const entry of entries.values())
+      if (entry.revision >= from && !this.#expired(spec, entry)) yield entry;
+  }
+
+  /** What tells one life of a table from another. */
+  found(name: string): { readonly boot: string; readonly created: string; readonly lastSequence: number } {
+    const { created, last } = this.#table(name);
+    return { boot: this.#boot, created, lastSequence: last };
   }
 
   follow(follower: ServerFollower): () => void {
@@ -170,6 +187,7 @@ export class SimBus {
 function empty(table: Table): void {
   table.entries = new Map();
   table.last = 0;
+  table.created = String(Number(table.created) + 1);
 }
 
 function copyOf(tables: ReadonlyMap<string, Table>): Map<string, Table> {

@@ -15,7 +15,8 @@ export interface NginxObserver {
   row(nginx: SimNginx, name: string, row: NginxRow | null): void;
   /** It was started anew and knows nothing. */
   restarted(nginx: SimNginx): void;
-  saved(nginx: SimNginx, entries: readonly LastGoodEntry[]): void;
+  /** Its last good copy is being written; what is returned is called once that is done. */
+  saving(nginx: SimNginx): () => void;
 }
 
 /** One nginx with its shared memory, and the disk of its machine: both outlive the agent. */
@@ -68,9 +69,10 @@ export class SimNginx {
       load: async () => this.#lastGood,
       save: async (entries) => {
         const copy = [...entries];
+        const saved = this.#observer.saving(this);
         await ipc(process, () => {
           this.#lastGood = copy;
-          this.#observer.saved(this, copy);
+          saved();
         });
       },
     };

@@ -1,6 +1,5 @@
-import type { Store } from "@sluice/bus/testing";
+import { type ResumePoint, resumeFrom, type Store, subjectFilter } from "@sluice/bus/testing";
 import { BusUnreachableError, type TableSpec } from "@sluice/contracts";
-import { keyFilter } from "./key-filter.ts";
 import type { SeededRandom } from "./seeded-random.ts";
 import type { SimBus } from "./sim-bus.ts";
 import type { SimProcess } from "./sim-process.ts";
@@ -23,6 +22,8 @@ export interface BusFaults {
   lostAcks: number;
   /** Writes lie about somewhere and land later, out of order. */
   late: number;
+  /** How much later, ms. */
+  lateMs: readonly [least: number, most: number];
   /** Plain writes land twice. */
   repeat: number;
 }
@@ -44,6 +45,7 @@ interface Subscription {
   readonly filter: string;
   readonly sink: Sink;
   began: boolean;
+  point: ResumePoint | null;
   stop: () => void;
 }
 
@@ -236,7 +238,7 @@ export class SimStore implements Store {
         });
       };
       if (options.write && faults.late > 0 && this.#random.chance(0.5)) {
-        this.#time.after(this.#random.between(200, 9000), () => void (this.#bus.up && land()));
+        this.#time.after(this.#random.between(...faults.lateMs), () => void (this.#bus.up && land()));
       } else this.#send(land);
     });
   }
@@ -308,7 +310,7 @@ export class SimStore implements Store {
 
   async follow(spec: TableSpec, filter: string, sink: Sink, signal: AbortSignal): Promise<void> {
     if (signal.aborted) return;
-    const subscription: Subscription = { spec, filter, sink, began: false, stop: () => {} };
+    const subscription: Subscription = { spec, filter, sink, began: false, point: null, stop: () => {} };
     this.#subscriptions.add(subscription);
     if (this.#life !== null) this.#begin(subscription, this.#life);
     await new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
@@ -318,7 +320,7 @@ export class SimStore implements Store {
 
   #begin(subscription: Subscription, life: Life): void {
     const { spec, filter, sink } = subscription;
-    const matches = keyFilter(filter);
+    const matches = filterOf(filter);
     let open = true;
     let unfollow = () => {};
     subscription.began = true;
@@ -328,20 +330,36 @@ export class SimStore implements Store {
     };
     const tell = (run: () => void) =>
       this.#receive(life, () => {
-        if (open && !life.over) run();
+        if (!open || life.over) return;
+        if (subscription.point !== null)
+          subscription.point = { ...subscription.point, heardAt: this.#time.now };
+        run();
+      });
+    const push = (entry: Entry) =>
+      tell(() => {
+        if (subscription.point !== null)
+          subscription.point = { ...subscription.point, sequence: entry.revision };
+        sink.entry(entry);
       });
     this.#send(() => {
       if (!open || life.over || life.boot !== this.#bus.boot) return;
-      tell(() => sink.restart(life.boot));
-      for (const entry of this.#bus.entries(spec.name)) {
-        if (matches(entry.key)) tell(() => sink.entry(entry));
+      const found = this.#bus.found(spec.name);
+      const from = resumeFrom(subscription.point, { ...found, now: this.#time.now });
+      if (from !== null) tell(() => sink.resumed?.());
+      else {
+        tell(() => {
+          subscription.point = {
+            boot: life.boot,
+            created: found.created,
+            sequence: 0,
+            heardAt: this.#time.now,
+          };
+          sink.restart(life.boot);
+        });
       }
+      for (const entry of this.#bus.entries(spec.name, from ?? 0)) if (matches(entry.key)) push(entry);
       tell(() => sink.caughtUp());
-      unfollow = this.#bus.follow({
-        table: spec.name,
-        matches,
-        push: (entry) => tell(() => sink.entry(entry)),
-      });
+      unfollow = this.#bus.follow({ table: spec.name, matches, push });
     });
   }
 
@@ -364,4 +382,27 @@ export class SimStore implements Store {
     this.#bus.onChange.delete(this.#onBus);
     if (this.#life !== null) this.#end(this.#life);
   }
+}
+
+type Matches = (key: string) => boolean;
+const filters = new Map<string, Matches>();
+
+/** Every follower is asked at every write, so what it was asked before is remembered. */
+function filterOf(filter: string): Matches {
+  let known = filters.get(filter);
+  if (known === undefined) {
+    const matches = subjectFilter(filter);
+    const answers = new Map<string, boolean>();
+    known = (key) => {
+      let answer = answers.get(key);
+      if (answer === undefined) {
+        answer = matches(key);
+        if (answers.size > 10_000) answers.clear();
+        answers.set(key, answer);
+      }
+      return answer;
+    };
+    filters.set(filter, known);
+  }
+  return known;
 }

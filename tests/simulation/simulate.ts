@@ -2,11 +2,11 @@ import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { Worker } from "node:worker_threads";
-import { ConfigError } from "@sluice/contracts";
-import type { Arguments } from "./arguments.ts";
+import { type Arguments, ScheduleError } from "./arguments.ts";
+import { describe } from "./describe.ts";
 import { generate, type Schedule } from "./generate.ts";
-import { CREW, describe, type Report } from "./report.ts";
-import { runSchedule } from "./run-schedule.ts";
+import type { Report } from "./report.ts";
+import { CREW } from "./topology.ts";
 import { takeGlobals } from "./virtual-globals.ts";
 import type { Said, Share } from "./worker.ts";
 
@@ -22,6 +22,8 @@ export async function simulate(args: Arguments, print: (line: string) => void): 
   if (!single) return simulateMany(args, print);
   takeGlobals();
   const schedule = args.file === null ? generate(args.seed, { crew: CREW }) : await readSchedule(args.file);
+  // What it runs takes a second to load: not for a wrong argument.
+  const { runSchedule } = await import("./run-schedule.ts");
   const outcome = await runSchedule(schedule, { keepTrace: args.trace });
   for (const line of [...outcome.lines, ...describe(schedule, outcome)]) print(line);
   return outcome.violation === null ? 0 : 1;
@@ -86,6 +88,6 @@ async function readSchedule(file: string): Promise<Schedule> {
   try {
     return JSON.parse(await readFile(file, "utf8")) as Schedule;
   } catch (error) {
-    throw new ConfigError(`${file}: ${(error as Error).message}`, { cause: error });
+    throw new ScheduleError(`${file}: ${(error as Error).message}`, { cause: error });
   }
 }

@@ -10,7 +10,13 @@ export type Deed =
   | { readonly do: "cut-bus"; readonly process: string; readonly forMs: number }
   | { readonly do: "slow-bus"; readonly process: string; readonly byMs: number; readonly forMs: number }
   | { readonly do: "lost-acks"; readonly process: string; readonly forMs: number }
-  | { readonly do: "late-writes"; readonly process: string; readonly forMs: number }
+  | {
+      readonly do: "late-writes";
+      readonly process: string;
+      /** How much later, at least and at most; default 200 to 9,000. */
+      readonly byMs?: readonly [least: number, most: number];
+      readonly forMs: number;
+    }
   | { readonly do: "repeat-writes"; readonly process: string; readonly forMs: number }
   | { readonly do: "reset-consumer"; readonly process: string }
   | { readonly do: "restart-bus"; readonly forMs: number }

@@ -10,6 +10,7 @@ export const ROLES = {
   aggregator: "aggregator",
   renderer: "config-renderer",
   agent: "proxy-agent",
+  reader: "topology-gateway",
 } as const;
 export type Role = keyof typeof ROLES;
 
@@ -27,3 +28,6 @@ export function roleOf(process: string): Role {
   if (!(role in ROLES)) throw new RangeError(`${process} is no process of a schedule`);
   return role;
 }
+
+/** Two of each: one that works, and one that takes over. */
+export const CREW: Crew = { watcher: 2, aggregator: 2, renderer: 2, agent: 2, reader: 1 };

@@ -3,6 +3,7 @@ export type ViolationName =
   | "convergence"
   | "removed-out-of-ignorance"
   | "went-back"
+  | "fenced-write"
   | "torn"
   | "emptied"
   | "not-served-again"

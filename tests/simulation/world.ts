@@ -17,8 +17,9 @@ import { NAMESPACE, SimMember } from "./sim-member.ts";
 import { SimNginx } from "./sim-nginx.ts";
 import { SimProcess } from "./sim-process.ts";
 import { type BusFaults, SimStore } from "./sim-store.ts";
+import { runSliceReader } from "./slice-reader.ts";
 import type { Step } from "./steps.ts";
-import { APIS, type Crew, MEMBERS, namesOf, ROLES, roleOf, SERVICES } from "./topology.ts";
+import { APIS, type Crew, MEMBERS, namesOf, ROLES, type Role, roleOf, SERVICES } from "./topology.ts";
 import { Truth } from "./truth.ts";
 import type { Violation } from "./violation.ts";
 import type { VirtualTime } from "./virtual-time.ts";
@@ -40,12 +41,19 @@ interface Life {
   readonly process: SimProcess;
   readonly store: SimStore;
   readonly clients: readonly SimKubeClient[];
+  readonly startedAt: number;
   stopping: boolean;
   ended: boolean;
 }
 
 /** How long a process that was told to stop may take, ms. */
 const STOP_MS = 10_000;
+const LOOK_MS = 500;
+const LATE_MS = [200, 9000] as const;
+
+function agentOf(nginx: string): string {
+  return nginx.replace("nginx", "agent");
+}
 
 export interface WorldOptions {
   readonly seed: string;
@@ -94,7 +102,7 @@ export class World {
     for (const name of namesOf(crew)) {
       const slot: Slot = {
         name,
-        bus: { cut: 0, slowMs: 0, lostAcks: 0, late: 0, repeat: 0 },
+        bus: { cut: 0, slowMs: 0, lostAcks: 0, late: 0, lateMs: LATE_MS, repeat: 0 },
         apis: new Map(APIS.map((api) => [api, { cut: 0 }])),
         down: 0,
         frozen: 0,
@@ -105,11 +113,25 @@ export class World {
       this.#slots.set(name, slot);
       this.#start(slot);
     }
+    this.#lookOn();
   }
 
   /** How long the machine slept so far, ms: steps behind it come so much later. */
   get sleptMs(): number {
     return this.#sleptMs;
+  }
+
+  /** Now and then: what nginx must have again after a start, if its agent could work. */
+  #lookOn(): void {
+    this.time.after(LOOK_MS, () => {
+      for (const nginx of this.#nginxes.values()) {
+        const slot = this.#slot(agentOf(nginx.name));
+        const since = this.time.now - (slot.life?.startedAt ?? this.time.now);
+        if (slot.frozen > 0 || since < LOOK_MS) this.checks.hindered(nginx);
+      }
+      this.checks.look();
+      if (!this.#over) this.#lookOn();
+    });
   }
 
   #cluster(name: string): SimCluster {
@@ -146,7 +168,7 @@ export class World {
       log: this.#log.child({ process: slot.name }),
     });
     const store = new SimStore(this.#bus, process, slot.bus, new SeededRandom(`${seed}/bus`));
-    const apis = role === "member-watcher" ? MEMBERS : role === "proxy-agent" ? [] : (["hub"] as const);
+    const apis = apisOf(roleOf(slot.name));
     const clients = apis.map(
       (api) =>
         new SimKubeClient(
@@ -156,7 +178,7 @@ export class World {
           new SeededRandom(`${seed}/${api}`),
         ),
     );
-    const life: Life = { process, store, clients, stopping: false, ended: false };
+    const life: Life = { process, store, clients, startedAt: this.time.now, stopping: false, ended: false };
     slot.life = life;
     this.trace.note(this.time.now, `${slot.name} started`);
     const ended = (error?: unknown) => {
@@ -175,7 +197,8 @@ export class World {
     const [hub] = clients;
     switch (role) {
       case "watcher":
-        await runMemberWatcher({ bus, members: clients }, kit);
+        // Nobody can be connected to here: a list that takes most peers away passes at once.
+        await runMemberWatcher({ bus, members: clients, answers: async () => false }, kit);
         break;
       case "aggregator":
         await runAggregator({ bus, hub: null }, { members: MEMBERS, refused: [], peers: new Map() }, kit);
@@ -189,6 +212,17 @@ export class World {
             watchWithoutClass: false,
             publishAddresses: ["192.0.2.10"],
             peers: {},
+          },
+          kit,
+        );
+        break;
+      case "reader":
+        await runSliceReader(
+          {
+            name: slot.name,
+            store,
+            truth: this.truth,
+            violate: (name, what) => this.#violate(name, what),
           },
           kit,
         );
@@ -271,6 +305,7 @@ export class World {
       case "lost-acks":
         return this.#busFault(step.process, step.forMs, "lostAcks", 1);
       case "late-writes":
+        this.#slot(step.process).bus.lateMs = step.byMs ?? LATE_MS;
         return this.#busFault(step.process, step.forMs, "late", 1);
       case "repeat-writes":
         return this.#busFault(step.process, step.forMs, "repeat", 1);
@@ -363,7 +398,7 @@ export class World {
     look();
   }
 
-  #busFault(process: string, forMs: number, fault: keyof BusFaults, by: number): void {
+  #busFault(process: string, forMs: number, fault: Exclude<keyof BusFaults, "lateMs">, by: number): void {
     const slot = this.#slot(process);
     slot.bus[fault] += by;
     slot.life?.store.faultsChanged();
@@ -390,6 +425,11 @@ export class World {
     });
   }
 
+  /** Writes into fenced tables so far: where everything is right there are no more. */
+  get fencedWrites(): number {
+    return this.#bus.fencedWrites;
+  }
+
   // --- the end ------------------------------------------------------------------------------------------------------
 
   /** What every nginx should have and has not, or has and should not. */
@@ -413,6 +453,12 @@ export class World {
       this.#crash(slot);
     }
   }
+}
+
+/** The APIs that a process talks to. */
+function apisOf(role: Role): readonly string[] {
+  if (role === "watcher") return MEMBERS;
+  return role === "aggregator" || role === "renderer" ? ["hub"] : [];
 }
 
 function fillHub(hub: SimCluster): void {
