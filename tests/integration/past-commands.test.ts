@@ -127,6 +127,7 @@ test("history that is followed goes on with what comes, as lines and as server-s
   const member = await bus.member("member1");
   await member.says("cart", ["10.1.0.1"]);
   await bus.hasPeers("cart", "member1", ["10.1.0.1"]);
+  const ids: string[] = [];
   for (const accept of ["text/event-stream", "application/x-ndjson"]) {
     const enough = new AbortController();
     const answer = await fetch(`${gateway}/api/v1/history?follow=true&since=%23${await bus.logged()}`, {
@@ -145,7 +146,17 @@ test("history that is followed goes on with what comes, as lines and as server-s
     assert.equal(said.startsWith("data: {"), accept.startsWith("text"));
     enough.abort();
     await assert.rejects(reading, { name: "AbortError" });
+    ids.push(...[...said.matchAll(/^id: ([0-9]+)$/gm)].map(([, id]) => id ?? ""));
   }
+  // As a browser goes on that has heard the one event.
+  assert.equal(ids.length, 1);
+  const headers = { accept: "text/event-stream", "last-event-id": ids[0] ?? "" };
+  const resumed = await (await fetch(`${gateway}/api/v1/history?since=1h`, { headers })).text();
+  assert.deepEqual([...resumed.matchAll(/10\.1\.0\.[0-9]/g)].map(String).toSorted(), [
+    "10.1.0.2",
+    "10.1.0.3",
+  ]);
+  assert.match(resumed, /"added":\[\{"address":"10\.1\.0\.3"/);
 });
 
 test("get and diff tell what was at a sequence, exactly; an earlier time than can be told is named", {

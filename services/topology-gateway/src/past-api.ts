@@ -93,7 +93,11 @@ export class PastRoutes {
       "/api/v1/history",
       { schema: { querystring: HistoryQuery } },
       async (request, reply) => {
-        const { query } = request;
+        const resumed = request.headers["last-event-id"];
+        // Where a browser goes on after a break: it repeats the id of the event that it heard last.
+        const since =
+          typeof resumed === "string" && /^[0-9]{1,15}$/.test(resumed) ? `#${resumed}` : undefined;
+        const query = { ...request.query, ...(since === undefined ? {} : { since }) };
         const release = query.follow === true ? this.#take("followers") : this.#take("readers");
         return this.#stream(request, reply, release, (signal) => this.#history(query, signal));
       },
@@ -278,7 +282,9 @@ export class PastRoutes {
       const first = await generator.next();
       const text = (line: T | { error: object } | null) => {
         if (line === null) return events ? ":\n\n" : "\n";
-        return events ? `data: ${JSON.stringify(line)}\n\n` : `${JSON.stringify(line)}\n`;
+        if (!events) return `${JSON.stringify(line)}\n`;
+        const seq = (line as HistoryLine).entry?.seq;
+        return `${seq === undefined ? "" : `id: ${seq}\n`}data: ${JSON.stringify(line)}\n\n`;
       };
       const body = Readable.from(this.#texts(first, generator, text, signal));
       // Proxies that gather answers would hold back what is told as it happens.
