@@ -40,7 +40,8 @@ const REFUSALS: readonly number[] = [400, 413, 422];
  */
 export async function writeHub(bus: Bus, aggregation: Aggregation, hub: KubeClient, kit: Kit): Promise<void> {
   const { index, allowed, knowledge } = aggregation;
-  const dirty = new NewestByKey<string, true>();
+  // Namespaces take turns: one whose services change all the time keeps nobody else's from the hub.
+  const dirty = new NewestByKey<string, true>({ groupOf: (key) => key.slice(0, key.indexOf("/")) });
   /** Imports that need another look though nothing of theirs changes: a foreign object, a hub that refused. */
   const again = new Set<string>();
   /** Imports of which something was left as it is, because its cluster is not known (yet). */
