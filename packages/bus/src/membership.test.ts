@@ -192,3 +192,37 @@ test("`members` shows who holds a part and who stands by for it", async () => {
   for (const { end } of members) end.abort();
   await Promise.all(holders.map((each) => each.done));
 });
+
+test("a process whose bus takes long to answer is alive to the others, and finds out who falls silent", async () => {
+  const server = new MemoryServer();
+  const connect = server.connect.bind(server);
+  const silent = new Set<string>();
+  const halfway = () => new Promise((resolve) => setTimeout(resolve, 700));
+  server.connect = () => {
+    const store = connect();
+    const put: typeof store.put = async (spec, key, ...rest) => {
+      await halfway();
+      if (silent.has(key)) throw new Error("cut off");
+      const result = await store.put(spec, key, ...rest);
+      await halfway();
+      return result;
+    };
+    return new Proxy(store, {
+      get(target, name) {
+        if (name === "put") return put;
+        const value = Reflect.get(target, name, target) as unknown;
+        return typeof value === "function" ? value.bind(target) : value;
+      },
+    });
+  };
+  const lives = [start(server), start(server)];
+  const ranks = () => lives.map(({ bus }) => bus.rankOf(slicesTable, part));
+  await until("both are seen", () => ranks().sort().join() === "0,1");
+  const first = ranks().indexOf(0);
+  silent.add(lives[first]?.bus.self ?? "");
+  const began = performance.now();
+  await until("the other is first", () => ranks()[1 - first] === 0);
+  const tookMs = performance.now() - began;
+  assert.ok(tookMs < 6000, `${tookMs} ms`);
+  for (const { end } of lives) end.abort();
+});

@@ -7,6 +7,8 @@ import type { TableView, ViewOptions } from "./view.ts";
 /** How often a live process says so, ms. */
 const HEARTBEAT_MS = 1000;
 const HEARTBEAT_RETRY_MS = 100;
+/** Heartbeats without an answer yet at most. */
+const MOST_IN_FLIGHT = 4;
 /** News between heartbeats are gathered for so long, ms. */
 const GATHER_MS = 50;
 
@@ -65,12 +67,16 @@ export class Membership implements Turns {
   readonly #beatNow = new Signal();
   readonly #startedAt: number;
   #serves: readonly string[] | undefined;
+  /** Silence of the bus was logged already. */
+  #told = false;
   /** There is news that no heartbeat has told yet. */
   #news = false;
   #leaving = false;
   /** Our own heartbeat as it came back last, and when the last one that was acknowledged had been sent; monotonic. */
   #selfHeardAt = Number.NEGATIVE_INFINITY;
   #ackedAt = Number.NEGATIVE_INFINITY;
+  /** When anything of `members` was delivered last. */
+  #feedAt = Number.NEGATIVE_INFINITY;
   #caughtUp = false;
   #running: Promise<void> | null = null;
   /** Ranks are asked for far more often than they change. */
@@ -126,17 +132,17 @@ export class Membership implements Turns {
 
   #heard(key: string, record: MemberRecord | undefined): void {
     const now = this.#ports.kit.clock.monotonic();
+    // The feed was away: what others said meanwhile comes now, or must be given the time to. Our own heartbeats keep it
+    // busy however long each of them takes.
+    if (now - this.#feedAt > this.#ttlMs / 2) {
+      for (const [other, seen] of this.#seen) this.#seen.set(other, { ...seen, heardAt: now });
+    }
+    this.#feedAt = now;
     if (record === undefined) {
       if (this.#seen.delete(key)) this.#turn();
       return;
     }
-    if (key === this.self) {
-      // The feed was away: what others said meanwhile comes now, or must be given the time to.
-      if (now - this.#selfHeardAt > this.#ttlMs / 2) {
-        for (const [other, seen] of this.#seen) this.#seen.set(other, { ...seen, heardAt: now });
-      }
-      this.#selfHeardAt = now;
-    }
+    if (key === this.self) this.#selfHeardAt = now;
     const { serves = null, leaving = false, resigned = [] } = record;
     const essence = JSON.stringify([serves, leaving, resigned]);
     const before = this.#seen.get(key);
@@ -179,27 +185,52 @@ export class Membership implements Turns {
     return Math.max(step, due - now);
   }
 
+  /** Each second, however long the bus takes to answer: others go by when the heartbeats come. */
   async #beat(): Promise<void> {
-    const { clock, signal, log } = this.#ports.kit;
-    let told = false;
+    const { signal, clock } = this.#ports.kit;
+    const inFlight = new Set<Promise<boolean>>();
     while (!signal.aborted) {
       const sentAt = clock.monotonic();
-      let waitMs = HEARTBEAT_MS;
-      try {
-        await this.#say();
-        const wasAlive = this.alive;
-        this.#ackedAt = sentAt;
-        if (!wasAlive) this.#changed.notify();
-        told = false;
-      } catch (err) {
-        if (signal.aborted) return;
-        if (!told) log.debug({ err }, "could not say that this process lives");
-        told = true;
-        // A bus that is not there yet may come any moment, and a process that nobody sees looks missing.
-        waitMs = HEARTBEAT_RETRY_MS;
+      let answered: boolean | undefined;
+      if (inFlight.size < MOST_IN_FLIGHT) {
+        const beat = this.#beatOnce();
+        inFlight.add(beat);
+        void beat.finally(() => inFlight.delete(beat));
+        // What fails at once is tried again soon; what takes its time is not waited for.
+        answered = await this.#within(beat, HEARTBEAT_RETRY_MS);
       }
-      await this.#pause(waitMs);
+      // A bus that is not there yet may come any moment, and a process that nobody sees looks missing.
+      const everyMs = answered === false ? HEARTBEAT_RETRY_MS : HEARTBEAT_MS;
+      await this.#pause(Math.max(0, everyMs - (clock.monotonic() - sentAt)));
     }
+    await Promise.all(inFlight);
+  }
+
+  /** What it resolves with; undefined when that takes longer, or the end has come. */
+  async #within(beat: Promise<boolean>, ms: number): Promise<boolean | undefined> {
+    const { signal, clock } = this.#ports.kit;
+    const over = new AbortController();
+    const late = slept(clock, ms, AbortSignal.any([signal, over.signal])).then(() => undefined);
+    const first = await Promise.race([beat, late]);
+    over.abort();
+    return first;
+  }
+
+  async #beatOnce(): Promise<boolean> {
+    const { clock, signal, log } = this.#ports.kit;
+    const sentAt = clock.monotonic();
+    try {
+      await this.#say();
+    } catch (err) {
+      if (!signal.aborted && !this.#told) log.debug({ err }, "could not say that this process lives");
+      this.#told = true;
+      return false;
+    }
+    this.#told = false;
+    const wasAlive = this.alive;
+    this.#ackedAt = Math.max(this.#ackedAt, sentAt);
+    if (!wasAlive) this.#changed.notify();
+    return true;
   }
 
   /** Until the next heartbeat is due, or something new is to be said. */
