@@ -5,7 +5,7 @@ import { monitorEventLoopDelay } from "node:perf_hooks";
 import { setTimeout as delay } from "node:timers/promises";
 import { SeededRandom } from "../simulation/seeded-random.ts";
 import { Churn } from "./churn.ts";
-import { answeredByAll, converge } from "./converged.ts";
+import { answerDifferences, converge, copyDifferences, differences } from "./converged.ts";
 import { FleetWatch } from "./fleet-watch.ts";
 import { judgeAnswer, Load } from "./load.ts";
 import { perform } from "./perform.ts";
@@ -29,6 +29,11 @@ export interface ChaosOptions {
 const CONVERGE_MS = 10_000;
 /** How long a world may take from nothing to its first convergence. */
 const START_MS = 60_000;
+/**
+ * How long the copies on disk may take beyond that: agents write them at most a twentieth of the time, so that one that took
+ * half a second is followed by ten without.
+ */
+const COPY_MS = 30_000;
 const PER_SECOND = 100;
 /** Schedules after which a world is replaced, so that none of it grows old. */
 const WORLD_SCHEDULES = 25;
@@ -96,10 +101,6 @@ class Stage implements AsyncDisposable {
     const world = stack.use(
       await World.start({ dir, signal, bus, processes: { watchers: 3, aggregators: 2, renderers: 2 } }),
     );
-    const begun = performance.now();
-    const { ms, left } = await converge(world, begun, START_MS);
-    if (ms === null) throw new Error(`the world did not come to be: ${left.join("; ")}`);
-    world.note(`the world is there after ${Math.round(ms)} ms`);
     const { members } = world;
     let stage: Stage | null = null;
     const violated = (what: string) => stage?.violated(what);
@@ -116,6 +117,13 @@ class Stage implements AsyncDisposable {
       onWrong: violated,
     });
     stack.defer(() => load.stop());
+    const come = await converge(
+      async () => [...(await differences({ world, watch, load })), ...(await copyDifferences(world))],
+      performance.now(),
+      START_MS,
+      signal,
+    );
+    if (come.ms === null) throw new Error(`the world did not come to be: ${come.left.join("; ")}`);
     stage = new Stage(world, load, watch);
     stage.#stack = stack.move();
     return stage;
@@ -144,15 +152,24 @@ class Stage implements AsyncDisposable {
     await churn.stop();
     await members.settle();
     world.note("no fault and no change from here on");
-    const { ms, left } = await converge(world, performance.now(), CONVERGE_MS);
+    const seen = { world, watch: this.#watch, load: this.#load };
+    const { ms, left } = await converge(
+      () => differences(seen),
+      performance.now(),
+      CONVERGE_MS,
+      world.signal,
+    );
     for (const difference of left) {
       this.violated(`not converged within ${CONVERGE_MS / 1000} s: ${difference}`);
     }
     if (ms !== null) {
       world.note(`converged after ${Math.round(ms)} ms`);
       // Only requests can tell: the agent knows nothing of it, and the next change of that row would mend it.
-      if (plants.includes("row")) await plantFault(world, "row");
-      for (const wrong of await answeredByAll(world, this.#load)) this.violated(wrong);
+      if (plants.includes("row")) {
+        await plantFault(world, "row");
+        for (const wrong of await answerDifferences(seen)) this.violated(wrong);
+      }
+      await this.#copied();
     }
     bus.check();
     for (const problem of world.problems.splice(0)) this.violated(problem);
@@ -177,6 +194,18 @@ class Stage implements AsyncDisposable {
       at: new Date().toISOString(),
       bus: bus.ports.length > 1 ? "cluster" : "single",
     };
+  }
+
+  /** The next schedule may kill nginx and agent together: then the copies are all that a proxy has. */
+  async #copied(): Promise<void> {
+    const { signal } = this.#world;
+    const { ms, left } = await converge(
+      () => copyDifferences(this.#world),
+      performance.now(),
+      COPY_MS,
+      signal,
+    );
+    if (ms === null) for (const difference of left) this.violated(`after ${COPY_MS / 1000} s ${difference}`);
   }
 
   async #perform(schedule: Schedule): Promise<void> {

@@ -1,19 +1,26 @@
 import type { Status } from "@sluice/contracts";
 import { resources } from "@sluice/kube";
+import type { FleetWatch } from "./fleet-watch.ts";
 import type { Load } from "./load.ts";
 import { NAMESPACE, type Pod } from "./members.ts";
 import type { World } from "./world.ts";
 
 const POLL_MS = 50;
 
-/** What is not yet as it shall be; empty: nginx, hub and gateway agree with the members. */
-async function differences(world: World): Promise<string[]> {
-  const [proxies, derived, status] = await Promise.all([
-    Promise.all(world.proxies.map((proxy) => proxyDifferences(world, proxy))),
-    derivedDifferences(world),
-    statusDifferences(world),
-  ]);
-  return [...proxies.flat(), ...derived, ...status];
+/** What is looked at to see whether all has converged. */
+export interface Seen {
+  readonly world: World;
+  readonly watch: FleetWatch;
+  readonly load: Load;
+}
+
+/** What is not yet as it shall be; empty: fleet, hub, gateway and the answers of both proxies agree with the members. */
+export async function differences(seen: Seen): Promise<string[]> {
+  const { world, watch } = seen;
+  const fleet = peerDifferences(world, "the fleet's rows", watch.peers());
+  const [derived, status] = await Promise.all([derivedDifferences(world), statusDifferences(world)]);
+  const found = [...fleet, ...derived, ...status];
+  return found.length > 0 ? found : await answerDifferences(seen);
 }
 
 const list = (addresses: Iterable<string>) => [...addresses].sort().join(" ") || "none";
@@ -27,22 +34,33 @@ function differ(what: string, wanted: ReadonlySet<string>, has: ReadonlySet<stri
   return [`${what}: has ${list(has)}, not ${list(wanted)}`];
 }
 
-async function proxyDifferences(world: World, proxy: World["proxies"][number]): Promise<string[]> {
-  const found = new Map<string, ReadonlySet<string>>();
-  for (const { service, cluster, addresses } of await proxy.served()) {
-    found.set(`${service}/${cluster}`, addresses);
-  }
+function peerDifferences(
+  world: World,
+  where: string,
+  found: ReadonlyMap<string, ReadonlySet<string>>,
+): string[] {
   const { services, clusters } = world.members;
   return services.flatMap((service) => {
     const expected = world.members.expected(service);
     return clusters.flatMap((cluster) =>
       differ(
-        `${proxy.name}, ${service} of ${cluster}`,
+        `${where}, ${service} of ${cluster}`,
         addressesOf(expected.get(cluster) ?? []),
         found.get(`${service}/${cluster}`) ?? new Set(),
       ),
     );
   });
+}
+
+/** What the copies on disk, from which an nginx that was killed starts, have otherwise than it shall be. */
+export async function copyDifferences(world: World): Promise<string[]> {
+  const copies = world.proxies.map(async (proxy) => {
+    const rows = (await proxy.copied()).map(
+      ({ service, cluster, addresses }) => [`${service}/${cluster}`, addresses] as const,
+    );
+    return peerDifferences(world, `the copy of ${proxy.name}`, new Map(rows));
+  });
+  return (await Promise.all(copies)).flat();
 }
 
 async function derivedDifferences(world: World): Promise<string[]> {
@@ -91,19 +109,24 @@ export interface Convergence {
 }
 
 /** Looks until nothing differs. */
-export async function converge(world: World, sinceMs: number, limitMs: number): Promise<Convergence> {
+export async function converge(
+  look: () => Promise<string[]>,
+  sinceMs: number,
+  limitMs: number,
+  signal: AbortSignal,
+): Promise<Convergence> {
   for (;;) {
-    const left = await differences(world);
+    const left = await look();
     const ms = performance.now() - sinceMs;
     if (left.length === 0 && ms <= limitMs) return { ms, left };
     if (ms > limitMs) return { ms: null, left };
-    world.signal.throwIfAborted();
+    signal.throwIfAborted();
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
   }
 }
 
 /** Requests for each service through each proxy, until every pod has answered; nobody else may. */
-export async function answeredByAll(world: World, load: Load): Promise<string[]> {
+export async function answerDifferences({ world, load }: Seen): Promise<string[]> {
   const wrong: string[] = [];
   for (const proxy of world.proxies) {
     for (const service of world.members.services) {
@@ -116,7 +139,7 @@ export async function answeredByAll(world: World, load: Load): Promise<string[]>
         const name = body.trim();
         if (status !== 200) wrong.push(`${proxy.name}, ${service}: ${error ?? `${status} ${name}`}`);
         else if (!known.has(name))
-          wrong.push(`${proxy.name}, ${service}: answered by ${name} after it converged`);
+          wrong.push(`${proxy.name}, ${service}: answered by ${name}, which shall not`);
         open.delete(name);
       }
       if (open.size > 0) wrong.push(`${proxy.name}, ${service}: never answered by ${list(open)}`);

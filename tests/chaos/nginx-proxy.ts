@@ -16,8 +16,8 @@ interface NginxProxyOptions {
   onProblem(what: string): void;
 }
 
-/** A peers row as nginx had it last, by the copy that its agent keeps on disk. */
-export interface ServedPeers {
+/** A peers row as nginx had it when its agent last wrote the copy on disk. */
+export interface CopiedPeers {
   readonly service: string;
   readonly cluster: string;
   readonly addresses: ReadonlySet<string>;
@@ -108,12 +108,12 @@ export class NginxProxy implements LoadProxy, AsyncDisposable {
 
   /** Name of a service's upstream. */
   async upstreamOf(service: string): Promise<string | undefined> {
-    const copied = await this.#copied();
-    return copied.find(({ key, value }) => key.split(".")[1] === "upstreams" && value.service === service)
+    const rows = await this.#copy();
+    return rows.find(({ key, value }) => key.split(".")[1] === "upstreams" && value.service === service)
       ?.value.id;
   }
 
-  async #copied(): Promise<CopiedRow[]> {
+  async #copy(): Promise<CopiedRow[]> {
     const text = await readFile(join(this.dir, "last-good.jsonl"), "utf8").catch(
       (error: NodeJS.ErrnoException) => {
         if (error.code === "ENOENT") return "";
@@ -124,10 +124,11 @@ export class NginxProxy implements LoadProxy, AsyncDisposable {
     return lines.map((line) => JSON.parse(line) as CopiedRow);
   }
 
-  async served(): Promise<ServedPeers[]> {
+  /** Its rows of peers. */
+  async copied(): Promise<CopiedPeers[]> {
     const services = new Map<string, string>();
     const rows: { upstream: string; cluster: string; addresses: Set<string> }[] = [];
-    for (const { key, value, row } of await this.#copied()) {
+    for (const { key, value, row } of await this.#copy()) {
       const kind = key.split(".")[1];
       if (kind === "upstreams") services.set(value.id, value.service);
       if (kind !== "peers" || row === null) continue;
