@@ -2,7 +2,7 @@ import { FairQueue } from "@sluice/service-kit";
 
 /** Writes of one process that wait for the bus's answer at a time; each is one round trip. */
 const MOST = 256;
-/** So many of them may be of a backlog: what was just seen finds room at once, and no queue in front of it at the server. */
+/** So many of them may be of a backlog: what was just seen finds room at once, and a short queue at the server. */
 const MOST_BACKLOG = 192;
 /** Of so many places that become free one goes to the backlog first: else a steady rate would starve it. */
 const BACKLOG_SHARE = 8;
