@@ -234,9 +234,12 @@ export class NatsLog implements BusLog {
     return connection.subscribe(acceptedSubject(spec.name, filter), {
       callback: (error, { subject, data, headers: given }) => {
         if (error !== null) return sink.broken();
+        const key = subject.slice(prefix.length);
+        // A member may have the server relay another message to this subject: it names where that one came from.
+        if (given?.get("Nats-Subject") !== subjectOf(spec, key)) return;
         sink.entry({
           table: spec.name,
-          key: subject.slice(prefix.length),
+          key,
           revision: Number(given?.get("Nats-Sequence") ?? 0),
           previous: Number(given?.get("Nats-Last-Sequence") ?? 0),
           value: data,

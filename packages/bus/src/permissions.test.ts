@@ -515,6 +515,50 @@ test("a message that empties a table, or that the server relays for somebody, is
   }
 });
 
+test("what the server relays for somebody is not taken for what it has accepted", {
+  timeout: 60_000,
+}, async () => {
+  await using server = await startServer(authorizationBlock(written));
+  const stop = new AbortController();
+  const { signal } = stop;
+  const aggregator = storeOf(server, userNamed("aggregator"), stop);
+  const own = "member1.shop.cart.a";
+  const accepted: string[] = [];
+  await aggregator.ready(signal);
+  const begun = Promise.withResolvers<void>();
+  const hearing = aggregator.log.accepted(
+    {
+      begun: () => begun.resolve(),
+      entry: ({ table, key }) => void accepted.push(`${table}/${key}`),
+      broken: () => {},
+    },
+    signal,
+  );
+  try {
+    await begun.promise;
+    const { options } = await readCredentials({ nkey: userNamed("member-watcher-member1").file });
+    const member = await connect({ servers: server.url, ...options });
+    member.publish(subjectOf(slicesTable, own), "own");
+    await member.flush();
+    member.publish(`$JS.API.DIRECT.GET.KV_sluice_slices.${subjectOf(slicesTable, own)}`, "", {
+      reply: "sluice.accepted.topology.shop.cart._service",
+    });
+    member.publish(subjectOf(slicesTable, own), "own again");
+    await member.flush();
+    await member.close();
+    for (let tries = 0; accepted.length < 2; tries++) {
+      assert.ok(tries < 500, `told: ${accepted.join(" ")}`);
+      await delay(10);
+    }
+    await delay(50);
+    assert.deepEqual(accepted, [`slices/${own}`, `slices/${own}`]);
+  } finally {
+    stop.abort();
+    await hearing;
+    await aggregator.close();
+  }
+});
+
 const strangers: readonly (readonly [string, () => Promise<string | undefined>, RegExp])[] = [
   ["without a credential", async () => undefined, /does not let member-watcher in with no credential/],
   [
