@@ -4,7 +4,9 @@ import { MemoryServer } from "./memory-store.ts";
 
 export { createBus } from "./bus.ts";
 export { MemoryServer } from "./memory-store.ts";
+export { type ResumePoint, resumeFrom } from "./resume-point.ts";
 export type { Store } from "./store.ts";
+export { subjectFilter } from "./subject-filter.ts";
 
 /** A bus in memory for tests of services; every call with the same server sees the same tables. */
 export function memoryBus(options: {
