@@ -89,7 +89,10 @@ async function play(
     last = Math.max(last, time.now + lasts);
   }
   await converge(world, last, boundMs, violation);
-  if (violation() === null) await world.end();
+  if (violation() !== null) return;
+  await world.end();
+  const [foreign] = world.foreignWrites();
+  if (foreign !== undefined) world.violations.push({ name: "foreign-write", at: time.now, what: foreign });
 }
 
 async function converge(

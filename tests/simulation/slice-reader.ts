@@ -1,5 +1,13 @@
 import { createBus, type Store } from "@sluice/bus/testing";
-import { type Part, slicesTable, type TableSpec } from "@sluice/contracts";
+import {
+  BadRecordError,
+  Claim,
+  decode,
+  type Part,
+  parseJson,
+  slicesTable,
+  type TableSpec,
+} from "@sluice/contracts";
 import type { Kit } from "@sluice/service-kit";
 import { ShownSlices } from "./shown.ts";
 import type { Truth } from "./truth.ts";
@@ -36,7 +44,7 @@ export async function runSliceReader(
   function note(key: string, value: Uint8Array, revision: number): void {
     const what = slicesTable.keys.classify(key);
     if (what.kind === "claim") {
-      const { id } = JSON.parse(Buffer.from(value).toString()) as { id: string };
+      const { id } = decode(Claim, parseJson(value, key), key);
       const before = claims.get(partId(what.part));
       if ((before?.n ?? 0) < what.n) claims.set(partId(what.part), { n: what.n, id, revision });
     } else if (what.kind === "record") {
@@ -66,8 +74,9 @@ export async function runSliceReader(
         entry: (entry) => {
           try {
             note(entry.key, entry.value, entry.revision);
-          } catch {
-            // Nonsense that was planted: what the reader makes of it is what is looked at.
+          } catch (error) {
+            // Nonsense that was planted is no claim; what the reader makes of it is what is looked at.
+            if (!(error instanceof BadRecordError || error instanceof SyntaxError)) throw error;
           }
           sink.entry(entry);
         },

@@ -7,6 +7,7 @@ import { runMemberWatcher } from "@sluice/member-watcher";
 import { runProxyAgent } from "@sluice/proxy-agent";
 import { createKit, type Kit, type Logger, silentLogger } from "@sluice/service-kit";
 import type { EventTrace } from "./event-trace.ts";
+import { foreignWrite } from "./foreign-write.ts";
 import { NginxChecks } from "./nginx-checks.ts";
 import { simNginxPlan } from "./nginx-plan.ts";
 import { SeededRandom } from "./seeded-random.ts";
@@ -201,7 +202,7 @@ export class World {
         await runMemberWatcher({ bus, members: clients, answers: async () => false }, kit);
         break;
       case "aggregator":
-        await runAggregator({ bus, hub: null }, { members: MEMBERS, refused: [], peers: new Map() }, kit);
+        await runAggregator({ bus, hub: hub! }, { members: MEMBERS, refused: [], peers: new Map() }, kit);
         break;
       case "renderer":
         await runConfigRenderer(
@@ -423,6 +424,13 @@ export class World {
     this.time.after(forMs, () => {
       if (--this.#busFaults === 0) this.#bus.start();
     });
+  }
+
+  /** Writes of Sluice's into an API that are none of its business. */
+  foreignWrites(): string[] {
+    return [...this.#clusters.values()].flatMap(({ audit }) =>
+      audit.flatMap((line) => foreignWrite(line) ?? []),
+    );
   }
 
   /** Writes into fenced tables so far: where everything is right there are no more. */
