@@ -217,3 +217,49 @@ test("whatever changes in whatever order, nginx ends with what is wanted and no 
     { numRuns: 500 },
   );
 });
+
+test("a copy that is older than what nginx has fills gaps, and takes nothing back before the table is settled", () => {
+  const nginx = new FakeNginx();
+  const before = new FleetRows(options);
+  const copied = [upstream("web"), peers("web", "10.1.0.1"), upstream("api"), peers("api", "10.1.0.3")];
+  for (const row of copied) before.set(...row);
+  flush(before, nginx);
+  const copy = [...before.copy()];
+  // The agent ends before it has saved this.
+  before.set(...peers("web", "10.1.0.2"));
+  flush(before, nginx);
+  nginx.rows.delete("peers api member1");
+
+  const after = new FleetRows(options);
+  for (const { key, value, row } of copy) after.remember(key, value, row);
+  after.meet(nginx.names());
+  flush(after, nginx);
+  const shown = (id: string) => {
+    const row = nginx.rows.get(`peers ${id} member1`);
+    return row?.k === "peers" && "peers" in row ? row.peers.map(([address]) => address) : null;
+  };
+  assert.deepEqual(shown("web"), ["10.1.0.2"]);
+  assert.deepEqual(shown("api"), ["10.1.0.3"]);
+  after.set(...peers("web", "10.1.0.4"));
+  flush(after, nginx);
+  assert.deepEqual(shown("web"), ["10.1.0.4"]);
+});
+
+test("once the table is settled, what it still has from the copy counts whatever nginx had", () => {
+  const nginx = new FakeNginx();
+  const rows = new FleetRows(options);
+  for (const [key, value] of [upstream("web"), peers("web", "10.1.0.1")]) rows.remember(key, value, null);
+  nginx.take({ k: "upstream", id: "web" });
+  nginx.take({ k: "peers", upstream: "web", cluster: "member1", peers: [["10.1.0.9", 80, 1]] });
+  rows.meet(nginx.names());
+  flush(rows, nginx);
+  assert.deepEqual(nginx.log.slice(2), []);
+  rows.settle();
+  flush(rows, nginx);
+  const row = nginx.rows.get("peers web member1");
+  assert.ok(row?.k === "peers" && "peers" in row);
+  assert.deepEqual(
+    row.peers.map(([address]) => address),
+    ["10.1.0.1"],
+  );
+});

@@ -61,6 +61,8 @@ export class FleetRows {
   readonly #dirty = new Set<string>();
   readonly #versions = new Map<string, number>();
   readonly #waiting = new Map<string, string>();
+  /** Keys whose value is a last-good copy's, and has not been heard of on the bus since. */
+  readonly #copied = new Set<string>();
   readonly #problems = new Map<string, string>();
   /** Rows that may go: removed by somebody who may, by row key. */
   readonly #removable = new Set<string>();
@@ -87,6 +89,7 @@ export class FleetRows {
     this.#problems.delete(key);
     this.#waiting.delete(key);
     this.#refusedPeers.delete(key);
+    this.#copied.delete(key);
     const before = this.#wanted.get(key);
     if (value === undefined) return this.#remove(key);
     this.#wanted.set(key, value);
@@ -141,9 +144,11 @@ export class FleetRows {
     this.#waiting.clear();
   }
 
-  /** What a last-good copy says nginx had: used until nginx itself is asked. */
-  remember(row: NginxRow): void {
-    if (!("del" in row)) this.#hold(row, row);
+  /** What a last-good copy says was wanted, and what nginx had for it: used until the bus and nginx itself are asked. */
+  remember(key: string, value: FleetValue, row: NginxRow | null): void {
+    this.set(key, value);
+    this.#copied.add(key);
+    if (row !== null && !("del" in row)) this.#hold(row, row);
   }
 
   /** Another nginx, or one that is met for the first time: it has these rows, with contents that nobody knows. */
@@ -159,11 +164,17 @@ export class FleetRows {
       this.#hold(name, known);
     }
     this.#unsure = new Set(this.#held.keys());
-    for (const key of this.#nameOf.keys()) this.#dirty.add(key);
+    for (const [key, name] of this.#nameOf) {
+      // The copy may be a moment older than what this nginx has been given since: it fills gaps and nothing else.
+      if (this.#copied.has(key) && this.#held.has(rowKey(name))) this.#dirty.delete(key);
+      else this.#dirty.add(key);
+    }
   }
 
   /** The table is settled: what nginx has and nobody wants may go. */
   settle(): void {
+    for (const key of this.#copied) if (this.#nameOf.has(key)) this.#dirty.add(key);
+    this.#copied.clear();
     for (const name of this.#held.keys()) if (!this.#keyOf.has(name)) this.#removable.add(name);
   }
 

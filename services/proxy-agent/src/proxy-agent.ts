@@ -98,8 +98,7 @@ class ProxyAgent {
     health.set("fleet", "no rows yet: neither from the bus nor from a last good copy");
     const known = await this.#ports.lastGood.load();
     for (const { key, value, row } of known) {
-      this.#rows.set(key, value);
-      if (row !== null) this.#rows.remember(row);
+      this.#rows.remember(key, value, row);
     }
     if (known.length > 0) {
       this.#source = "last-good";
