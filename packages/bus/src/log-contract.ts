@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
 import {
   encodeEnvelope,
   fleetTable,
@@ -148,6 +149,40 @@ export function logContract(name: string, start: () => Promise<ContractServer>):
       sequences,
       sequences.toSorted((a, b) => a - b),
     );
+  });
+
+  test(`${name}: of much at once the log holds each change once, in order and without a hole`, {
+    timeout,
+  }, async () => {
+    await using stand = new Stand(await start());
+    const id = await stand.claim();
+    const writers = Array.from({ length: 8 }, async (_, w) => {
+      for (let i = 0; i < 25; i++) await stand.slice(id, `cart-${w}`, `10.0.${w}.${i}`);
+    });
+    await Promise.all(writers);
+    await stand.newest();
+    const slices = (await stand.entries()).filter(({ table }) => table === "slices");
+    assert.deepEqual(
+      slices.map(({ revision }) => revision),
+      Array.from({ length: 201 }, (_, i) => i + 1),
+    );
+    assert.equal(
+      slices.filter(({ late }) => late).length,
+      slices.findIndex(({ late }) => !late),
+    );
+  });
+
+  test(`${name}: who feeds it stops when told to, however long it has waited for something`, {
+    timeout,
+  }, async () => {
+    const stand = new Stand(await start());
+    const id = await stand.claim();
+    await stand.newest();
+    // It has read where the log ends, and waits now.
+    await delay(200);
+    await stand.slice(id, "cart-1", "10.0.0.1");
+    await stand.newest();
+    await stand[Symbol.asyncDispose]();
   });
 
   test(`${name}: of a fleet the log holds routes, profiles, upstreams, clusters and claims, never peers or certificates`, {

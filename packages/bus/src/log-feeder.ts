@@ -125,7 +125,7 @@ export class LogFeeder {
       last = await this.#fill(spec, known, to, last, signal);
       reached.set(spec.name, { life: known.life, revision: Math.max(known.revision, to) });
     }
-    while (this.#whole && this.#leads()) {
+    while (this.#whole && this.#leads() && !signal.aborted) {
       const { batch, odd } = this.#next(reached);
       if (batch.length > 0) {
         last = await this.#log.append(batch, last, signal);
