@@ -11,6 +11,7 @@ const root = fileURLToPath(new URL("../..", import.meta.url));
 const files = [
   "packages/bus/src/nats-store.cluster.ts",
   "packages/bus/src/cluster-faults.cluster.ts",
+  "packages/bus/src/nats-log.cluster.ts",
   "tests/cluster/services.cluster.ts",
 ];
 
