@@ -268,6 +268,11 @@ export class Believer<T> {
     return null;
   }
 
+  /** What is held at a key, or that nothing is, may be older than what was delivered, or was not delivered again yet. */
+  isDoubtful(key: string): boolean {
+    return this.#doubtful.has(key);
+  }
+
   get doubts(): number {
     return this.#doubtful.size;
   }

@@ -58,6 +58,13 @@ export interface TableView<T> {
    * one of them is no knowledge, settled or not.
    */
   readonly unreadable: ReadonlySet<string>;
+  /**
+   * What is held at a key of a fenced table, or that nothing is, has not been confirmed since the servers' life or the
+   * claim changed: what others made of a newer record must not be overwritten with what is made of this one.
+   */
+  isDoubtful(key: string): boolean;
+  /** Number of such keys. */
+  readonly doubts: number;
   /** Highest revision delivered. */
   readonly revision: number;
   readonly connected: boolean;
@@ -114,6 +121,8 @@ abstract class BaseView<T> implements TableView<T>, FollowSink {
   abstract isScopeSettled(scope: string): boolean;
   abstract parts(): Part[];
   abstract readonly unreadable: ReadonlySet<string>;
+  abstract isDoubtful(key: string): boolean;
+  abstract readonly doubts: number;
   protected abstract apply(entry: StoredEntry): void;
 
   get revision(): number {
@@ -242,6 +251,9 @@ export class PlainView<T> extends BaseView<T> {
   get size(): number {
     return this.#held.size;
   }
+  isDoubtful(): boolean {
+    return false;
+  }
   isSettled(): boolean {
     return this.snapshotDelivered;
   }
@@ -252,6 +264,7 @@ export class PlainView<T> extends BaseView<T> {
     return [];
   }
   readonly unreadable: ReadonlySet<string> = new Set();
+  readonly doubts = 0;
 
   protected apply(entry: StoredEntry): void {
     const schema = this.spec.schemaOf(entry.key);
@@ -315,6 +328,12 @@ export class FencedView<T> extends BaseView<T> {
   }
   get unreadable(): ReadonlySet<string> {
     return this.#unreadable;
+  }
+  isDoubtful(key: string): boolean {
+    return this.#believer.isDoubtful(key);
+  }
+  get doubts(): number {
+    return this.#believer.doubts;
   }
 
   protected override unread(key: string): void {

@@ -15,6 +15,7 @@ import {
 } from "@sluice/contracts";
 import { Backoff, type Kit } from "@sluice/service-kit";
 import { AllowedPeers } from "./allowed-peers.ts";
+import { DoubtedRows } from "./doubted-rows.ts";
 import { GatheredWork } from "./gathered-work.ts";
 import { Knowledge } from "./knowledge.ts";
 import { nothingKnown, type Seed } from "./seed.ts";
@@ -199,6 +200,9 @@ export function aggregate(bus: Bus, options: AggregateOptions, kit: Kit): Aggreg
     return index.get(namespace, service)?.copies.get(cluster)?.export !== undefined;
   }
 
+  const doubted = new DoubtedRows(slices, index, kit, (rows) => {
+    for (const holder of holders) holder.recheck((key) => rows.has(key));
+  });
   for (let shard = 0; shard < TOPOLOGY_PARTITIONS; shard++) {
     const part: Part = { scope: "", shard: String(shard) };
     holders.push(
@@ -209,7 +213,7 @@ export function aggregate(bus: Bus, options: AggregateOptions, kit: Kit): Aggreg
           judgePartition(shard);
         },
         // What has not been made yet is not known to be unwanted.
-        knows: (key, there) => !gathered.has(key) && knowledge.mayChange(key, there),
+        knows: (key, there) => !gathered.has(key) && !doubted.has(key) && knowledge.mayChange(key, there),
         complete: async (signal) => {
           await knowledge.waitForWhole(signal);
           gathered.flush();

@@ -365,11 +365,23 @@ export class Renderer implements HubSink {
   /** For the holder: whether what is wanted of a key, or that it is not wanted, is knowledge. */
   knows(key: string): boolean {
     const known =
-      this.#gone.has(key) ||
-      this.#adoptedKeys.has(key) ||
-      (this.#desired.has(key) ? this.#knowsValue(key) : this.#judge(key));
+      !this.#isDoubtful(key) &&
+      (this.#gone.has(key) ||
+        this.#adoptedKeys.has(key) ||
+        (this.#desired.has(key) ? this.#knowsValue(key) : this.#judge(key)));
     if (!known) this.#refused.add(key);
     return known;
+  }
+
+  /** Peers that are made of a record which may be older than the one that the table's row was made of. */
+  #isDoubtful(key: string): boolean {
+    const { topology } = this.#attached;
+    if (topology.doubts === 0 || rowOrder(key) !== 2) return false;
+    const [, , id = "", cluster = ""] = key.split(".");
+    const service = this.#model.serviceOf(id);
+    if (service === undefined) return false;
+    const [namespace = "", name = ""] = service.split("/");
+    return topology.isDoubtful(topologyKeys.peers(namespace, name, cluster));
   }
 
   /** Peers and clusters come from the bus alone; the rest is the hub's, as it was when it was last listed. */
@@ -500,6 +512,7 @@ export class Renderer implements HubSink {
       ready = holder.holding ? this.#current : holder.rank > 0;
       health.set("fleet", ready ? null : "it does not hold the fleet's rows yet");
       this.#judgeClusters(clusters.connected);
+      this.#sweep();
       for (const [id, dueAt] of this.#doomed) {
         const back = this.#model.hasUpstream(id);
         if (!back && clock.monotonic() < dueAt) continue;

@@ -83,6 +83,8 @@ function silentView(initial: Iterable<readonly [string, FleetValue]>, signal: Ab
     size: held.size,
     isSettled: () => false,
     unreadable: new Set(),
+    isDoubtful: () => false,
+    doubts: 0,
     isScopeSettled: () => false,
     parts: () => [],
     revision: 0,
