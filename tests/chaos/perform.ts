@@ -6,14 +6,32 @@ import type { World } from "./world.ts";
 /** Does to the world what the schedule says; resolves when the last fault is over and all that was ended runs again. */
 export async function perform(world: World, { steps }: Schedule): Promise<void> {
   const { signal } = world;
+  const turns = new Map<string, Promise<void>>();
   await Promise.all(
     steps.map(async ({ atMs, fault }) => {
       await delay(atMs, undefined, { signal });
+      // On a slow machine what a fault ended may take long to start again: the next fault on the same waits for that.
+      const on = victimOf(fault);
+      const before = turns.get(on);
+      const over = Promise.withResolvers<void>();
+      if (on !== "") turns.set(on, over.promise);
+      await before;
       world.note(`fault: ${inWords(fault, world.bus.ports.length)}`);
-      await perform1(world, fault);
+      try {
+        await perform1(world, fault);
+      } finally {
+        over.resolve();
+      }
       world.note(`over: ${inWords(fault, world.bus.ports.length)}`);
     }),
   );
+}
+
+/** What is ended and started again, or frozen; empty: nothing is. */
+function victimOf(fault: Fault): string {
+  if ("node" in fault) return "bus";
+  if ("proxy" in fault) return fault.proxy;
+  return "process" in fault ? fault.process : "";
 }
 
 async function perform1(world: World, fault: Fault): Promise<void> {
