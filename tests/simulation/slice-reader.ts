@@ -48,8 +48,8 @@ export async function runSliceReader(
       const before = claims.get(partId(what.part));
       if ((before?.n ?? 0) < what.n) claims.set(partId(what.part), { n: what.n, id, revision });
     } else if (what.kind === "record") {
-      const { epoch } = JSON.parse(Buffer.from(value).toString()) as { epoch?: { id: string } };
-      epochs.set(revision, epoch?.id ?? "");
+      const envelope = parseJson(value, key) as { epoch?: { id?: string } } | null;
+      epochs.set(revision, envelope?.epoch?.id ?? "");
     }
   }
 
@@ -76,7 +76,7 @@ export async function runSliceReader(
             note(entry.key, entry.value, entry.revision);
           } catch (error) {
             // Nonsense that was planted is no claim; what the reader makes of it is what is looked at.
-            if (!(error instanceof BadRecordError || error instanceof SyntaxError)) throw error;
+            if (!(error instanceof BadRecordError)) throw error;
           }
           sink.entry(entry);
         },
