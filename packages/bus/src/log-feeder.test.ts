@@ -282,14 +282,13 @@ test("an older copy put in a bucket's place is found out, and the log says what 
     await rm(join(files, bucket), { recursive: true });
     await cp(copy, join(files, bucket), { recursive: true });
   });
-  await until("the log has noticed", async () => (await trial.past()).gaps.length > 0);
+  // What was put before the feeder listened again is a gap, too, of another kind.
+  const wiped = async () => (await trial.past()).gaps.some(({ reason }) => reason === "wiped");
+  await until("the log has noticed", wiped);
   assert.deepEqual(folded(await trial.past()), ["member1.shop.cart.cart-1 1"]);
   await trial.put("cart-3", "10.0.0.4");
   await trial.entries();
   const past = await trial.past();
-  assert.deepEqual(
-    past.gaps.map(({ reason }) => reason),
-    ["wiped"],
-  );
+  assert.ok(await wiped());
   assert.deepEqual(folded(past), await trial.table());
 });

@@ -41,8 +41,9 @@ test("a field has one owner: another value is a conflict that names it, force ta
   const equal = await apply(`${DEPLOYMENTS}/echo`, "first", deployment("echo", 2));
   assert.equal(equal.code, 200, "the same value is owned together");
   const { managedFields } = objectAt((await call("GET", `${DEPLOYMENTS}/echo`)).body, "metadata");
+  // They are in the order of their times, which have whole seconds: here either may come first.
   assert.deepEqual(
-    (managedFields as JsonObject[]).map(({ manager, operation }) => [manager, operation]),
+    (managedFields as JsonObject[]).map(({ manager, operation }) => [manager, operation]).toSorted(),
     [
       ["first", "Apply"],
       ["second", "Apply"],
