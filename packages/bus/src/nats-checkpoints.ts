@@ -49,6 +49,8 @@ export class NatsCheckpoints implements CheckpointStore {
     const name = head === null ? undefined : headOf(nameOf(of), head.metadata).tables[table];
     const found = name === undefined ? null : await store.get(name);
     if (found === null) throw new Error(`checkpoint ${of.seq}: ${table} is gone`);
+    // A stream that is made with a signal that has aborted fails where nobody listens yet, and the process with it.
+    signal.throwIfAborted();
     const unzipped = Readable.fromWeb(found.data as Parameters<typeof Readable.fromWeb>[0], {
       signal,
     }).compose(createGunzip());

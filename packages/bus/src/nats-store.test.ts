@@ -4,12 +4,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { jetstreamManager, StorageType } from "@nats-io/jetstream";
-import { connect } from "@nats-io/transport-node";
+import { AuthorizationError, connect } from "@nats-io/transport-node";
 import { BusAssetError } from "@sluice/contracts";
 import { ensureTool, type NatsServer, startNatsServer, type Tool } from "@sluice/native-tools";
 import { createKit, type Kit } from "@sluice/service-kit";
 import { connectBus } from "./connect.ts";
-import { NatsStore } from "./nats-store.ts";
+import { isRefusal, NatsStore } from "./nats-store.ts";
 import { resumeContract } from "./resume-contract.ts";
 import { tableContract } from "./table-contract.ts";
 import { startRelay } from "./tcp-relay.ts";
@@ -91,4 +91,13 @@ test("a bus that is not there yet is waited for", async () => {
   controller.abort();
   await bus.close();
   await store.close();
+});
+
+test("a server that waited in vain for a credential has not refused it", () => {
+  const refused = new AuthorizationError("Authorization Violation");
+  assert.equal(isRefusal(refused), true);
+  assert.equal(isRefusal(new Error("no connection", { cause: refused })), true);
+  const late = new AuthorizationError("Authentication Timeout");
+  assert.equal(isRefusal(late), false);
+  assert.equal(isRefusal(new Error("no connection", { cause: late })), false);
 });

@@ -504,8 +504,10 @@ class Follower {
   }
 }
 
-function isRefusal(error: unknown): boolean {
-  return error instanceof AuthorizationError || (error as Error).cause instanceof AuthorizationError;
+/** A server that did not get the answer to its challenge in time refuses nobody: the link, or a machine, is slow. */
+export function isRefusal(error: unknown): boolean {
+  const refused = [error, (error as Error).cause].find((each) => each instanceof AuthorizationError);
+  return refused !== undefined && !/timeout/i.test(refused.message);
 }
 
 const STREAM_NOT_FOUND = 10059;
