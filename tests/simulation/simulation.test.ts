@@ -71,7 +71,7 @@ test("a planted fault makes the command fail, with seed, violation and a schedul
   const cwd = await mkdtemp(join(tmpdir(), "sluice-simulation-"));
   t.after(() => rm(cwd, { recursive: true }));
   const planted = ["--import", join(import.meta.dirname, "plant.ts")];
-  const found = await run(cwd, planted, "--schedules", "2", "--seed", "planted");
+  const found = await run(cwd, planted, "--schedules", "6", "--seed", "planted");
   assert.equal(found.code, 1, found.stdout + found.stderr);
   const [, seed, violation] = /^seed (planted-\d+): VIOLATION (\S+)$/m.exec(found.stdout) ?? [];
   assert.ok(seed !== undefined && violation !== undefined, found.stdout);
