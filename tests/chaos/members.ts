@@ -28,6 +28,8 @@ interface Offer {
   readonly service: string;
   readonly cluster: string;
   exported: boolean;
+  /** When its export was last withdrawn, ms of performance.now(). */
+  unexportedAt: number;
   readonly pods: Set<Pod>;
   /** Writes to its slice, one after another. */
   writing: Promise<void>;
@@ -86,6 +88,7 @@ export class Members implements AsyncDisposable {
           service,
           cluster,
           exported: false,
+          unexportedAt: -Infinity,
           pods: new Set(),
           writing: Promise.resolve(),
         });
@@ -148,7 +151,8 @@ export class Members implements AsyncDisposable {
     const offer = this.#offer(service, cluster);
     const ref = { namespace: NAMESPACE, name: service };
     const lost = () => {
-      for (const pod of offer.pods) if (pod.state === "ready") pod.lostAt = performance.now();
+      offer.unexportedAt = performance.now();
+      for (const pod of offer.pods) if (pod.state === "ready") pod.lostAt = offer.unexportedAt;
     };
     offer.exported = false;
     lost();
@@ -164,7 +168,9 @@ export class Members implements AsyncDisposable {
     const body = `${name}\n`;
     const backend = await this.#listen(cluster, () => [this.broken === service ? 500 : 200, body]);
     const { address } = backend;
-    const pod: Pod = { name, service, cluster, address, state: "ready", lostAt: -Infinity, backend };
+    // While nobody has heard yet that the export is gone, a pod that comes after it may well be asked.
+    const lostAt = offer.exported ? -Infinity : offer.unexportedAt;
+    const pod: Pod = { name, service, cluster, address, state: "ready", lostAt, backend };
     this.#byAddress.set(address, pod);
     this.#byName.set(name, pod);
     offer.pods.add(pod);
