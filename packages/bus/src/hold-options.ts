@@ -45,6 +45,11 @@ export interface HoldOptions {
    * @param there reads what the table holds at the key; undefined: nothing, or a record that does not parse
    */
   knows?(key: string, there: () => unknown): boolean;
+  /**
+   * Whether an empty place may be filled with what is wanted of it; default: always. Where that is in doubt, nothing is
+   * better: readers may still hold something newer from before the table was lost.
+   */
+  fills?(key: string): boolean;
   /** Resolves when `knows` is true of every key that there may be; only then `synced` is put. Default: at once. */
   complete?(signal: AbortSignal): Promise<void>;
   /**

@@ -530,6 +530,7 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
       const occupied = there !== undefined && there.text !== null;
       if (knows !== undefined && (wanted === undefined || occupied) && !knows(key, () => recordOf(there)))
         return;
+      if (wanted !== undefined && !occupied && this.#options.fills?.(key) === false) return;
       const { signal } = own;
       const live = wanted === undefined ? this.#removeTraces.has(key) : wanted.trace !== undefined;
       if (!pass.tryEnter(live)) {

@@ -40,6 +40,7 @@ export async function runConfigRenderer(
       fresh: (claim, { sources }) => renderer.fresh(claim, sources),
       source: () => source.source(),
       knows: (key) => renderer.knows(key),
+      fills: (key) => renderer.fills(key),
       complete: (claim) => renderer.complete(claim),
       order: rowOrder,
     },

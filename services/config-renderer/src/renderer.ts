@@ -373,6 +373,13 @@ export class Renderer implements HubSink {
     return known;
   }
 
+  /** For the holder: whether an empty place may have what is desired of it. */
+  fills(key: string): boolean {
+    if (!this.#isDoubtful(key)) return true;
+    this.#refused.add(key);
+    return false;
+  }
+
   /** Peers that are made of a record which may be older than the one that the table's row was made of. */
   #isDoubtful(key: string): boolean {
     const { topology } = this.#attached;
