@@ -45,6 +45,9 @@ export interface MemberWatch {
   readonly done: Promise<void>;
 }
 
+/** Slices of one export that are told as part of its change; more of them are a backlog. */
+const FOLLOWED_SLICES = 16;
+
 /**
  * Watches one member and keeps its part of `slices`, its record in `clusters` and the conditions of its exports: of the
  * shards that are this process's. For the others its caches stay warm. The way of one change, top to bottom:
@@ -191,7 +194,10 @@ export function watchMember({ bus, client, intents, answers }: MemberPorts, kit:
       const exportKey = sliceKeys.export(cluster, namespace, service);
       now.add(exportKey);
       guard.set(exportKey, outcome.record, trace);
-      for (const slice of slicesOf.get(key)?.values() ?? []) now.add(publish(service, slice, trace));
+      const group = slicesOf.get(key);
+      // A change that can be followed goes before a backlog. Thousands of slices that an export brings are one.
+      const followed = (group?.size ?? 0) > FOLLOWED_SLICES ? undefined : trace;
+      for (const slice of group?.values() ?? []) now.add(publish(service, slice, followed));
     }
     for (const old of before ?? []) if (!now.has(old)) guard.remove(old, trace);
     if (now.size > 0) published.set(key, now);
