@@ -5,6 +5,7 @@ import {
   decode,
   type Epoch,
   type FencedTableSpec,
+  type KeyClass,
   Layout,
   markStage,
   type Part,
@@ -232,7 +233,7 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
           if (this.#own !== null) this.#lose(`layout ${what.n} voids our claim`);
         }
       } else if (what.kind === "record") {
-        this.#noteRecord(entry);
+        if (this.#owns(what)) this.#noteRecord(entry);
       }
     } catch (error) {
       if (!(error instanceof BadRecordError)) throw error;
@@ -263,15 +264,13 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
     return part.scope === this.#part.scope && part.shard === this.#part.shard;
   }
 
-  #owns(key: string): boolean {
-    const what = this.#spec.keys.classify(key);
-    if (what.kind !== "record" || what.scope !== this.#part.scope) return false;
+  #owns({ scope, spread }: KeyClass & { kind: "record" }): boolean {
+    if (scope !== this.#part.scope) return false;
     const { keys } = this.#spec;
-    return keys.shardOf(what.spread, this.#layout.shards || keys.defaultShards) === this.#part.shard;
+    return keys.shardOf(spread, this.#layout.shards || keys.defaultShards) === this.#part.shard;
   }
 
   #noteRecord(entry: StoredEntry): void {
-    if (!this.#owns(entry.key)) return;
     const known = this.#there.get(entry.key);
     if (known !== undefined && known.revision >= entry.revision) return;
     const sent = this.#sent.get(entry.key);
