@@ -10,6 +10,7 @@ import {
 } from "@sluice/contracts";
 import { type Clock, createKit } from "@sluice/service-kit";
 import { HOLD_MS, ListGuard } from "./list-guard.ts";
+import { webSlice } from "./testing.ts";
 
 /** Time that passes when it is told to. */
 class ManualClock implements Clock {
@@ -39,23 +40,6 @@ class ManualClock implements Clock {
 const settled = () => new Promise<void>((resolve) => setImmediate(resolve));
 const key = (name: string) => sliceKeys.slice("member1", "shop", "web", name);
 const ips = (from: number, n: number) => Array.from({ length: n }, (_, i) => `10.1.0.${from + i}`);
-
-function slice(name: string, addresses: readonly string[]): SliceRecord {
-  return {
-    cluster: "member1",
-    namespace: "shop",
-    service: "web",
-    slice: name,
-    addressType: "IPv4",
-    ports: [{ name: "", port: 8080, protocol: "TCP" }],
-    endpoints: addresses.map((address) => ({
-      addresses: [address],
-      ready: true,
-      serving: true,
-      terminating: false,
-    })),
-  };
-}
 
 /** A guard before a holder that writes what it wants when it is told to. */
 function world(t: TestContext, answers: (address: string) => boolean = () => true) {
@@ -104,7 +88,7 @@ function world(t: TestContext, answers: (address: string) => boolean = () => tru
     /** A list, as a reflector tells it: each change, then that it is whole; writes come after. */
     list(gone: readonly string[], now: Record<string, readonly string[]>) {
       for (const [name, addresses] of Object.entries(now)) {
-        guard.set(key(name), slice(name, addresses), undefined);
+        guard.set(key(name), webSlice(name, addresses), undefined);
       }
       for (const name of gone) if (now[name] === undefined) guard.remove(key(name), undefined);
       guard.listed();
@@ -207,6 +191,6 @@ test("what a watch tells of a held record counts at once", async (t) => {
   assert.equal(w.addresses().length, 30);
   w.guard.remove(key("a"), newTrace(w.clock.now()));
   assert.deepEqual(w.addresses(), ips(21, 15).sort());
-  w.guard.set(key("b"), slice("b", ["10.1.0.21"]), newTrace(w.clock.now()));
+  w.guard.set(key("b"), webSlice("b", ["10.1.0.21"]), newTrace(w.clock.now()));
   assert.deepEqual(w.addresses(), ["10.1.0.21"]);
 });

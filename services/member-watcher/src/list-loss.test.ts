@@ -3,27 +3,14 @@ import { test } from "node:test";
 import { type ExportRecord, type SliceRecord, type SliceValue, sliceKeys } from "@sluice/contracts";
 import fc from "fast-check";
 import { heldRecord, lossOf } from "./list-loss.ts";
+import { webSlice } from "./testing.ts";
 
 function slice(
   name: string,
   addresses: readonly string[],
   more: Partial<SliceRecord> = {},
 ): [string, SliceRecord] {
-  const record: SliceRecord = {
-    cluster: "member1",
-    namespace: "shop",
-    service: "web",
-    slice: name,
-    addressType: "IPv4",
-    ports: [{ name: "", port: 8080, protocol: "TCP" }],
-    endpoints: addresses.map((address) => ({
-      addresses: [address],
-      ready: true,
-      serving: true,
-      terminating: false,
-    })),
-    ...more,
-  };
+  const record = webSlice(name, addresses, more);
   return [sliceKeys.slice("member1", "shop", record.service, name), record];
 }
 
