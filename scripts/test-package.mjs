@@ -36,7 +36,10 @@ if (reports !== undefined) {
   const { name } = JSON.parse(readFileSync("package.json", "utf8"));
   const report = join(reports, `${name.replaceAll("/", "+")}.json`);
   // Empty until the runner has its sums: a suite that crashed is told by that.
-  writeFileSync(report, files.length === 0 ? '{"tests":0,"passed":0,"failed":0,"skipped":0,"ms":0}\n' : "");
+  writeFileSync(
+    report,
+    files.length === 0 ? '{"tests":0,"passed":0,"failed":0,"skipped":0,"ms":0,"failures":[]}\n' : "",
+  );
   reporters.push(`--test-reporter=${join(here, "test-report.mjs")}`, `--test-reporter-destination=${report}`);
 }
 if (files.length === 0) process.exit(0);

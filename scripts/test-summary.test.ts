@@ -8,6 +8,7 @@ const report = (part: Partial<PackageReport>): PackageReport => ({
   failed: 0,
   skipped: 0,
   ms: 1234,
+  failures: [],
   ...part,
 });
 const lastLine = (text: string) => text.trimEnd().split("\n").at(-1);
@@ -28,6 +29,12 @@ test("one failed test fails the whole", () => {
   const { text, ok } = summarizeTests(new Map([["@sluice/bus", report({ passed: 2, failed: 1 })]]), 1);
   assert.equal(ok, false);
   assert.equal(lastLine(text), "2 passed, 1 failed");
+});
+
+test("what failed is told below the table, where the end of a long log shows it", () => {
+  const failed = report({ passed: 2, failed: 1, failures: ["bus.test.ts:7 claims are kept\nError: lost"] });
+  const { text } = summarizeTests(new Map([["@sluice/bus", failed]]), 1);
+  assert.match(text, /\n@sluice\/bus: bus\.test\.ts:7 claims are kept\nError: lost\n\n2 passed, 1 failed\n$/);
 });
 
 test("a package whose runner ended without a report has failed", () => {

@@ -5,6 +5,8 @@ export interface PackageReport {
   readonly failed: number;
   readonly skipped: number;
   readonly ms: number;
+  /** Place, name and cause of each test that failed. */
+  readonly failures: readonly string[];
 }
 
 export interface TestSummary {
@@ -43,6 +45,7 @@ export function summarizeTests(
     }
     passed += report.passed;
     failed += report.failed;
+    for (const failure of report.failures) notes.push(`${name}: ${failure}`, "");
     const { tests, skipped, ms } = report;
     lines.push(row(name, `${tests}`, `${report.failed}`, `${skipped}`, (ms / 1000).toFixed(1)));
   }

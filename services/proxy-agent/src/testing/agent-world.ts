@@ -9,7 +9,7 @@ import {
   type RouteRow,
   type Trace,
 } from "@sluice/contracts";
-import { createKit, type Kit } from "@sluice/service-kit";
+import { createKit, type Kit, type KitOptions } from "@sluice/service-kit";
 import { LastGoodFile } from "../last-good.ts";
 import { UnixNginxClient } from "../nginx-client.ts";
 import { lastGoodPathOf, readPlan } from "../prepare-nginx.ts";
@@ -28,9 +28,10 @@ export function testAgent(
   nginx: TestNginx,
   bus: MemoryServer | null,
   peers: Record<string, string[]> = { member1: ["127.25.0.0/16"], member2: ["127.26.0.0/16"] },
+  more: Pick<KitOptions, "clock" | "injectDelayMs"> = {},
 ): TestAgent {
   const controller = new AbortController();
-  const kit = createKit({ service: "proxy-agent", signal: controller.signal });
+  const kit = createKit({ service: "proxy-agent", signal: controller.signal, ...more });
   const client = new UnixNginxClient(nginx.prepared.socketPath);
   const { dir } = nginx.options;
   const records: ProxyRecord[] = [];
