@@ -8,6 +8,8 @@ import { followTail } from "./ordered-tail.ts";
 /** A server's side of one consumer, message by message. */
 class FakeServer {
   readonly answered: string[] = [];
+  /** Where each consumer was to begin, 1 where it did not say. */
+  readonly began: number[] = [];
   #deliver: (message: Msg) => void = () => {};
   #created = Promise.withResolvers<{ num_pending: number }>();
 
@@ -19,10 +21,22 @@ class FakeServer {
     publish: (subject: string) => void this.answered.push(subject),
   } as unknown as NatsConnection;
 
-  readonly jsm = { consumers: { add: () => this.#created.promise } } as unknown as JetStreamManager;
+  readonly jsm = {
+    consumers: {
+      add: (_stream: string, { opt_start_seq = 1 }: { readonly opt_start_seq?: number }) => {
+        this.began.push(opt_start_seq);
+        return this.#created.promise;
+      },
+    },
+  } as unknown as JetStreamManager;
+
+  constructor(version = "2.12.0") {
+    Object.assign(this.connection, { info: { version } });
+  }
 
   created(pending: number): void {
     this.#created.resolve({ num_pending: pending });
+    this.#created = Promise.withResolvers();
   }
 
   message(delivery: number, sequence: number, pending: number): void {
@@ -39,9 +53,14 @@ class FakeServer {
 
 async function tail(
   body: (server: FakeServer, told: string[], turn: () => Promise<void>) => Promise<void>,
-  options: { readonly clock?: typeof systemClock } = {},
+  options: {
+    readonly clock?: typeof systemClock;
+    readonly version?: string;
+    /** It ends by itself, which is waited for; else it is stopped. */
+    readonly ends?: true;
+  } = {},
 ): Promise<{ readonly told: string[]; readonly error: Error }> {
-  const server = new FakeServer();
+  const server = new FakeServer(options.version);
   const told: string[] = [];
   const stop = new AbortController();
   const running = followTail(
@@ -66,19 +85,24 @@ async function tail(
     () => new Error("it ended"),
     (error: Error) => error,
   );
-  await body(server, told, () => new Promise((resolve) => setImmediate(resolve)));
-  // What broke by itself has said why already.
-  const first = await Promise.race([running, new Promise<null>((resolve) => setTimeout(resolve, 20, null))]);
-  stop.abort(new Error("stopped by the test"));
-  return { told, error: first ?? (await running) };
+  const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
+  await body(server, told, turn);
+  if (options.ends !== true) {
+    for (let turns = 0; turns < 8; turns++) await turn();
+    stop.abort(new Error("stopped by the test"));
+  }
+  return { told, error: await running };
 }
 
 test("a delivery that is missing ends the tail, and what came after it is not told", async () => {
-  const { told, error } = await tail(async (server) => {
-    server.created(3);
-    server.message(1, 11, 2);
-    server.message(3, 13, 0);
-  });
+  const { told, error } = await tail(
+    async (server) => {
+      server.created(3);
+      server.message(1, 11, 2);
+      server.message(3, 13, 0);
+    },
+    { ends: true },
+  );
   assert.match(error.message, /delivery 2 is missing/);
   assert.deepEqual(told, ["begun", "k11@11"]);
 });
@@ -117,11 +141,38 @@ test("a server that waits for its reader says nothing of what it has", async () 
   assert.deepEqual(told, ["begun", "k11@11"]);
 });
 
-test("a consumer that the server took away ends the tail", async () => {
-  const { error } = await tail(async (server) => {
+test("on a server that counts at each delivery a consumer that began on nothing is replaced once, and nothing is told twice", async () => {
+  const body = async (server: FakeServer, _told: string[], turn: () => Promise<void>) => {
     server.created(0);
-    server.control(409, "Consumer Deleted");
-  });
+    await turn();
+    server.message(1, 11, 0);
+    server.message(2, 12, 0);
+    await turn();
+    if (server.began.length === 1) return server.message(3, 13, 0);
+    assert.deepEqual(server.began, [1, 11]);
+    server.created(2);
+    server.message(1, 11, 1);
+    server.message(2, 12, 0);
+    await turn();
+    server.message(3, 13, 0);
+    await turn();
+    assert.equal(server.began.length, 2);
+  };
+  const expected = ["begun", "caught-up", "k11@11", "k12@12", "k13@13"];
+  for (const version of ["2.9.10", "2.9.15"]) {
+    const { told } = await tail(body, { version });
+    assert.deepEqual(told, expected, version);
+  }
+});
+
+test("a consumer that the server took away ends the tail", async () => {
+  const { error } = await tail(
+    async (server) => {
+      server.created(0);
+      server.control(409, "Consumer Deleted");
+    },
+    { ends: true },
+  );
   assert.match(error.message, /the server ended the consumer/);
 });
 
@@ -146,7 +197,7 @@ test("silence ends the tail, but not that of a process that was itself stopped",
       server.control(100, "Idle Heartbeat");
       seen.push(now);
     },
-    { clock },
+    { clock, ends: true },
   );
   assert.match(error.message, /nothing heard for 3500 ms/);
   assert.ok(seen[0]! >= 60_000, "it listened once more");

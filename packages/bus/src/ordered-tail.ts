@@ -1,6 +1,7 @@
 import { AckPolicy, DeliverPolicy, type JetStreamManager } from "@nats-io/jetstream";
 import { createInbox, type Msg, type NatsConnection, nuid } from "@nats-io/transport-node";
 import { type Kit, slept } from "@sluice/service-kit";
+import { isOlder } from "./server-check.ts";
 import type { StoredEntry } from "./store.ts";
 
 /** How often the server says that it is still there when there is nothing to deliver, ms. */
@@ -9,6 +10,12 @@ const HEARTBEAT_MS = 1000;
 const SILENT_MS = 3 * HEARTBEAT_MS + 500;
 /** How long a consumer that nobody listens to stays with the server, ms. */
 const ABANDONED_MS = 30_000;
+
+/**
+ * Older servers count at each delivery what a consumer has pending, if nothing that it wants was there when it was made:
+ * they go through every subject of the stream for that. With 100,000 subjects it is most of what the server does.
+ */
+const COUNTS_ONCE = [2, 9, 15] as const;
 
 /** The consumer does not go on; whoever followed it begins another behind what it was told. */
 class TailBrokenError extends Error {}
@@ -45,37 +52,58 @@ export interface TailSink {
  * server and in its memory. It makes no second attempt: a gap, silence or a lost consumer is an error.
  * @throws TailBrokenError, or what the server answered when the consumer was to be made
  */
-export async function followTail(options: TailOptions, sink: TailSink): Promise<void> {
-  const { connection, jsm, stream, prefix, filter, clock, signal } = options;
+export async function followTail(options: TailOptions, sink: TailSink): Promise<never> {
+  const once = { begun: false, caughtUp: false };
+  let { from } = options;
+  let told = 0;
+  const overConsumers: TailSink = {
+    ...sink,
+    begun: () => {
+      if (!once.begun) sink.begun();
+      once.begun = true;
+    },
+    entry: (entry) => {
+      // Where a consumer takes over from another it begins with what that one has delivered last.
+      if (entry.revision <= told) return;
+      told = entry.revision;
+      sink.entry(entry);
+    },
+    caughtUp: () => {
+      if (!once.caughtUp) sink.caughtUp();
+      once.caughtUp = true;
+    },
+  };
+  for (;;) from = await followConsumer({ ...options, from }, overConsumers);
+}
+
+/** @returns the sequence from which another consumer shall go on */
+async function followConsumer(options: TailOptions, sink: TailSink): Promise<number> {
+  const { connection, jsm, stream, prefix, filter, clock } = options;
+  const own = new AbortController();
+  const signal = AbortSignal.any([options.signal, own.signal]);
   signal.throwIfAborted();
   const broken = Promise.withResolvers<never>();
   broken.promise.catch(() => {});
+  const replaced = Promise.withResolvers<number>();
+  const countsOften = connection.info !== undefined && isOlder(connection.info.version, COUNTS_ONCE);
   const inbox = createInbox(options.inboxPrefix);
   let heardAt = clock.monotonic();
   let delivered = 0;
   /** How many were there at the beginning; null: the server has not said. */
   let there: number | null = null;
-  let behind = true;
-  let begun = false;
-  const begin = () => {
-    if (begun) return;
-    begun = true;
-    sink.begun();
-  };
-  const caughtUp = () => {
-    if (!behind) return;
-    behind = false;
-    sink.caughtUp();
+  let newest = 0;
+  const replaceIfSlow = () => {
+    if (countsOften && there === 0 && newest > 0) replaced.resolve(newest);
   };
   const take = (message: Msg) => {
     heardAt = clock.monotonic();
-    begin();
+    sink.begun();
     sink.heard();
     const status = message.headers?.code ?? 0;
     if (status !== 0) {
       const held = control(message, status, connection);
       // Nothing to deliver: what was there has either been delivered or been overwritten and delivered later.
-      if (held === "idle" && there !== null) caughtUp();
+      if (held === "idle" && there !== null) sink.caughtUp();
       if (held === "gone") broken.reject(new TailBrokenError(`${stream}: the server ended the consumer`));
       return;
     }
@@ -90,7 +118,9 @@ export async function followTail(options: TailOptions, sink: TailSink): Promise<
       revision: at.sequence,
       storedAt: at.storedAt,
     });
-    if (at.pending === 0 || (there !== null && delivered >= there)) caughtUp();
+    if (at.pending === 0 || (there !== null && delivered >= there)) sink.caughtUp();
+    newest = at.sequence;
+    replaceIfSlow();
   };
   const subscription = connection.subscribe(inbox, {
     callback: (err, message) => {
@@ -125,15 +155,22 @@ export async function followTail(options: TailOptions, sink: TailSink): Promise<
       }),
       broken.promise,
     ]);
-    begin();
+    sink.begun();
     there = num_pending;
     // History is one: the first `there` deliveries hold everything that was there and has not been overwritten.
-    if (delivered >= there) caughtUp();
-    await Promise.race([broken.promise, silence(() => heardAt, clock, signal)]);
-    throw new TailBrokenError(`${stream}: nothing heard for ${SILENT_MS} ms`);
+    if (delivered >= there) sink.caughtUp();
+    replaceIfSlow();
+    const next = await Promise.race([
+      replaced.promise,
+      broken.promise,
+      silence(() => heardAt, clock, signal).then(() => null),
+    ]);
+    if (next === null) throw new TailBrokenError(`${stream}: nothing heard for ${SILENT_MS} ms`);
+    return next;
   } finally {
     signal.removeEventListener("abort", stop);
     subscription.unsubscribe();
+    own.abort();
   }
 }
 

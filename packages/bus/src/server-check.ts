@@ -52,6 +52,11 @@ function older(version: Version, than: Version): boolean {
   return at !== -1 && version[at]! < than[at]!;
 }
 
+/** Whether a server that says it is of this version is older than that one. */
+export function isOlder(version: string, than: Version): boolean {
+  return older(parse(version), than);
+}
+
 /** @throws BusServerError naming the server's version and what it lacks */
 export function checkServer(info: ServerInfo, needs: ServerNeeds): void {
   const version = parse(info.version);
