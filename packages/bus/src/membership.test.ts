@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type Part, plainKeys, slicesTable } from "@sluice/contracts";
 import { createKit } from "@sluice/service-kit";
+import { ManualClock } from "@sluice/service-kit/testing";
 import fc from "fast-check";
 import type { Bus } from "./bus.ts";
 import { MemoryServer } from "./memory-store.ts";
@@ -13,14 +14,6 @@ const parts = Array.from(
   { length: 64 },
   (_, n): Part => ({ scope: `member${n % 8}`, shard: String(n >> 3) }),
 );
-
-async function until(what: string, condition: () => boolean): Promise<void> {
-  for (let tries = 0; tries < 3000; tries++) {
-    if (condition()) return;
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-  assert.fail(`never came true: ${what}`);
-}
 
 const processes = fc.uniqueArray(
   fc.string({ unit: fc.constantFrom(..."0123456789abcdef"), minLength: 12, maxLength: 12 }),
@@ -91,55 +84,73 @@ interface Member {
   readonly end: AbortController;
 }
 
-function start(server: MemoryServer, serves?: readonly string[]): Member {
-  const end = new AbortController();
-  const bus = memoryBus({ role: "member-watcher", signal: end.signal, server });
-  void bus.join(serves);
-  return { bus, end };
+/** Processes of one role with one bus and one clock. */
+class World {
+  readonly clock = new ManualClock();
+  readonly server = new MemoryServer(this.clock);
+
+  start(): Member {
+    const end = new AbortController();
+    const kit = createKit({ service: "member-watcher", signal: end.signal, clock: this.clock });
+    const bus = memoryBus({ role: "member-watcher", signal: end.signal, server: this.server, kit });
+    void bus.join();
+    return { bus, end };
+  }
+
+  async end(members: readonly Member[], holders: readonly { readonly done: Promise<void> }[]): Promise<void> {
+    for (const { end } of members) end.abort();
+    // Who leaves waits for its heir, for a time.
+    await this.clock.pass(10_000);
+    await Promise.all(holders.map((each) => each.done));
+  }
 }
 
 test("two live processes agree on who is first; the second takes over at once when the first leaves", async () => {
-  const server = new MemoryServer();
-  const members = [start(server), start(server)];
+  const world = new World();
+  const { clock } = world;
+  const members = [world.start(), world.start()];
   const holders = members.map(({ bus }) => bus.hold(slicesTable, part, { fresh: async () => {} }));
-  await until("one holds", () => holders.some((each) => each.synced));
-  await until("ranks are known", () => holders.every((each) => each.rank >= 0));
+  await clock.until("one holds", () => holders.some((each) => each.synced));
+  await clock.until("ranks are known", () => holders.every((each) => each.rank >= 0));
   assert.deepEqual(holders.map((each) => each.rank).sort(), [0, 1]);
-  await until("the first in rank holds", () => holders.every((each) => each.holding === (each.rank === 0)));
+  await clock.until("the first in rank holds", () =>
+    holders.every((each) => each.holding === (each.rank === 0)),
+  );
   const first = holders.findIndex((each) => each.rank === 0);
   const heir = holders[1 - first];
-  const began = performance.now();
   members[first]?.end.abort(new Error("SIGTERM"));
-  await until("the heir has synced", () => heir?.synced === true);
-  assert.ok(performance.now() - began < 2500, "sooner than silence would tell");
-  await holders[first]?.done;
-  members[1 - first]?.end.abort();
-  await heir?.done;
+  const tookMs = await clock.until("the heir has synced", () => heir?.synced === true);
+  assert.ok(tookMs <= 200, `${tookMs} ms`);
+  await world.end(members, holders);
 });
 
 test("until its heir has claimed, a process that leaves writes on", async () => {
-  const server = new MemoryServer();
-  const old = start(server);
+  const world = new World();
+  const { clock } = world;
+  const old = world.start();
   const holder = old.bus.hold(slicesTable, part, { fresh: async () => {} });
-  await until("it holds", () => holder.synced);
+  await clock.until("it holds", () => holder.synced);
   const warm = Promise.withResolvers<void>();
-  const young = start(server);
+  const young = world.start();
   const heir = young.bus.hold(slicesTable, part, { warm: () => warm.promise, fresh: async () => {} });
-  await until("both are seen", () => heir.rank >= 0 && old.bus.rankOf(slicesTable, part) + heir.rank === 1);
+  await clock.until(
+    "both are seen",
+    () => heir.rank >= 0 && old.bus.rankOf(slicesTable, part) + heir.rank === 1,
+  );
   old.end.abort(new Error("SIGTERM"));
+  await clock.pass(100);
   assert.equal(holder.holding, true);
   warm.resolve();
-  await until("the heir holds", () => heir.holding);
-  await holder.done;
-  young.end.abort();
-  await heir.done;
+  await clock.until("the heir holds", () => heir.holding);
+  await world.end([young], [holder, heir]);
 });
 
 test("a process that falls silent without a word is dead after three seconds", async () => {
-  const server = new MemoryServer();
-  const lives = [start(server), start(server)];
+  const world = new World();
+  const { clock, server } = world;
+  const lives = [world.start(), world.start()];
   const ranks = () => lives.map(({ bus }) => bus.rankOf(slicesTable, part));
-  await until("both are seen", () => ranks().sort().join() === "0,1");
+  await clock.until("both are seen", () => ranks().sort().join() === "0,1");
   const first = ranks().indexOf(0);
   const silent = lives[first]?.bus.self ?? "";
   const put = server.put.bind(server);
@@ -147,64 +158,60 @@ test("a process that falls silent without a word is dead after three seconds", a
     if (key === silent) throw new Error("cut off");
     return put(name, key, ...rest);
   };
-  const began = performance.now();
-  await until("the other is first", () => ranks()[1 - first] === 0);
-  const tookMs = performance.now() - began;
+  const tookMs = await clock.until("the other is first", () => ranks()[1 - first] === 0);
   assert.ok(tookMs > 1900 && tookMs < 4000, `${tookMs} ms`);
-  for (const { end } of lives) end.abort();
+  await world.end(lives, []);
 });
 
 test("a source that cannot be read in time is left to a process that can read it", async () => {
-  const server = new MemoryServer();
-  const members = [start(server), start(server)];
+  const world = new World();
+  const { clock } = world;
+  const members = [world.start(), world.start()];
   const never = new Promise<void>(() => {});
-  await until("ranks are known", () => members.every(({ bus }) => bus.rankOf(slicesTable, part) >= 0));
-  await until(
-    "they agree",
-    () => members.reduce((sum, { bus }) => sum + bus.rankOf(slicesTable, part), 0) === 1,
-  );
+  await clock.until("they agree", () => {
+    const ranks = members.map(({ bus }) => bus.rankOf(slicesTable, part));
+    return ranks.sort().join() === "0,1";
+  });
   const first = members.findIndex(({ bus }) => bus.rankOf(slicesTable, part) === 0);
   const holders = members.map(({ bus }, n) =>
     bus.hold(slicesTable, part, { fresh: () => (n === first ? never : Promise.resolve()), patienceMs: 50 }),
   );
-  await until("the other holds", () => holders[1 - first]?.synced === true);
+  await clock.until("the other holds", () => holders[1 - first]?.synced === true);
   assert.equal(holders[first]?.holding, false);
-  for (const { end } of members) end.abort();
-  await Promise.all(holders.map((each) => each.done));
+  await world.end(members, holders);
 });
 
 test("`members` shows who holds a part and who stands by for it", async () => {
-  const server = new MemoryServer();
-  const members = [start(server), start(server)];
+  const world = new World();
+  const { clock, server } = world;
+  const members = [world.start(), world.start()];
   const holders = members.map(({ bus }) => bus.hold(slicesTable, part, { fresh: async () => {} }));
-  const kit = createKit({ service: "test", signal: new AbortController().signal });
   const shown = () =>
     members.map(({ bus }) => {
       const [role = "", process = ""] = bus.self.split(".");
       const found = server.get("members", plainKeys.member(role, process));
       return found === null ? [] : JSON.parse(Buffer.from(found.value).toString()).data.parts;
     });
-  await until("both are shown", () => {
+  await clock.until("both are shown", () => {
     const states = shown().flatMap((list) => list?.map((each: { state: string }) => each.state) ?? []);
     return states.sort().join() === "standby,synced";
   });
-  assert.equal(kit.signal.aborted, false);
-  for (const { end } of members) end.abort();
-  await Promise.all(holders.map((each) => each.done));
+  await world.end(members, holders);
 });
 
 test("a process whose bus takes long to answer is alive to the others, and finds out who falls silent", async () => {
-  const server = new MemoryServer();
+  const world = new World();
+  const { clock, server } = world;
   const connect = server.connect.bind(server);
   const silent = new Set<string>();
-  const halfway = () => new Promise((resolve) => setTimeout(resolve, 700));
+  const never = new AbortController().signal;
   server.connect = () => {
     const store = connect();
     const put: typeof store.put = async (spec, key, ...rest) => {
-      await halfway();
+      await clock.sleep(700, never);
       if (silent.has(key)) throw new Error("cut off");
       const result = await store.put(spec, key, ...rest);
-      await halfway();
+      await clock.sleep(700, never);
       return result;
     };
     return new Proxy(store, {
@@ -215,14 +222,14 @@ test("a process whose bus takes long to answer is alive to the others, and finds
       },
     });
   };
-  const lives = [start(server), start(server)];
+  const lives = [world.start(), world.start()];
   const ranks = () => lives.map(({ bus }) => bus.rankOf(slicesTable, part));
-  await until("both are seen", () => ranks().sort().join() === "0,1");
+  await clock.until("both are seen", () => ranks().sort().join() === "0,1");
+  await clock.pass(10_000);
+  assert.equal(ranks().sort().join(), "0,1", "both are alive to each other");
   const first = ranks().indexOf(0);
   silent.add(lives[first]?.bus.self ?? "");
-  const began = performance.now();
-  await until("the other is first", () => ranks()[1 - first] === 0);
-  const tookMs = performance.now() - began;
+  const tookMs = await clock.until("the other is first", () => ranks()[1 - first] === 0);
   assert.ok(tookMs < 6000, `${tookMs} ms`);
-  for (const { end } of lives) end.abort();
+  await world.end(lives, []);
 });

@@ -8,34 +8,10 @@ import {
   type SliceValue,
   sliceKeys,
 } from "@sluice/contracts";
-import { type Clock, createKit } from "@sluice/service-kit";
+import { createKit } from "@sluice/service-kit";
+import { ManualClock } from "@sluice/service-kit/testing";
 import { HOLD_MS, ListGuard } from "./list-guard.ts";
 import { webSlice } from "./testing.ts";
-
-/** Time that passes when it is told to. */
-class ManualClock implements Clock {
-  #now = 1_800_000_000_000;
-  #sleepers: { at: number; wake(): void }[] = [];
-  now = () => this.#now;
-  monotonic = () => this.#now;
-  sleep(ms: number, signal: AbortSignal): Promise<void> {
-    return new Promise((resolve, reject) => {
-      signal.addEventListener("abort", () => reject(signal.reason), { once: true });
-      this.#sleepers.push({ at: this.#now + ms, wake: resolve });
-    });
-  }
-  /** One second after the other, each with time for what it wakes. */
-  async pass(ms: number): Promise<void> {
-    for (const end = this.#now + ms; this.#now < end; ) {
-      await settled();
-      this.#now = Math.min(end, this.#now + 1000);
-      const due = this.#sleepers.filter(({ at }) => at <= this.#now);
-      this.#sleepers = this.#sleepers.filter(({ at }) => at > this.#now);
-      for (const { wake } of due) wake();
-      await settled();
-    }
-  }
-}
 
 const settled = () => new Promise<void>((resolve) => setImmediate(resolve));
 const key = (name: string) => sliceKeys.slice("member1", "shop", "web", name);
