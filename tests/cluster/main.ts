@@ -28,7 +28,7 @@ try {
       "--disable-warning=ExperimentalWarning",
       "--test",
       "--test-concurrency=2",
-      "--test-timeout=120000",
+      "--test-timeout=600000",
       ...process.argv.slice(2),
       ...files.map((file) => join(root, file)),
     ],

@@ -9,8 +9,8 @@ import type { StoredEntry } from "./store.ts";
 import { slice } from "./table-contract.ts";
 import { eachNode, type Room, startTrialCluster, type TrialCluster } from "./trial-cluster.ts";
 
-/** An election takes up to nine seconds, and so does the next one. */
-const LIMIT_MS = 40_000;
+/** An election takes up to nine seconds on a quiet machine, and so does the next one. */
+const LIMIT_MS = 120_000;
 const part = { scope: "member1", shard: "0" };
 const KEYS = 50;
 
@@ -139,7 +139,7 @@ function nodeNamed(name: string) {
 }
 
 test("a table's leader is killed, comes back, and comes back once more without its storage", {
-  timeout: 120_000,
+  timeout: 600_000,
 }, async () => {
   const room = trial.room();
   await using traffic = new Traffic(room);
@@ -170,7 +170,7 @@ test("a table's leader is killed, comes back, and comes back once more without i
 });
 
 test("all three servers are killed at once: another life begins, and nothing is lost", {
-  timeout: 90_000,
+  timeout: 600_000,
 }, async () => {
   const room = trial.room();
   await using traffic = new Traffic(room);
@@ -190,7 +190,7 @@ test("all three servers are killed at once: another life begins, and nothing is 
 });
 
 test("two copies more are made of a table that had one, and its records are in all of them", {
-  timeout: 90_000,
+  timeout: 600_000,
 }, async () => {
   const room = trial.room();
   const stop = new AbortController();

@@ -87,7 +87,7 @@ class Stand implements AsyncDisposable {
       try {
         return await this.log.caughtUpWith(spec, this.signal);
       } catch (error) {
-        if (tries === 5) throw error;
+        if (tries === 20) throw error;
         await delay(200);
       }
     }
@@ -134,7 +134,7 @@ class Stand implements AsyncDisposable {
 
 /** What every log does, whatever keeps it. */
 export function logContract(name: string, start: () => Promise<ContractServer>): void {
-  const timeout = 60_000;
+  const timeout = 240_000;
 
   test(`${name}: the log holds what the logged tables took, in order, with its revision and the one before`, {
     timeout,

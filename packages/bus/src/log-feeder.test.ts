@@ -16,7 +16,7 @@ import { pastAt } from "./past.ts";
 import { slice } from "./table-contract.ts";
 
 const forever = new AbortController().signal;
-const timeout = 60_000;
+const timeout = 240_000;
 let tool: Tool;
 let root: string;
 before(async () => {
@@ -28,7 +28,7 @@ after(async () => {
 });
 
 async function until(what: string, condition: () => Promise<boolean>): Promise<void> {
-  for (let tries = 0; tries < 1000; tries++) {
+  for (let tries = 0; tries < 3000; tries++) {
     if (await condition()) return;
     await delay(20);
   }

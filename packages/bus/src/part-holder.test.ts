@@ -59,7 +59,7 @@ function faulty(inner: Store, faults: Faults): Store {
 }
 
 async function until(what: string, condition: () => boolean): Promise<void> {
-  for (let tries = 0; tries < 1500; tries++) {
+  for (let tries = 0; tries < 12_000; tries++) {
     if (condition()) return;
     await delay(5);
   }

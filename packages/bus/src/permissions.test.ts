@@ -366,13 +366,13 @@ function userNamed(name: string): WrittenUser {
   return written.find((each) => each.name === name) ?? assert.fail(`there is no ${name}`);
 }
 
-test("each component reaches what it needs and nothing else", { timeout: 120_000 }, async () => {
+test("each component reaches what it needs and nothing else", { timeout: 240_000 }, async () => {
   await using server = await startServer(authorizationBlock(written));
   assert.ok(tried.length > 400);
   assert.deepEqual(await trespasses(server, written, tried), []);
 });
 
-test("one permission too many is named", { timeout: 120_000 }, async () => {
+test("one permission too many is named", { timeout: 240_000 }, async () => {
   const member = userNamed("member-watcher-member1");
   const [own] = permissionsOf(member.user, member.publicKey).publish.filter((subject) =>
     subject.startsWith("$KV.sluice_clusters"),
@@ -386,7 +386,7 @@ test("one permission too many is named", { timeout: 120_000 }, async () => {
   ]);
 });
 
-test("one permission too few is named", { timeout: 120_000 }, async () => {
+test("one permission too few is named", { timeout: 240_000 }, async () => {
   const member = userNamed("member-watcher-member1");
   const block = authorizationBlock([member]);
   const lines = block.split("\n");
@@ -398,7 +398,7 @@ test("one permission too few is named", { timeout: 120_000 }, async () => {
   ]);
 });
 
-test("each component does its work with the credential that it has", { timeout: 120_000 }, async () => {
+test("each component does its work with the credential that it has", { timeout: 240_000 }, async () => {
   await using server = await startServer(authorizationBlock(written));
   const stop = new AbortController();
   const { signal } = stop;
@@ -460,7 +460,7 @@ test("each component does its work with the credential that it has", { timeout: 
 });
 
 test("a message that empties a table, or that the server relays for somebody, is none", {
-  timeout: 60_000,
+  timeout: 240_000,
 }, async () => {
   await using server = await startServer(authorizationBlock(written));
   const stop = new AbortController();
@@ -516,7 +516,7 @@ test("a message that empties a table, or that the server relays for somebody, is
 });
 
 test("what the server relays for somebody is not taken for what it has accepted", {
-  timeout: 60_000,
+  timeout: 240_000,
 }, async () => {
   await using server = await startServer(authorizationBlock(written));
   const stop = new AbortController();
@@ -581,7 +581,7 @@ const strangers: readonly (readonly [string, () => Promise<string | undefined>, 
   ],
 ];
 for (const [who, file, message] of strangers) {
-  test(`a process ${who} is told so, by file and user`, { timeout: 30_000 }, async () => {
+  test(`a process ${who} is told so, by file and user`, { timeout: 240_000 }, async () => {
     await using server = await startServer(authorizationBlock(written));
     const nkey = await file();
     const stop = new AbortController();

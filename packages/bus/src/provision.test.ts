@@ -139,7 +139,7 @@ test("copies are refused where there is one server, with the reason", async () =
 });
 
 test("a table that was deleted under running servers begins another life of them", {
-  timeout: 30_000,
+  timeout: 240_000,
 }, async () => {
   const stop = new AbortController();
   const kit = createKit({ service: "test", signal: stop.signal });

@@ -13,7 +13,7 @@ export interface CuttableServer extends ContractServer {
 }
 
 async function until(what: string, condition: () => boolean): Promise<void> {
-  for (let tries = 0; tries < 1500; tries++) {
+  for (let tries = 0; tries < 6000; tries++) {
     if (condition()) return;
     await delay(10);
   }
@@ -62,7 +62,7 @@ export function resumeContract(name: string, start: () => Promise<CuttableServer
           return;
         } catch (error) {
           // A connection that is just being broken gives no answer; the write is the same the second time.
-          if (tries === 20) throw error;
+          if (tries === 200) throw error;
           await delay(50);
         }
       }
@@ -79,7 +79,7 @@ export function resumeContract(name: string, start: () => Promise<CuttableServer
     }
   }
 
-  test(`${name}: after a break a follower goes on behind what it was told`, { timeout: 60_000 }, () =>
+  test(`${name}: after a break a follower goes on behind what it was told`, { timeout: 240_000 }, () =>
     following(async (server, { seen }, put) => {
       await put("a", "1");
       await put("b", "1");
@@ -100,7 +100,7 @@ export function resumeContract(name: string, start: () => Promise<CuttableServer
     }),
   );
 
-  test(`${name}: breaks in a row, while keys are written, lose nothing`, { timeout: 60_000 }, () =>
+  test(`${name}: breaks in a row, while keys are written, lose nothing`, { timeout: 240_000 }, () =>
     following(async (server, { seen }, put) => {
       for (let round = 0; round < 5; round++) {
         const writing = (async () => {
@@ -120,7 +120,7 @@ export function resumeContract(name: string, start: () => Promise<CuttableServer
     }),
   );
 
-  test(`${name}: another life of the servers begins with a snapshot`, { timeout: 60_000 }, () =>
+  test(`${name}: another life of the servers begins with a snapshot`, { timeout: 240_000 }, () =>
     following(async (server, { seen }, put) => {
       await put("a", "1");
       await until("it is there", () => seen.includes("a=1"));

@@ -42,7 +42,7 @@ export function slice(name: string, address: string): readonly [string, SliceRec
 }
 
 async function until(what: string, condition: () => boolean | Promise<boolean>): Promise<void> {
-  for (let tries = 0; tries < 1500; tries++) {
+  for (let tries = 0; tries < 6000; tries++) {
     if (await condition()) return;
     await delay(10);
   }
@@ -120,7 +120,7 @@ export function tableContract(
   { readerStarts = 25 }: { readonly readerStarts?: number } = {},
 ): void {
   const contract = (title: string, body: (server: ContractServer) => Promise<void>) =>
-    test(`${name}: ${title}`, { timeout: 60_000 }, async () => {
+    test(`${name}: ${title}`, { timeout: 240_000 }, async () => {
       const server = await start();
       try {
         await body(server);
