@@ -7,7 +7,7 @@ import type { KubeEvent } from "./objects.ts";
 import { resourcePath, resources } from "./resources.ts";
 import { type ScriptedApi, sendJson, sendStatus, startScriptedApi } from "./testing.ts";
 
-const signal = AbortSignal.timeout(30_000);
+const signal = AbortSignal.timeout(240_000);
 const ref = { namespace: "shop", name: "web" };
 
 async function withApi(
