@@ -41,9 +41,14 @@ async function startBench(t: TestContext): Promise<Bench> {
   const environment = { ...process.env, ...program.env, KUBECONFIG: kubeconfig, HOME: folder };
   const kubectl = (args: string[], input?: unknown) =>
     new Promise<Ran>((resolve) => {
-      const child = execFile(program.path, args, { env: environment, timeout: 30_000 }, (error, out, err) => {
-        resolve({ code: error === null ? 0 : Number(error.code ?? 1), out, err });
-      });
+      const child = execFile(
+        program.path,
+        args,
+        { env: environment, timeout: 120_000 },
+        (error, out, err) => {
+          resolve({ code: error === null ? 0 : Number(error.code ?? 1), out, err });
+        },
+      );
       child.stdin?.end(input === undefined ? "" : JSON.stringify(input));
     });
   return { cluster, kubectl, environment };
@@ -183,7 +188,7 @@ test("kubectl makes things by name alone", async (t) => {
 test("kubectl finds a custom resource, waits for it, explains it and is told what is wrong with an object", async (t) => {
   const { kubectl } = await startBench(t);
   await succeed(kubectl(["apply", "-f", "-"], gadgetDefinition));
-  const wait = ["wait", "--for=condition=Established", "crd/gadgets.example.test", "--timeout=5s"];
+  const wait = ["wait", "--for=condition=Established", "crd/gadgets.example.test", "--timeout=60s"];
   assert.match(await succeed(kubectl(wait)), /condition met/);
   assert.match(
     await succeed(kubectl(["api-resources", "--api-group=example.test"])),
@@ -223,9 +228,9 @@ test("kubectl watches: every change is a row", async (t) => {
     out += text;
   });
   await succeed(kubectl(["apply", "-f", "-"], service("echo", 80)));
-  await t.waitFor(() => assert.match(out, /echo .*80\/TCP/), { timeout: 10_000 });
+  await t.waitFor(() => assert.match(out, /echo .*80\/TCP/), { timeout: 60_000 });
   await succeed(kubectl(["apply", "-f", "-"], service("echo", 81)));
-  await t.waitFor(() => assert.match(out, /echo .*81\/TCP/), { timeout: 10_000 });
+  await t.waitFor(() => assert.match(out, /echo .*81\/TCP/), { timeout: 60_000 });
 });
 
 test("kubectl waits for a deletion and for a field", async (t) => {
@@ -236,8 +241,8 @@ test("kubectl waits for a deletion and for a field", async (t) => {
       metadata: { name: "echo", finalizers: ["example.test/hold"] },
     }),
   );
-  const gone = kubectl(["delete", "svc", "echo", "--timeout=20s"]);
-  await succeed(kubectl(["wait", "svc/echo", "--for=jsonpath={.spec.type}=ClusterIP", "--timeout=5s"]));
+  const gone = kubectl(["delete", "svc", "echo", "--timeout=60s"]);
+  await succeed(kubectl(["wait", "svc/echo", "--for=jsonpath={.spec.type}=ClusterIP", "--timeout=60s"]));
   await t.waitFor(
     async () => {
       const found = await succeed(
@@ -245,7 +250,7 @@ test("kubectl waits for a deletion and for a field", async (t) => {
       );
       assert.notEqual(found, "");
     },
-    { timeout: 10_000, interval: 200 },
+    { timeout: 60_000, interval: 200 },
   );
   await succeed(kubectl(["patch", "svc", "echo", "--type=merge", "-p", '{"metadata":{"finalizers":null}}']));
   await succeed(gone);
