@@ -164,7 +164,7 @@ test("whatever states and peers three clusters have, those answer that should, a
 });
 
 test("a cluster that is down comes back by one request's trial, and its hold tells the agent until then", {
-  timeout: 60_000,
+  timeout: 240_000,
 }, async (t) => {
   const { nginx, pods } = await twoClusters(t, "127.27.8");
   const [pod] = pods;
@@ -180,7 +180,7 @@ test("a cluster that is down comes back by one request's trial, and its hold tel
       await nginx.get("/");
       assert.deepEqual(await held(), []);
     },
-    { interval: 50, timeout: 30_000 },
+    { interval: 50, timeout: 60_000 },
   );
   assert.deepEqual(await answering(nginx), ["two"], "the fleet's verdict still stands");
 });
