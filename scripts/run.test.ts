@@ -17,7 +17,7 @@ import { afterEach, beforeEach, describe, type TestContext, test } from "node:te
 import { fileURLToPath } from "node:url";
 
 const repository = dirname(dirname(fileURLToPath(import.meta.url)));
-const PATIENCE = { timeout: 20_000 };
+const PATIENCE = { timeout: 60_000 };
 
 /** Every Node on PATH, one of a major version: on a developer's machine that is the distribution's beside our own. */
 function nodesOnPath(): Map<number, string> {

@@ -33,7 +33,7 @@ const none: NatsAuthOptions = {
   as: "authorization",
 };
 
-test("seeds go into files that only their owner reads, and nowhere else", { timeout: 60_000 }, async (t) => {
+test("seeds go into files that only their owner reads, and nowhere else", { timeout: 240_000 }, async (t) => {
   const dir = await folder(t);
   const { stdout, stderr } = await auth(dir, "--member", "member1");
   assert.equal((await stat(dir)).mode & 0o777, 0o700);
@@ -49,7 +49,7 @@ test("seeds go into files that only their owner reads, and nowhere else", { time
 });
 
 test("a second call keeps what is there, adds what is new, and says the same in the same order", {
-  timeout: 60_000,
+  timeout: 240_000,
 }, async (t) => {
   const dir = await folder(t);
   const first = await auth(dir, "--component", "member-watcher", "--member", "member2");

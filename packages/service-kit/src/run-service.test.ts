@@ -22,7 +22,7 @@ function start(t: TestContext, args: readonly string[] = [], env: Readonly<Recor
   }
   const ended = once(child, "close").then(([code, signal]) => code ?? signal);
   const says = (pattern: RegExp) =>
-    t.waitFor(() => assert.match(said.stdout, pattern, said.stderr), { timeout: 20_000 });
+    t.waitFor(() => assert.match(said.stdout, pattern, said.stderr), { timeout: 60_000 });
   return { child, said, ended, says };
 }
 

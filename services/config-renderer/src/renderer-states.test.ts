@@ -14,7 +14,7 @@ import { FakeHub } from "./testing/fake-hub.ts";
 import { addImport, addIngress, FakeAggregator, startRenderer, watchFleet } from "./testing/world.ts";
 
 const within = (t: TestContext, condition: () => void) =>
-  t.waitFor(condition, { timeout: 10_000, interval: 10 });
+  t.waitFor(condition, { timeout: 60_000, interval: 10 });
 
 type Verdict = NonNullable<ProxyRecord["clusters"]>[number]["verdict"];
 

@@ -14,7 +14,7 @@ const addresses = (row: unknown) => (row as PeersRow | undefined)?.peers.map((p)
 
 /** Generous, because the tests run side by side and the machine may be busy; a condition that holds ends it at once. */
 const within = (t: TestContext, condition: () => void) =>
-  t.waitFor(condition, { timeout: 10_000, interval: 10 });
+  t.waitFor(condition, { timeout: 60_000, interval: 10 });
 
 /** A hub with one import and one MCI, an aggregator with one peer, a reader, and no renderer yet. */
 function world(t: TestContext) {

@@ -55,9 +55,9 @@ async function world(t: TestContext, members: Record<string, Partial<ClusterReco
   /** The gateway answers from tables that it has read so far. */
   const seen = (path: string, text: string) =>
     t.waitFor(async () => assert.ok((await (await fetch(`${url}${path}`)).text()).includes(text)), {
-      timeout: 10_000,
+      timeout: 60_000,
     });
-  await t.waitFor(async () => assert.equal((await fetch(`${url}/readyz`)).status, 200), { timeout: 10_000 });
+  await t.waitFor(async () => assert.equal((await fetch(`${url}/readyz`)).status, 200), { timeout: 60_000 });
   for (const cluster of Object.keys(members)) await seen("/api/v1/status", `"${cluster}"`);
   return { ask, rows, intents, seen, server, other };
 }
@@ -197,7 +197,7 @@ test("orders that the servers lost are written again, whoever had given them, an
       assert.ok(server.get("intents", "drain.member1") !== null);
       assert.ok(server.get("intents", "drain.member2") !== null);
     },
-    { timeout: 10_000 },
+    { timeout: 60_000 },
   );
   assert.equal(server.get("intents", "drain.member3"), null);
 });

@@ -39,7 +39,7 @@ async function start(t: { after(fn: () => Promise<void>): void }) {
 }
 
 /** waitFor gives up after a second otherwise, which a busy machine may need. */
-const patient = { timeout: 20_000 };
+const patient = { timeout: 60_000 };
 
 test("the status comes from the tables", async (t) => {
   const { get, writer } = await start(t);
