@@ -6,7 +6,7 @@ import { resources } from "@sluice/kube";
 import { eventually } from "./clusters.ts";
 import { Stage } from "./stage.ts";
 
-const timeout = 60_000;
+const timeout = 240_000;
 const PEERS = Array.from({ length: 12 }, (_, i) => `127.61.0.${i + 11}`);
 
 /** Something that accepts connections at port 8080 of each peer, as pods do. */
@@ -78,15 +78,23 @@ test("peers that do not answer go as soon as that is clear", { timeout }, async 
   await w.stopWatcher();
   await lose(stage);
   stage.watcher("member1");
-  await stage.hasPeers("member1", []);
+  let until = Number.POSITIVE_INFINITY;
+  await eventually("its peers are gone", async () => {
+    until = Math.min(until, stage.clusters.get("member1")?.held?.until ?? until);
+    return stage.peers("member1")?.length === 0;
+  });
+  assert.ok(Date.now() < until, "they went when the time of the hold was over");
 });
 
 test("what a watch tells goes at once, however much it is", { timeout }, async (t) => {
   await listening(t);
   await using w = await world();
-  const began = performance.now();
   await lose(w.stage);
-  await w.stage.hasPeers("member1", []);
-  assert.ok(performance.now() - began < 10_000);
-  assert.equal(w.stage.clusters.get("member1")?.held, undefined);
+  // A list that is held is told at once, and for half a minute.
+  let held = false;
+  await eventually("its peers are gone", async () => {
+    held ||= w.stage.clusters.get("member1")?.held !== undefined;
+    return w.stage.peers("member1")?.length === 0;
+  });
+  assert.equal(held, false);
 });
