@@ -6,7 +6,7 @@ import { changes } from "./changes.ts";
 
 // Not how fast it is, but that it loses nothing, counts what every process uses, and shows where a fault is that is planted.
 test("changes in two clusters are all answered by their new peers, and an injected delay shows", {
-  timeout: 120_000,
+  timeout: 240_000,
 }, async () => {
   const { signal } = new AbortController();
   const result = await changes({

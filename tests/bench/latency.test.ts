@@ -6,7 +6,7 @@ import { latency } from "./latency.ts";
 
 // Not how fast it is, but that a benchmark which is slowed down says so, and says where.
 test("a delay that is injected into a stage shows in that stage and in the total", {
-  timeout: 120_000,
+  timeout: 240_000,
 }, async () => {
   const { signal } = new AbortController();
   const result = await latency({

@@ -13,7 +13,7 @@ import {
 import { type Answer, get } from "../world/requests.ts";
 import type { StartedWorld } from "../world/started-world.ts";
 
-const WAIT_MS = 30_000;
+const WAIT_MS = 60_000;
 const POLICY = "policy.karmada.io/v1alpha1";
 const MCS = "multicluster.x-k8s.io/v1alpha1";
 

@@ -10,8 +10,8 @@ import { fileURLToPath } from "node:url";
 import { freePort } from "@sluice/native-tools";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
-const START_MS = 60_000;
-const GONE_MS = 10_000;
+const START_MS = 120_000;
+const GONE_MS = 60_000;
 
 interface Started extends AsyncDisposable {
   readonly stateDir: string;
@@ -105,7 +105,7 @@ function childOf(pid: number, word: string): number {
   return 0;
 }
 
-test("Ctrl-C in a terminal ends everything", { timeout: 120_000 }, async () => {
+test("Ctrl-C in a terminal ends everything", { timeout: 240_000 }, async () => {
   // script(1) gives it a terminal; the byte 3 on its input is Ctrl-C.
   const stateDir = await mkdtemp(join(tmpdir(), "sluice-stop-"));
   const ports = [await freePort(), await freePort()];
@@ -129,20 +129,20 @@ test("Ctrl-C in a terminal ends everything", { timeout: 120_000 }, async () => {
   await nothingIsLeft({ stateDir, said: () => text });
 });
 
-test("SIGTERM to npm alone ends everything", { timeout: 120_000 }, async () => {
+test("SIGTERM to npm alone ends everything", { timeout: 240_000 }, async () => {
   await using run = await started(npm);
   run.child.kill("SIGTERM");
   await nothingIsLeft(run);
 });
 
-test("SIGKILL to npm ends everything", { timeout: 120_000 }, async () => {
+test("SIGKILL to npm ends everything", { timeout: 240_000 }, async () => {
   await using run = await started(npm);
   run.child.kill("SIGKILL");
   await nothingIsLeft(run);
 });
 
 test("SIGKILL to the launcher behind npm ends everything, also with a process a service", {
-  timeout: 120_000,
+  timeout: 240_000,
 }, async () => {
   await using run = await started(npm, ["--processes"]);
   const launcher = childOf(run.child.pid ?? 0, "run.mjs");
@@ -152,7 +152,7 @@ test("SIGKILL to the launcher behind npm ends everything, also with a process a 
 });
 
 test("a second start in the same folder, and a port that is taken, are clear errors", {
-  timeout: 120_000,
+  timeout: 240_000,
 }, async () => {
   await using run = await started(npm);
   const again = async (args: string[]) => {

@@ -4,7 +4,7 @@ import { parseJson, type Synced, topologyKeys, verdictsTable } from "@sluice/con
 import { eventually } from "./clusters.ts";
 import { Stage } from "./stage.ts";
 
-const timeout = 60_000;
+const timeout = 240_000;
 const peersKey = (cluster: string) => topologyKeys.peers("shop", "cart", cluster);
 
 /** Members 1 to n, each of which exports shop/cart. */

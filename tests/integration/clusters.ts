@@ -2,12 +2,15 @@ import { readFileSync } from "node:fs";
 import type { KubeClient, KubeObject } from "@sluice/kube";
 import { parse } from "yaml";
 
-/** Asks again every few milliseconds until `look` answers something, at most 20 s; its errors count as not yet. */
+/**
+ * Asks again every few milliseconds until `look` answers something; its errors count as not yet. It gives up before what
+ * services look at anew every thirty seconds: an event that is lost must not pass for one that is late.
+ */
 export async function eventually<T>(
   what: string,
   look: () => Promise<T | null | undefined | false>,
 ): Promise<T> {
-  const until = performance.now() + 20_000;
+  const until = performance.now() + 29_000;
   let last: unknown;
   for (;;) {
     try {

@@ -12,7 +12,7 @@ import {
 import { eventually } from "./clusters.ts";
 import { Stage } from "./stage.ts";
 
-const timeout = 60_000;
+const timeout = 240_000;
 
 async function staged(names = ["hub", "member1"]): Promise<Stage> {
   const stage = await Stage.start(names);

@@ -13,7 +13,7 @@ import {
 import { eventually } from "./clusters.ts";
 import { natsOf, RecordedBus } from "./recorded-bus.ts";
 
-const timeout = 90_000;
+const timeout = 240_000;
 
 /** Two members with shop/cart, and an aggregator. */
 async function running(): Promise<RecordedBus> {

@@ -7,7 +7,7 @@ import { Stage } from "./stage.ts";
 
 const exportKey = sliceKeys.export("member1", "shop", "cart");
 const sliceKey = sliceKeys.slice("member1", "shop", "cart", "cart-1");
-const timeout = 60_000;
+const timeout = 240_000;
 
 function published(stage: Stage): string[] {
   return [...stage.slices.entries()].map(([key]) => key).sort();

@@ -7,7 +7,7 @@ import { eventually } from "./clusters.ts";
 import { type Member, RecordedBus, sluice } from "./recorded-bus.ts";
 import { Stage } from "./stage.ts";
 
-const timeout = 120_000;
+const timeout = 240_000;
 
 /** An incident: what happened, and the sequence of the log behind each step. */
 interface Incident {

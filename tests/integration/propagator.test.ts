@@ -14,7 +14,7 @@ import { runPropagator } from "@sluice/propagator";
 import { createKit } from "@sluice/service-kit";
 import { applyFile, eventually, policy } from "./clusters.ts";
 
-const signal = AbortSignal.timeout(120_000);
+const signal = AbortSignal.timeout(280_000);
 const clusters: SandboxCluster[] = [];
 let hub: KubeClient;
 let member1: KubeClient;

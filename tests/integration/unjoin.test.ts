@@ -4,7 +4,7 @@ import { type IntentRecord, intentsTable, plainKeys } from "@sluice/contracts";
 import { eventually } from "./clusters.ts";
 import { Stage } from "./stage.ts";
 
-const timeout = 60_000;
+const timeout = 240_000;
 
 /** Members 1 to n that export shop/cart, their watchers, and orders that somebody may give. */
 async function world(count: number) {

@@ -21,7 +21,7 @@ export function get(
       url,
       {
         headers: { host },
-        signal: AbortSignal.timeout(options.timeoutMs ?? 10_000),
+        signal: AbortSignal.timeout(options.timeoutMs ?? 30_000),
         ...(options.agent === undefined ? {} : { agent: options.agent }),
       },
       (response) => {

@@ -10,7 +10,7 @@ import { connectCluster, type KubeClient } from "@sluice/kube";
 import { freePort } from "@sluice/native-tools";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
-const STOP_MS = 12_000;
+const STOP_MS = 60_000;
 
 /** What `npm start -- --json` prints. */
 export interface WorldAddresses extends RunFile {
