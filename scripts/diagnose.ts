@@ -11,7 +11,7 @@ async function listens(url: string): Promise<boolean> {
     return await new Promise<boolean>((resolve) => {
       socket.once("connect", () => resolve(true));
       socket.once("error", () => resolve(false));
-      setTimeout(() => resolve(false), 1000).unref();
+      setTimeout(() => resolve(false), 10_000).unref();
     });
   } finally {
     socket.destroy();
@@ -25,7 +25,7 @@ export async function missingStages(world: World): Promise<string[]> {
   if (!(await listens(run.nats))) missing.set("nats", `nothing listens on ${run.nats}`);
   if (!(await listens(run.proxy.http))) missing.set("nginx", `nothing listens on ${run.proxy.http}`);
   const ref = { namespace: EXAMPLE.namespace, name: EXAMPLE.service };
-  const looked = world.member("member1").get(resources.deployment, ref, AbortSignal.timeout(5000));
+  const looked = world.member("member1").get(resources.deployment, ref, AbortSignal.timeout(10_000));
   if ((await looked.catch(() => undefined)) === null) {
     missing.set("propagator", `member1 has no Deployment ${EXAMPLE.namespace}/${EXAMPLE.service}`);
   }

@@ -9,7 +9,7 @@ import { EXAMPLE, StepFailed, tellStory } from "./story.ts";
 import { SluiceEndedError, startWorld, type World } from "./world.ts";
 
 /** How long the example may take from its manifests to its first answer. */
-const FIRST_ANSWER_MS = 20_000;
+const FIRST_ANSWER_MS = 60_000;
 /** A stage that is found missing so often in a row, once all that was started is ready, will not come. */
 const LOOKS = 4;
 const LOOK_EVERY_MS = 1000;
@@ -29,7 +29,7 @@ async function surelyMissing(world: World, signal: AbortSignal): Promise<string[
 async function firstAnswer(world: World, signal: AbortSignal): Promise<string> {
   const deadline = performance.now() + FIRST_ANSWER_MS;
   for (;;) {
-    const answer = await get(`${world.run.proxy.http}${EXAMPLE.path}`, EXAMPLE.host, { timeoutMs: 3000 });
+    const answer = await get(`${world.run.proxy.http}${EXAMPLE.path}`, EXAMPLE.host, { timeoutMs: 10_000 });
     if (answer.status === 200) return answer.body;
     signal.throwIfAborted();
     if (performance.now() > deadline) {

@@ -15,10 +15,12 @@ export const EXAMPLE = {
 /** A step of the story did not hold; the message says what was expected and what was seen. */
 export class StepFailed extends Error {}
 
-const STEP_MS = 20_000;
+const STEP_MS = 60_000;
 /** How long requests go on against a frozen cluster: an ejection's whole life and the try after it. */
 const FROZEN_MS = 12_000;
+/** The longest that a request may take; on a busy machine that, and what ten of the longest took before anything froze. */
 const LONGEST_MS = 3000;
+const BUSY_MS = 100;
 /** Answers in a row that must come from where they should. */
 const IN_A_ROW = 20;
 
@@ -107,6 +109,7 @@ export async function tellStory(world: World, first: string, signal: AbortSignal
       const seen = `answers came from ${[...by].join(" and ")}`;
       return { holds: by.size === expected.length && expected.every((name) => by.has(name)), seen };
     });
+  let longestMayMs = LONGEST_MS;
   try {
     say(
       `  both members answer after ${seconds(await answeredBy("both members answer", ["member1", "member2"]))}`,
@@ -124,17 +127,20 @@ export async function tellStory(world: World, first: string, signal: AbortSignal
 
     say("\nmember1 freezes: its API answers nothing, its pods accept and never answer.");
     await world.sandbox.clusters.get("member1")?.setFault({ api: "hang", pods: "hang" });
-    const before = loop.tally.requests;
+    const { requests: before, longestMs: usualMs } = loop.tally;
+    if (usualMs > BUSY_MS) longestMayMs = LONGEST_MS + 10 * usualMs;
     await delay(FROZEN_MS, undefined, { signal });
-    const answers = loop.takeAnswers();
+    loop.takeAnswers();
+    const answers: string[] = [];
+    await until("answers come while member1 is frozen", signal, async () => {
+      answers.push(...loop.takeAnswers());
+      return { holds: answers.length >= IN_A_ROW, seen: `${answers.length} answers` };
+    });
     const theirs = await podsIn(member2, signal);
     const strangers = answers.filter((body) => !theirs.has(podOf(body))).length;
-    if (answers.length === 0) throw new StepFailed("no answer came while member1 was frozen");
-    say(
-      `  ${loop.tally.requests - before} requests in ${FROZEN_MS / 1000} s, the last ${answers.length} by member2`,
-    );
     if (strangers > 0)
       throw new StepFailed(`${strangers} of ${answers.length} answers came from elsewhere than member2`);
+    say(`  ${loop.tally.requests - before} requests meanwhile, the last ${answers.length} by member2`);
   } finally {
     await loop.stop();
     await world.sandbox.clusters.get("member1")?.setFault({ api: "none", pods: "none" });
@@ -143,9 +149,9 @@ export async function tellStory(world: World, first: string, signal: AbortSignal
   say(`\n${requests} requests, ${failed} failed, the longest took ${seconds(longestMs)}`);
   if (failed > 0)
     throw new StepFailed(`${failed} of ${requests} requests failed, the first: ${firstFailure}`);
-  if (longestMs > LONGEST_MS) {
+  if (longestMs > longestMayMs) {
     throw new StepFailed(
-      `the longest request took ${seconds(longestMs)}, asked are ${seconds(LONGEST_MS)} at most`,
+      `the longest request took ${seconds(longestMs)}, asked are ${seconds(longestMayMs)} at most`,
     );
   }
 }
