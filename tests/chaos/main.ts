@@ -4,7 +4,7 @@ import { SluiceError } from "@sluice/contracts";
 import { type Plant, plants } from "./plants.ts";
 import { appendResult, type Result, readResults, totalsInWords, totalsOf } from "./results.ts";
 
-const USAGE = `npm run chaos -- [--schedules N] [--seed S] [--resume FILE] [--bus single|cluster] [--plant ${plants.join("|")}]\n`;
+const USAGE = `npm run chaos -- [--schedules N] [--seed S] [--resume FILE] [--bus single|cluster] [--converge-ms N] [--plant ${plants.join("|")}]\n`;
 const MOST_SEEDS = 0xffff_ffff;
 
 interface Arguments {
@@ -13,6 +13,7 @@ interface Arguments {
   readonly resume: string | null;
   readonly bus: "single" | "cluster";
   readonly plants: readonly Plant[];
+  readonly convergeMs: number;
 }
 
 function whole(name: string, text: string, low: number, high: number): number {
@@ -32,6 +33,7 @@ function readArguments(argv: readonly string[]): Arguments | null {
       seed: { type: "string", default: String(randomInt(1, 1_000_000)) },
       resume: { type: "string" },
       bus: { type: "string", default: "single" },
+      "converge-ms": { type: "string", default: "10000" },
       plant: { type: "string", multiple: true, default: [] },
       help: { type: "boolean", short: "h", default: false },
     },
@@ -49,6 +51,7 @@ function readArguments(argv: readonly string[]): Arguments | null {
     resume: values.resume ?? null,
     bus,
     plants: plants.filter((name) => values.plant.includes(name)),
+    convergeMs: whole("converge-ms", values["converge-ms"], 1, 3_600_000),
   };
 }
 
@@ -83,6 +86,7 @@ async function main(argv: readonly string[]): Promise<number> {
     signal,
     bus: args.bus,
     plants: args.plants,
+    convergeMs: args.convergeMs,
     log,
     onResult: (result) => {
       results.set(result.seed, result);
