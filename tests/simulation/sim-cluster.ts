@@ -76,6 +76,11 @@ export class SimCluster {
     return this.#version;
   }
 
+  /** Up to this version the history is forgotten. */
+  get compacted(): number {
+    return this.#compacted;
+  }
+
   #kind(plural: string): Map<string, KubeObject> {
     let objects = this.#objects.get(plural);
     if (objects === undefined) {

@@ -7,9 +7,11 @@ import {
   type KubeObject,
   knownResource,
   type ListOptions,
+  type ListPage,
   matchesLabels,
   type ObjectRef,
   objectKey,
+  type PageOptions,
   type RequestInit,
   type ResourceType,
   resourcePath,
@@ -26,6 +28,15 @@ import type { Timer } from "./virtual-time.ts";
 /** What a request may take at most, ms, as the real client has it. */
 const REQUEST_MS = 30_000;
 const WATCH_HEAD_MS = 15_000;
+
+/** Objects a page of a list: few, so that most lists have several. */
+const PAGE = 3;
+
+/** Where a list goes on. */
+interface ListToken {
+  readonly version: number;
+  readonly rest: readonly KubeObject[];
+}
 
 /** How many faults cut this process off from this API now. */
 export interface ApiLink {
@@ -116,15 +127,53 @@ export class SimKubeClient implements KubeClient {
   }
 
   async list<T extends KubeObject>(type: ResourceType<T>, options: ListOptions, signal: AbortSignal) {
+    const items: T[] = [];
+    let resourceVersion = "";
+    for await (const page of this.pages(type, options, signal)) {
+      if (page.first) items.length = 0;
+      items.push(...page.items);
+      resourceVersion = page.resourceVersion;
+    }
+    return { items, resourceVersion };
+  }
+
+  /** A few objects a page, all as of the first; one that comes after a compaction begins anew, once. */
+  async *pages<T extends KubeObject>(
+    type: ResourceType<T>,
+    options: PageOptions,
+    signal: AbortSignal,
+  ): AsyncGenerator<ListPage<T>, void, void> {
     const labels = labelsOf(options.labelSelector);
-    return this.#call(
-      () => ({
-        items: this.#cluster.list(type, labels) as T[],
-        resourceVersion: String(this.#cluster.version),
-      }),
-      signal,
-      { list: true },
-    );
+    let left = this.#cluster.list(type, labels).length;
+    let token: ListToken | null = null;
+    let expired = false;
+    for (;;) {
+      const from: ListToken | null = token;
+      const answer: ListToken & { page: T[] } = await this.#call(
+        () => {
+          if (from !== null && from.version < this.#cluster.compacted && !expired) {
+            expired = true;
+            return { version: -1, rest: [], page: [] };
+          }
+          const all = from?.rest ?? this.#cluster.list(type, labels);
+          const version = from?.version ?? this.#cluster.version;
+          return { version, rest: all.slice(PAGE), page: all.slice(0, PAGE) as T[] };
+        },
+        signal,
+        // A list that is slow, or never comes whole, has told most of what it says by then.
+        { list: left <= PAGE },
+      );
+      if (answer.version < 0) {
+        token = null;
+        left = this.#cluster.list(type, labels).length;
+        continue;
+      }
+      left = answer.rest.length;
+      const resourceVersion = String(answer.version);
+      yield { items: answer.page, resourceVersion, first: from === null, last: left === 0 };
+      if (left === 0) return;
+      token = answer;
+    }
   }
 
   async *watch<T extends KubeObject>(

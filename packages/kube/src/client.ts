@@ -22,16 +22,24 @@ export interface ListOptions {
   readonly namespace?: string | undefined;
   readonly labelSelector?: string | undefined;
   readonly fieldSelector?: string | undefined;
-  /** Objects a page; default 500. Pages are joined. */
-  readonly limit?: number | undefined;
-  /**
-   * Called after the first of several pages with the resourceVersion that all of them show: a watch from there misses
-   * nothing that the list lacks. Called again where a list has to begin anew.
-   */
-  readonly onFirstPage?: ((resourceVersion: string) => void) | undefined;
 }
 
-export interface WatchOptions extends Omit<ListOptions, "limit" | "onFirstPage"> {
+export interface PageOptions extends ListOptions {
+  /** Objects that the first page may have; default 100. Later ones go by what objects turn out to weigh. */
+  readonly first?: number | undefined;
+}
+
+/** A part of a list. */
+export interface ListPage<T> {
+  readonly items: readonly T[];
+  /** All pages show the objects as of this version: a watch from there misses nothing that the list lacks. */
+  readonly resourceVersion: string;
+  /** The list begins here: pages before it, if any, are of one that could not go on, and are no part of this one. */
+  readonly first: boolean;
+  readonly last: boolean;
+}
+
+export interface WatchOptions extends ListOptions {
   /** Of the list or event after which events are wanted. */
   readonly resourceVersion: string;
   /** The server ends the watch after so many seconds. */
@@ -77,6 +85,12 @@ export interface KubeClient {
     options: ListOptions,
     signal: AbortSignal,
   ): Promise<{ items: T[]; resourceVersion: string }>;
+  /** A list page by page; the next one is asked for once this one has been dealt with. */
+  pages<T extends KubeObject>(
+    type: ResourceType<T>,
+    options: PageOptions,
+    signal: AbortSignal,
+  ): AsyncGenerator<ListPage<T>, void, void>;
   create<T extends KubeObject>(
     type: ResourceType<T>,
     object: NoInfer<T>,
@@ -124,7 +138,16 @@ export async function connectCluster(options: ConnectOptions): Promise<KubeClien
   );
 }
 
-const PAGE = 500;
+/** Objects a page: before it is known what they weigh, and at most; and the bytes that a page of many shall have. */
+const PAGE = { unknown: 100, most: 500, bytes: 512 * 1024 };
+
+/** A page is parsed in one go, so it is to be a matter of milliseconds, however heavy a kind's objects are. */
+function nextLimit(limit: number, objects: number, bytes: number): number {
+  const fitting = objects === 0 ? PAGE.most : Math.floor((PAGE.bytes * objects) / bytes);
+  // Those to come may weigh more than those that came.
+  const careful = Math.max(PAGE.unknown, 4 * limit);
+  return Math.max(1, Math.min(fitting, careful, PAGE.most));
+}
 
 class HttpKubeClient implements KubeClient {
   readonly name: string;
@@ -159,31 +182,45 @@ class HttpKubeClient implements KubeClient {
     options: ListOptions,
     signal: AbortSignal,
   ): Promise<{ items: T[]; resourceVersion: string }> {
+    let items: T[] = [];
+    let version = "";
+    for await (const page of this.pages(type, options, signal)) {
+      if (page.first) items = [];
+      items.push(...page.items);
+      version = page.resourceVersion;
+    }
+    return { items, resourceVersion: version };
+  }
+
+  async *pages<T extends KubeObject>(
+    type: ResourceType<T>,
+    options: PageOptions,
+    signal: AbortSignal,
+  ): AsyncGenerator<ListPage<T>, void, void> {
     const apiVersion = apiVersionOf(type);
-    const items: T[] = [];
+    let limit = options.first ?? PAGE.unknown;
     let next = "";
     let expired = false;
     for (;;) {
       const query = selectors(options);
-      query.set("limit", String(options.limit ?? PAGE));
+      query.set("limit", String(limit));
       if (next !== "") query.set("continue", next);
       const init = { method: "GET", path: `${resourcePath(type, options.namespace)}?${query}` };
       const answer = await this.request({ ...init, limitBytes: LIST_LIMIT_BYTES }, signal);
       if (answer.status === 410 && next !== "" && !expired) {
         // The page's token outlived etcd's history: what was read so far is of a past that is gone. Once more, whole.
         expired = true;
-        items.length = 0;
         next = "";
         continue;
       }
       const page = this.#parse<ListAnswer<T>>(init, answer);
-      const { resourceVersion = "" } = page.metadata ?? {};
-      if (items.length === 0 && (page.metadata?.continue ?? "") !== "")
-        options.onFirstPage?.(resourceVersion);
-      // A list's items carry neither of the two.
-      for (const item of page.items ?? []) items.push({ ...item, apiVersion, kind: type.kind });
+      const first = next === "";
       next = page.metadata?.continue ?? "";
-      if (next === "") return { items, resourceVersion };
+      // A list's items carry neither of the two.
+      const items = (page.items ?? []).map((item) => ({ ...item, apiVersion, kind: type.kind }));
+      yield { items, resourceVersion: page.metadata?.resourceVersion ?? "", first, last: next === "" };
+      if (next === "") return;
+      limit = nextLimit(limit, items.length, answer.body.length);
     }
   }
 

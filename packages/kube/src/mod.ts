@@ -5,6 +5,8 @@ export {
   type DeleteOptions,
   type KubeClient,
   type ListOptions,
+  type ListPage,
+  type PageOptions,
   type WatchOptions,
   type WriteOptions,
 } from "./client.ts";

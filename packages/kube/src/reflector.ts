@@ -1,9 +1,9 @@
 import { KubeStatusError, SluiceError } from "@sluice/contracts";
-import { Backoff, type Clock, type Kit, type Random, slept, systemRandom } from "@sluice/service-kit";
-import type { KubeClient } from "./client.ts";
+import { Backoff, Bursts, type Clock, type Kit, type Random, slept, systemRandom } from "@sluice/service-kit";
+import type { KubeClient, ListPage } from "./client.ts";
 import type { KubeLogger } from "./logger.ts";
 import type { KubeObject } from "./objects.ts";
-import { objectKey, type ResourceType } from "./resources.ts";
+import { objectKey, type ResourceType, versionNumber } from "./resources.ts";
 import { WatchBeside } from "./watch-beside.ts";
 
 export type Change<T> =
@@ -64,6 +64,8 @@ export interface ReflectOptions<T extends KubeObject> {
 export interface Reflector<T extends KubeObject> {
   readonly objects: ReadonlyMap<string, T>;
   readonly state: ReflectorState;
+  /** A list has been told of in part: of what it has not told yet nobody knows whether it lacks it. */
+  readonly partial: boolean;
   /** Resolves after the first complete list. Rejects when the signal or the kit's aborts. */
   listed(signal: AbortSignal): Promise<void>;
   /** Resolves when a list that started after this call has been applied whole. */
@@ -117,12 +119,24 @@ const defaults: ReflectorTiming = {
   idleMs: 150_000,
 };
 
-/** Objects of a list that are told of in one go: some milliseconds. */
-const LIST_BURST = 200;
+/** With more objects than that a list takes long enough that changes shall not wait for it. */
+const LONG_LIST = 100;
+
+/** One list, as far as it has come. */
+interface Listing {
+  readonly number: number;
+  /** A watch that a relist interrupted goes on beside it. */
+  readonly resumed: boolean;
+  /** As of which its pages show the objects; empty before the first. */
+  version: string;
+  /** Keys of the objects that it has shown. */
+  seen: Set<string>;
+}
 
 /**
  * Keeps a map of one kind's objects like its API: list, watch, and again from where it was. Objects are removed by a
  * DELETED event or by their absence from a complete list, never because the API, or the kind, could not be asked.
+ * A list is told of page by page, in bursts of milliseconds, and a watch beside it tells of what changes meanwhile.
  */
 export function reflect<T extends KubeObject>(options: ReflectOptions<T>): Reflector<T> {
   return new ListWatch(options);
@@ -142,6 +156,9 @@ class ListWatch<T extends KubeObject> implements Reflector<T> {
   #state: ReflectorState;
   #lastFailureAt = Number.NEGATIVE_INFINITY;
   #resourceVersion: string | null = null;
+  /** Where the watch was that a relist interrupted; null: there is none that could go on. */
+  #interruptedAt: string | null = null;
+  #partial = false;
   /** Lists begun, and the number of the last one that was applied whole; 0: none. */
   #begun = 0;
   #applied = 0;
@@ -171,12 +188,17 @@ class ListWatch<T extends KubeObject> implements Reflector<T> {
     return this.#state;
   }
 
+  get partial(): boolean {
+    return this.#partial;
+  }
+
   async listed(signal: AbortSignal): Promise<void> {
     await this.#listReached(1, signal);
   }
 
   async relist(signal: AbortSignal): Promise<void> {
     const reached = this.#listReached(this.#begun + 1, signal);
+    this.#interruptedAt = this.#resourceVersion ?? this.#interruptedAt;
     this.#resourceVersion = null;
     this.#interrupt.abort();
     await reached;
@@ -250,47 +272,82 @@ class ListWatch<T extends KubeObject> implements Reflector<T> {
   }
 
   async #list(): Promise<void> {
-    const { client, type, namespace, labelSelector, fieldSelector } = this.#options;
-    const number = ++this.#begun;
+    const { client, type, namespace, labelSelector, fieldSelector, kit } = this.#options;
+    const selectors = { namespace, labelSelector, fieldSelector };
     if (this.#state.kind === "watching") this.#become({ kind: "listing" });
+    // Before the first list nobody waits for a change.
+    const long = this.#applied > 0 && this.objects.size > LONG_LIST;
+    const resumeAt = long && this.#comparable ? this.#interruptedAt : null;
+    this.#interruptedAt = null;
+    const listing: Listing = {
+      number: ++this.#begun,
+      resumed: resumeAt !== null,
+      version: "",
+      seen: new Set(),
+    };
     const beside = new WatchBeside<T>({
       client,
       type,
-      selectors: { namespace, labelSelector, fieldSelector },
-      clock: this.#options.kit.clock,
+      selectors,
+      clock: kit.clock,
       log: this.#log,
       signal: this.#signal,
+      tell: (deleted, object, seenAt) => this.#toldBeside(listing, deleted, object, seenAt),
     });
-    const onFirstPage = (resourceVersion: string) => {
-      // Before the first list nobody waits for a change.
-      if (this.#applied === 0) return;
-      this.#restartedAt(resourceVersion);
-      beside.begin(resourceVersion, (deleted, object, seenAt) => {
-        this.#act(object.metadata.resourceVersion);
-        this.#tell(deleted, object, seenAt);
-      });
-    };
-    let list: { items: T[]; resourceVersion: string };
+    if (resumeAt !== null) beside.begin(resumeAt);
+    const bursts = new Bursts(kit.clock, this.#signal);
+    // The sooner a long list's version is known, the sooner a watch from there tells of what changes.
+    const pages = client.pages(type, { ...selectors, first: long ? 1 : undefined }, this.#signal);
     try {
-      const selection = { namespace, labelSelector, fieldSelector, onFirstPage };
-      list = await client.list(type, selection, this.#signal);
-    } catch (error) {
-      await beside.end();
-      if (this.#signal.aborted) return;
-      if (error instanceof KubeStatusError && error.status === 404) {
-        if (this.#state.kind !== "waiting-for-resource") {
-          this.#log.info({ known: this.objects.size }, "the API does not serve this kind, waiting for it");
+      for (;;) {
+        const page = await nextOf(pages);
+        if (page instanceof Failure) {
+          // Behind what its pages and the watch have told of a watch may go on.
+          if (beside.reached !== null) this.#interruptedAt ??= newer(listing.version, beside.reached);
+          beside.stop();
+          return await this.#listFailed(page.error);
         }
-        this.#become({ kind: "waiting-for-resource", error: error.message });
-        await this.#pause(this.#missing.next());
-      } else await this.#failed(error, "list failed");
-      return;
-    }
-    try {
-      await this.#applyList(list, beside, number);
+        if (page === null) break;
+        bursts.begin();
+        this.#keepBeside(page, listing, beside);
+        if (!(await this.#applyPage(page, listing, beside, bursts))) return;
+      }
+      await this.#conclude(listing, beside, bursts);
     } finally {
       await beside.end();
     }
+  }
+
+  async #listFailed(error: unknown): Promise<void> {
+    if (this.#signal.aborted) return;
+    if (!(error instanceof KubeStatusError) || error.status !== 404) {
+      return await this.#failed(error, "list failed");
+    }
+    if (this.#state.kind !== "waiting-for-resource") {
+      this.#log.info({ known: this.objects.size }, "the API does not serve this kind, waiting for it");
+    }
+    this.#interruptedAt = null;
+    this.#become({ kind: "waiting-for-resource", error: error.message });
+    await this.#pause(this.#missing.next());
+  }
+
+  /** Sees that a watch runs beside a list of several pages. */
+  #keepBeside(page: ListPage<T>, listing: Listing, beside: WatchBeside<T>): void {
+    const { resourceVersion } = page;
+    if (page.first) {
+      listing.version = resourceVersion;
+      listing.seen = new Set();
+      this.#number(resourceVersion);
+      const sameHistory =
+        listing.resumed && versionNumber(beside.from ?? undefined) <= versionNumber(resourceVersion);
+      if (!sameHistory) {
+        beside.forget();
+        this.#restartedAt(resourceVersion);
+      }
+    }
+    if (page.last || beside.alive || this.#applied === 0) return;
+    if (beside.from === null) beside.begin(listing.version);
+    else beside.goOn(newer(listing.version, beside.reached));
   }
 
   /** An API that was restored from an older copy counts from there. */
@@ -298,43 +355,62 @@ class ListWatch<T extends KubeObject> implements Reflector<T> {
     this.#actedOn = Math.min(this.#actedOn, this.#number(resourceVersion));
   }
 
-  async #applyList(
-    list: { readonly items: readonly T[]; readonly resourceVersion: string },
+  /** False: the signal has aborted. */
+  async #applyPage(
+    { items }: ListPage<T>,
+    { seen }: Listing,
     beside: WatchBeside<T>,
-    number: number,
-  ): Promise<void> {
-    const { clock } = this.#options.kit;
+    bursts: Bursts,
+  ): Promise<boolean> {
+    this.#partial = true;
+    const seenAt = this.#options.kit.clock.now();
+    for (const object of items) {
+      const key = objectKey(object);
+      seen.add(key);
+      const { resourceVersion } = object.metadata;
+      const old = this.objects.get(key);
+      const known = old !== undefined && sameVersion(old, object);
+      if (!known && !beside.knowsBetter(key, resourceVersion)) {
+        this.objects.set(key, object);
+        this.#act(resourceVersion);
+        this.#options.onChange({ kind: "upsert", key, object, old, seenAt, fromList: true });
+      }
+      if (bursts.over() && !(await bursts.rest())) return false;
+    }
+    return true;
+  }
+
+  /** Older than what a page has shown meanwhile: the watch beside the list goes on from before it. */
+  #toldBeside(listing: Listing, deleted: boolean, object: T, seenAt: number): void {
+    const { resourceVersion } = object.metadata;
+    const known = this.objects.get(objectKey(object))?.metadata.resourceVersion;
+    const at = versionNumber(resourceVersion);
+    if (at <= versionNumber(listing.version) && at <= versionNumber(known)) return;
+    this.#act(resourceVersion);
+    this.#tell(deleted, object, seenAt);
+  }
+
+  /** The list is whole: what neither it nor the watch beside it has shown is gone. */
+  async #conclude({ number, version, seen }: Listing, beside: WatchBeside<T>, bursts: Bursts): Promise<void> {
     this.#missing.reset();
     this.#startup.reset();
-    const seenAt = clock.now();
-    const gone = new Map(this.objects);
-    if (!beside.begun) this.#restartedAt(list.resourceVersion);
-    let applied = 0;
-    // Between two bursts whatever else there is comes in its turn: other kinds and clusters, and changes of this one.
-    const breathe = async () => ++applied % LIST_BURST !== 0 || (await slept(clock, 0, this.#signal));
-    for (const object of list.items) {
-      const key = objectKey(object);
-      const old = this.objects.get(key);
-      gone.delete(key);
-      // What was watched since is newer than the list.
-      if (beside.touched.has(key) || (old !== undefined && sameVersion(old, object))) continue;
-      this.objects.set(key, object);
-      this.#act(object.metadata.resourceVersion);
-      this.#options.onChange({ kind: "upsert", key, object, old, seenAt, fromList: true });
-      if (!(await breathe())) return;
+    const seenAt = this.#options.kit.clock.now();
+    for (const [key, old] of this.objects) {
+      if (!seen.has(key) && !beside.knowsBetter(key, version)) {
+        this.objects.delete(key);
+        // When it went is not known, only that it was before this list.
+        this.#act(version);
+        this.#options.onChange({ kind: "delete", key, old, seenAt, fromList: true });
+      }
+      if (bursts.over() && !(await bursts.rest())) return;
     }
-    for (const [key, old] of gone) {
-      if (beside.touched.has(key)) continue;
-      this.objects.delete(key);
-      // When it went is not known, only that it was before this list.
-      this.#act(list.resourceVersion);
-      this.#options.onChange({ kind: "delete", key, old, seenAt, fromList: true });
-      if (!(await breathe())) return;
-    }
-    const reached = beside.reached ?? list.resourceVersion;
+    const reached = newer(version, beside.reached);
     beside.stop();
     // A relist asked for meanwhile wants a list that begins after it was asked for.
-    this.#resourceVersion = [...this.#waiters].some((w) => w.from > number) ? null : reached;
+    const again = [...this.#waiters].some((waiter) => waiter.from > number);
+    this.#resourceVersion = again ? null : reached;
+    this.#interruptedAt = again ? reached : null;
+    this.#partial = false;
     this.#applied = number;
     this.#note(reached);
     for (const waiter of [...this.#waiters]) if (waiter.from <= number) waiter.resolve();
@@ -352,6 +428,7 @@ class ListWatch<T extends KubeObject> implements Reflector<T> {
     const interrupt = this.#interrupt.signal;
     const bound = new IdleBound(kit.clock, idleMs, [this.#signal, interrupt]);
     const begunAt = kit.clock.monotonic();
+    const bursts = new Bursts(kit.clock, this.#signal);
     let seenAt = kit.clock.now();
     let events = 0;
     const fruitful = () => events > 0 || kit.clock.monotonic() - begunAt > 1000;
@@ -367,6 +444,7 @@ class ListWatch<T extends KubeObject> implements Reflector<T> {
         onBytes: () => {
           seenAt = kit.clock.now();
           bound.touch();
+          bursts.begin();
         },
       },
       bound.signal,
@@ -382,6 +460,7 @@ class ListWatch<T extends KubeObject> implements Reflector<T> {
           this.#resourceVersion = event.resourceVersion;
           this.#note(event.resourceVersion);
         }
+        if (bursts.over() && !(await bursts.rest())) return true;
       }
       return fruitful();
     } catch (error) {
@@ -428,8 +507,8 @@ class ListWatch<T extends KubeObject> implements Reflector<T> {
   }
 
   #number(resourceVersion: string | undefined): number {
-    if (resourceVersion !== undefined && /^[0-9]{1,15}$/.test(resourceVersion))
-      return Number(resourceVersion);
+    const number = versionNumber(resourceVersion);
+    if (!Number.isNaN(number)) return number;
     this.#comparable = false;
     return -1;
   }
@@ -468,6 +547,30 @@ class ListWatch<T extends KubeObject> implements Reflector<T> {
     this.#state = { ...state, since };
     this.#options.onState?.(this.#state);
   }
+}
+
+class Failure {
+  readonly error: unknown;
+  constructor(error: unknown) {
+    this.error = error;
+  }
+}
+
+/** The next page, null after the last, or why there is none. */
+async function nextOf<T>(
+  pages: AsyncGenerator<ListPage<T>, void, void>,
+): Promise<ListPage<T> | null | Failure> {
+  try {
+    const { value } = await pages.next();
+    return value ?? null;
+  } catch (error) {
+    return new Failure(error);
+  }
+}
+
+/** The later of a list's version and of what a watch beside it has reached. */
+function newer(listed: string, watched: string | null): string {
+  return watched === null || versionNumber(listed) > versionNumber(watched) ? listed : watched;
 }
 
 /** Object for object, nothing changed between two lists. */

@@ -122,6 +122,16 @@ export function objectKey(object: KubeObject): string {
   return namespace === undefined || namespace === "" ? name : `${namespace}/${name}`;
 }
 
+/**
+ * A resourceVersion as a number: those of one kind may be compared as such (KEP-5504). NaN, which is neither more nor
+ * less than any, where it is none.
+ */
+export function versionNumber(resourceVersion: string | undefined): number {
+  return resourceVersion !== undefined && /^[0-9]{1,15}$/.test(resourceVersion)
+    ? Number(resourceVersion)
+    : Number.NaN;
+}
+
 /** The URL path of a kind, of its objects in one namespace, or of one object, percent-encoded. */
 export function resourcePath(
   type: ResourceType,

@@ -1,8 +1,8 @@
-import type { Clock } from "@sluice/service-kit";
+import { Bursts, type Clock } from "@sluice/service-kit";
 import type { KubeClient, ListOptions } from "./client.ts";
 import type { KubeLogger } from "./logger.ts";
 import type { KubeObject } from "./objects.ts";
-import { objectKey, type ResourceType } from "./resources.ts";
+import { objectKey, type ResourceType, versionNumber } from "./resources.ts";
 
 /** Longer than any list takes, seconds. */
 const WATCH_SECONDS = 300;
@@ -10,53 +10,79 @@ const WATCH_SECONDS = 300;
 interface WatchBesideOptions<T extends KubeObject> {
   readonly client: KubeClient;
   readonly type: ResourceType<T>;
-  readonly selectors: Pick<ListOptions, "namespace" | "labelSelector" | "fieldSelector">;
+  readonly selectors: ListOptions;
   readonly clock: Clock;
   readonly log: KubeLogger;
   readonly signal: AbortSignal;
+  tell(deleted: boolean, object: T, seenAt: number): void;
 }
 
 /**
- * A watch that runs while a long list is still coming, from the version that all pages of the list show: what changes
- * meanwhile is told of at once, and is newer than what the list says of the same object.
+ * A watch that runs while a long list is still coming: what changes meanwhile is told of at once. It begins at the
+ * version that all pages of the list show or, where a watch ended well before that, goes on from there.
  */
 export class WatchBeside<T extends KubeObject> {
   readonly #options: WatchBesideOptions<T>;
   #stop = new AbortController();
-  #running: Promise<void>[] = [];
-  #touched = new Set<string>();
+  readonly #running: Promise<void>[] = [];
+  #touched = new Map<string, number>();
+  #from: string | null = null;
   #reached: string | null = null;
+  #alive = false;
 
   constructor(options: WatchBesideOptions<T>) {
     this.#options = options;
   }
 
-  /** Keys of objects that it has told of. */
-  get touched(): ReadonlySet<string> {
-    return this.#touched;
+  /** It runs, as far as is known. */
+  get alive(): boolean {
+    return this.#alive;
   }
 
-  get begun(): boolean {
-    return this.#reached !== null;
+  /** Where it began; null: it never did. */
+  get from(): string | null {
+    return this.#from;
   }
 
-  /** Everything from the list's version up to this one has been told of; null: it never began. */
+  /** Everything from where it began up to this version has been told of; null: it never began. */
   get reached(): string | null {
     return this.#reached;
   }
 
-  /** Begins, or begins anew because the list did. */
-  begin(resourceVersion: string, tell: (deleted: boolean, object: T, seenAt: number) => void): void {
+  /** Whether it told of the object with that key, and what a list says of it is no newer. */
+  knowsBetter(key: string, listed: string | undefined): boolean {
+    const at = this.#touched.get(key);
+    return at !== undefined && !(versionNumber(listed) > at);
+  }
+
+  /** Begins, knowing nothing. */
+  begin(resourceVersion: string): void {
+    this.forget();
+    this.#from = resourceVersion;
+    this.goOn(resourceVersion);
+  }
+
+  /** Ends, as if it had never begun. */
+  forget(): void {
+    this.stop();
+    this.#touched = new Map();
+    this.#from = null;
+    this.#reached = null;
+  }
+
+  /** Begins again where it ended. */
+  goOn(resourceVersion: string): void {
     this.stop();
     const stop = new AbortController();
     this.#stop = stop;
-    this.#touched = new Set();
     this.#reached = resourceVersion;
-    this.#running.push(this.#watch(resourceVersion, tell, stop.signal));
+    this.#alive = true;
+    this.#running.push(this.#watch(resourceVersion, stop.signal));
   }
 
   /** It tells of nothing after this. */
   stop(): void {
+    this.#alive = false;
     this.#stop.abort();
   }
 
@@ -66,12 +92,9 @@ export class WatchBeside<T extends KubeObject> {
     await Promise.all(this.#running);
   }
 
-  async #watch(
-    resourceVersion: string,
-    tell: (deleted: boolean, object: T, seenAt: number) => void,
-    stopped: AbortSignal,
-  ): Promise<void> {
-    const { client, type, selectors, clock, signal, log } = this.#options;
+  async #watch(resourceVersion: string, stopped: AbortSignal): Promise<void> {
+    const { client, type, selectors, clock, signal, log, tell } = this.#options;
+    const bursts = new Bursts(clock, stopped);
     let seenAt = clock.now();
     const watch = client.watch(
       type,
@@ -81,6 +104,7 @@ export class WatchBeside<T extends KubeObject> {
         timeoutSeconds: WATCH_SECONDS,
         onBytes: () => {
           seenAt = clock.now();
+          bursts.begin();
         },
       },
       AbortSignal.any([signal, stopped]),
@@ -92,13 +116,16 @@ export class WatchBeside<T extends KubeObject> {
           if (event.resourceVersion !== "") this.#reached = event.resourceVersion;
           continue;
         }
-        this.#touched.add(objectKey(event.object));
+        const { resourceVersion: version } = event.object.metadata;
+        this.#touched.set(objectKey(event.object), versionNumber(version));
         tell(event.type === "DELETED", event.object, seenAt);
-        this.#reached = event.object.metadata.resourceVersion ?? this.#reached;
+        this.#reached = version ?? this.#reached;
+        if (bursts.over() && !(await bursts.rest())) return;
       }
     } catch (err) {
-      // What it has told of stands; the watch that follows the list goes on behind it, or says what is wrong.
+      // What it has told of stands; whatever follows goes on behind it, or says what is wrong.
       if (!stopped.aborted && !signal.aborted) log.debug({ err }, "the watch beside a list ended");
     }
+    if (!stopped.aborted) this.#alive = false;
   }
 }

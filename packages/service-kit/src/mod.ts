@@ -1,4 +1,5 @@
 export { Backoff } from "./backoff.ts";
+export { Bursts } from "./bursts.ts";
 export { type Clock, slept, systemClock } from "./clock.ts";
 export {
   assignment,

@@ -8,6 +8,7 @@ import {
   type ListOptions,
   type ObjectRef,
   objectKey,
+  type PageOptions,
   type ResourceType,
   resources,
   type WatchEvent,
@@ -90,6 +91,10 @@ export class FakeHub implements KubeClient {
       .filter(([id]) => id.startsWith(`${type.plural} `))
       .map(([, o]) => o as T);
     return { items, resourceVersion: String(this.#version) };
+  }
+
+  async *pages<T extends KubeObject>(type: ResourceType<T>, options: PageOptions, signal: AbortSignal) {
+    yield { ...(await this.list(type, options, signal)), first: true, last: true };
   }
 
   async *watch<T extends KubeObject>(
