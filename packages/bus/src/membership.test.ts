@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { type TestContext, test } from "node:test";
 import { type Part, plainKeys, slicesTable } from "@sluice/contracts";
 import { createKit } from "@sluice/service-kit";
 import { ManualClock } from "@sluice/service-kit/testing";
 import fc from "fast-check";
 import type { Bus } from "./bus.ts";
+import type { HoldOptions } from "./hold-options.ts";
 import { MemoryServer } from "./memory-store.ts";
 import { rank } from "./ranking.ts";
 import { memoryBus } from "./testing.ts";
@@ -84,32 +85,43 @@ interface Member {
   readonly end: AbortController;
 }
 
-/** Processes of one role with one bus and one clock. */
+/** Processes of one role with one bus and one clock, which end with the test. */
 class World {
   readonly clock = new ManualClock();
   readonly server = new MemoryServer(this.clock);
+  readonly #ends: AbortController[] = [];
+  readonly #holders: { readonly done: Promise<void> }[] = [];
+
+  constructor(t: TestContext) {
+    t.after(async () => {
+      for (const end of this.#ends) end.abort();
+      // Who leaves waits for its heir, for a time.
+      await this.clock.pass(10_000);
+      await Promise.all(this.#holders.map((each) => each.done));
+    });
+  }
 
   start(): Member {
     const end = new AbortController();
     const kit = createKit({ service: "member-watcher", signal: end.signal, clock: this.clock });
     const bus = memoryBus({ role: "member-watcher", signal: end.signal, server: this.server, kit });
     void bus.join();
+    this.#ends.push(end);
     return { bus, end };
   }
 
-  async end(members: readonly Member[], holders: readonly { readonly done: Promise<void> }[]): Promise<void> {
-    for (const { end } of members) end.abort();
-    // Who leaves waits for its heir, for a time.
-    await this.clock.pass(10_000);
-    await Promise.all(holders.map((each) => each.done));
+  hold({ bus }: Member, options: Partial<HoldOptions> = {}) {
+    const holder = bus.hold(slicesTable, part, { fresh: async () => {}, ...options });
+    this.#holders.push(holder);
+    return holder;
   }
 }
 
-test("two live processes agree on who is first; the second takes over at once when the first leaves", async () => {
-  const world = new World();
+test("two live processes agree on who is first; the second takes over at once when the first leaves", async (t) => {
+  const world = new World(t);
   const { clock } = world;
   const members = [world.start(), world.start()];
-  const holders = members.map(({ bus }) => bus.hold(slicesTable, part, { fresh: async () => {} }));
+  const holders = members.map((each) => world.hold(each));
   await clock.until("one holds", () => holders.some((each) => each.synced));
   await clock.until("ranks are known", () => holders.every((each) => each.rank >= 0));
   assert.deepEqual(holders.map((each) => each.rank).sort(), [0, 1]);
@@ -121,18 +133,17 @@ test("two live processes agree on who is first; the second takes over at once wh
   members[first]?.end.abort(new Error("SIGTERM"));
   const tookMs = await clock.until("the heir has synced", () => heir?.synced === true);
   assert.ok(tookMs <= 200, `${tookMs} ms`);
-  await world.end(members, holders);
 });
 
-test("until its heir has claimed, a process that leaves writes on", async () => {
-  const world = new World();
+test("until its heir has claimed, a process that leaves writes on", async (t) => {
+  const world = new World(t);
   const { clock } = world;
   const old = world.start();
-  const holder = old.bus.hold(slicesTable, part, { fresh: async () => {} });
+  const holder = world.hold(old);
   await clock.until("it holds", () => holder.synced);
   const warm = Promise.withResolvers<void>();
   const young = world.start();
-  const heir = young.bus.hold(slicesTable, part, { warm: () => warm.promise, fresh: async () => {} });
+  const heir = world.hold(young, { warm: () => warm.promise });
   await clock.until(
     "both are seen",
     () => heir.rank >= 0 && old.bus.rankOf(slicesTable, part) + heir.rank === 1,
@@ -142,11 +153,10 @@ test("until its heir has claimed, a process that leaves writes on", async () => 
   assert.equal(holder.holding, true);
   warm.resolve();
   await clock.until("the heir holds", () => heir.holding);
-  await world.end([young], [holder, heir]);
 });
 
-test("a process that falls silent without a word is dead after three seconds", async () => {
-  const world = new World();
+test("a process that falls silent without a word is dead after three seconds", async (t) => {
+  const world = new World(t);
   const { clock, server } = world;
   const lives = [world.start(), world.start()];
   const ranks = () => lives.map(({ bus }) => bus.rankOf(slicesTable, part));
@@ -160,11 +170,10 @@ test("a process that falls silent without a word is dead after three seconds", a
   };
   const tookMs = await clock.until("the other is first", () => ranks()[1 - first] === 0);
   assert.ok(tookMs > 1900 && tookMs < 4000, `${tookMs} ms`);
-  await world.end(lives, []);
 });
 
-test("a source that cannot be read in time is left to a process that can read it", async () => {
-  const world = new World();
+test("a source that cannot be read in time is left to a process that can read it", async (t) => {
+  const world = new World(t);
   const { clock } = world;
   const members = [world.start(), world.start()];
   const never = new Promise<void>(() => {});
@@ -173,19 +182,18 @@ test("a source that cannot be read in time is left to a process that can read it
     return ranks.sort().join() === "0,1";
   });
   const first = members.findIndex(({ bus }) => bus.rankOf(slicesTable, part) === 0);
-  const holders = members.map(({ bus }, n) =>
-    bus.hold(slicesTable, part, { fresh: () => (n === first ? never : Promise.resolve()), patienceMs: 50 }),
+  const holders = members.map((each, n) =>
+    world.hold(each, { fresh: () => (n === first ? never : Promise.resolve()), patienceMs: 50 }),
   );
   await clock.until("the other holds", () => holders[1 - first]?.synced === true);
   assert.equal(holders[first]?.holding, false);
-  await world.end(members, holders);
 });
 
-test("`members` shows who holds a part and who stands by for it", async () => {
-  const world = new World();
+test("`members` shows who holds a part and who stands by for it", async (t) => {
+  const world = new World(t);
   const { clock, server } = world;
   const members = [world.start(), world.start()];
-  const holders = members.map(({ bus }) => bus.hold(slicesTable, part, { fresh: async () => {} }));
+  for (const each of members) world.hold(each);
   const shown = () =>
     members.map(({ bus }) => {
       const [role = "", process = ""] = bus.self.split(".");
@@ -196,11 +204,10 @@ test("`members` shows who holds a part and who stands by for it", async () => {
     const states = shown().flatMap((list) => list?.map((each: { state: string }) => each.state) ?? []);
     return states.sort().join() === "standby,synced";
   });
-  await world.end(members, holders);
 });
 
-test("a process whose bus takes long to answer is alive to the others, and finds out who falls silent", async () => {
-  const world = new World();
+test("a process whose bus takes long to answer is alive to the others, and finds out who falls silent", async (t) => {
+  const world = new World(t);
   const { clock, server } = world;
   const connect = server.connect.bind(server);
   const silent = new Set<string>();
@@ -231,5 +238,4 @@ test("a process whose bus takes long to answer is alive to the others, and finds
   silent.add(lives[first]?.bus.self ?? "");
   const tookMs = await clock.until("the other is first", () => ranks()[1 - first] === 0);
   assert.ok(tookMs < 6000, `${tookMs} ms`);
-  await world.end(lives, []);
 });
