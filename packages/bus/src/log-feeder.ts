@@ -230,13 +230,15 @@ export class LogFeeder {
     const both = AbortSignal.any([signal, over.signal]);
     const heard = this.#heard.wait(both).catch(() => {});
     await Promise.race([heard, slept(this.#kit.clock, LOOK_MS, both)]);
-    over.abort();
+    over.abort(HEARD);
     await heard;
     // What comes right behind goes with it.
     if (this.#queue.length > 0) await slept(this.#kit.clock, GATHER_MS, signal);
   }
 }
 
+/** One for all: an abort without a reason makes an error with its stack, and this one comes with each change. */
+const HEARD = new Error("something was heard");
 const RESTORED = "~";
 
 /** The table's own life; what stands behind it tells copies that were put in its place apart. */

@@ -1,5 +1,3 @@
-import { setTimeout as delay } from "node:timers/promises";
-
 /** Time as a parameter, so that a test or a simulation can own it. */
 export interface Clock {
   /** Milliseconds since 1970, with fractions; comparable between processes of one machine. */
@@ -13,10 +11,21 @@ export interface Clock {
 export const systemClock: Clock = {
   now: () => performance.timeOrigin + performance.now(),
   monotonic: () => performance.now(),
-  async sleep(ms, signal) {
-    // node:timers rejects with an AbortError of its own; callers ask `signal.aborted`, never the error's name.
-    await delay(ms, undefined, { signal });
-  },
+  // Not node:timers/promises: each sleep that is cut short, and most that limit a call are, would make an error with
+  // its stack there.
+  sleep: (ms, signal) =>
+    new Promise((resolve, reject) => {
+      if (signal.aborted) return reject(signal.reason);
+      const cut = () => {
+        clearTimeout(timer);
+        reject(signal.reason);
+      };
+      const timer = setTimeout(() => {
+        signal.removeEventListener("abort", cut);
+        resolve();
+      }, ms);
+      signal.addEventListener("abort", cut, { once: true });
+    }),
 };
 
 /** Sleeps; true when the time is over, false when the signal aborted first. */

@@ -1,5 +1,8 @@
 import { type Clock, slept } from "./clock.ts";
 
+/** An abort without a reason makes one, with a stack; that a call is done in time is the rule. */
+const DONE = new Error("done in time");
+
 /** A signal that aborts with another one, or when its time is over; dispose of it when the work is done. */
 export class TimeLimit implements Disposable {
   readonly signal: AbortSignal;
@@ -18,6 +21,6 @@ export class TimeLimit implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#done.abort();
+    this.#done.abort(DONE);
   }
 }

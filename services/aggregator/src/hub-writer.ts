@@ -14,6 +14,7 @@ import { Backoff, createGuard, type Kit, NewestByKey, slept } from "@sluice/serv
 import type { Aggregation } from "./aggregate.ts";
 import { contains, derivedService, importedSlices, isOwnService, SOURCE_CLUSTER } from "./derived-objects.ts";
 import { HubObjects } from "./hub-objects.ts";
+import { RestingKeys } from "./resting-keys.ts";
 import { DERIVED_PREFIX, derivedName } from "./topology.ts";
 
 const FIELD_MANAGER = "sluice-aggregator";
@@ -23,9 +24,11 @@ const WORKERS = 8;
 const TRIES = 4;
 const RETRY_MS = 5000;
 /**
- * Endpoints may change hundreds of times a second; the hub hears of a service at most this often. A write to the hub
- * costs more than the whole way to nginx, and traffic does not need it.
+ * Endpoints may change hundreds of times a second; the hub hears of a service that keeps changing at most this often.
+ * A write to the hub costs more than the whole way to nginx, and traffic does not need it.
  */
+const REST_MS = 1000;
+/** How long the first change after a rest is waited with, for what comes with it. */
 const GATHER_MS = 100;
 /** Answers that say something of the object and nothing of the hub's health. */
 const ANSWERS: readonly number[] = [400, 404, 409, 413, 422];
@@ -47,7 +50,7 @@ export async function writeHub(bus: Bus, aggregation: Aggregation, hub: KubeClie
   /** Imports of which something was left as it is, because its cluster is not known (yet). */
   const unsure = new Set<string>();
   /** Imports whose endpoints changed since the last look. */
-  const moved = new Set<string>();
+  const moved = new RestingKeys(REST_MS);
   /** Imports that are gone: what they had may have lost our label meanwhile. */
   const gone = new Set<string>();
   const guard = createGuard({
@@ -258,8 +261,7 @@ export async function writeHub(bus: Bus, aggregation: Aggregation, hub: KubeClie
 
   async function gather(): Promise<void> {
     while (await slept(kit.clock, GATHER_MS, kit.signal)) {
-      for (const key of moved) dirty.set(key, true);
-      moved.clear();
+      for (const key of moved.take(kit.clock.monotonic())) dirty.set(key, true);
     }
   }
 
