@@ -70,8 +70,13 @@ export interface PartHolder<T> {
   readonly holding: boolean;
   /** 0: this process should hold the part, 1: it should stand by for it; -1: it is not known yet, or neither. */
   readonly rank: number;
-  /** What the table holds of this part, tombstones and what does not parse aside; meaningful while it is held. */
-  records(): IterableIterator<readonly [key: string, value: T]>;
+  /** Keys of which something is wanted. */
+  keys(): Iterable<string>;
+  /**
+   * Keys at which the table does not hold what is wanted, each with what it holds: undefined is nothing, a tombstone or
+   * what does not parse. Meaningful while the part is held; may be gone through slowly.
+   */
+  unwritten(): Iterable<readonly [key: string, published: T | undefined]>;
   /** The table holds records of this part, tombstones aside; meaningful while it is held. */
   readonly occupied: boolean;
   /** Resolves when every difference known now is written. */

@@ -128,10 +128,15 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
     return this.#options.turns.rankOf(this.#spec.name, this.#part);
   }
 
-  *records(): Generator<readonly [key: string, value: T]> {
+  keys(): IterableIterator<string> {
+    return this.#wanted.keys();
+  }
+
+  *unwritten(): Generator<readonly [key: string, published: T | undefined]> {
     for (const [key, there] of this.#there) {
-      if (there.text) yield [key, recordOf(there) as T];
+      if (there.text && this.#wanted.get(key)?.text !== there.text) yield [key, recordOf(there) as T];
     }
+    for (const key of this.#wanted.keys()) if (!this.#there.get(key)?.text) yield [key, undefined];
   }
 
   get synced(): boolean {

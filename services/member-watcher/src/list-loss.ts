@@ -25,34 +25,54 @@ function* readyAddresses(record: SliceRecord): Generator<string> {
   for (const { ready, addresses } of record.endpoints) if (ready) yield* addresses;
 }
 
+/** Whether a peer goes, or an export with all its peers, as far as this record tells. */
+export function losesPeers(before: SliceValue, now: SliceValue | undefined): boolean {
+  if (!isSlice(before)) return now === undefined;
+  const ready = new Set(now !== undefined && isSlice(now) ? readyAddresses(now) : []);
+  for (const address of readyAddresses(before)) if (!ready.has(address)) return true;
+  return false;
+}
+
+/** Peers that a record stands for. */
+export function peersOf(value: SliceValue | null | undefined): number {
+  let peers = 0;
+  if (value && isSlice(value)) for (const _ of readyAddresses(value)) peers += 1;
+  return peers;
+}
+
+/** Records that are looked at between two moments at which the work may be interrupted. */
+const STEP = 32;
+
 /**
- * Compares what stands on the bus with what the lists say now. A peer that moved to another slice of its service is not
- * lost.
- * @param published of the parts that this process holds
+ * What goes of some records by what the lists say now. A peer that moved to another slice of its service is not lost.
+ * To be gone through step by step: of ten thousand slices it is the work of some hundred milliseconds.
+ * @param changed as published, by key
+ * @param published how many peers each published record stands for
  * @returns null unless more than half of the peers, and at least ten, would go
  */
-export function lossOf(
-  published: Iterable<readonly [key: string, value: SliceValue]>,
+export function* lossOf(
+  changed: ReadonlyMap<string, SliceValue>,
   listed: ReadonlyMap<string, SliceValue>,
-): Loss | null {
-  let of = 0;
-  const changed = new Map<string, [string, SliceValue][]>();
-  for (const [key, value] of published) {
-    if (isSlice(value)) for (const _ of readyAddresses(value)) of += 1;
-    if (listed.get(key) === value) continue;
-    const records = changed.get(serviceOf(value));
-    if (records === undefined) changed.set(serviceOf(value), [[key, value]]);
-    else records.push([key, value]);
+  published: Iterable<number>,
+): Generator<void, Loss | null, void> {
+  if (changed.size === 0) return null;
+  let seen = 0;
+  const services = new Map<string, [string, SliceValue][]>();
+  for (const entry of changed) {
+    const service = serviceOf(entry[1]);
+    const records = services.get(service);
+    if (records === undefined) services.set(service, [entry]);
+    else records.push(entry);
   }
-  if (changed.size === 0 || of < MIN_LOST) return null;
-  const kept = addressesOf(changed, listed);
+  const kept = yield* addressesOf(services, listed);
   const records = new Map<string, SliceValue>();
   const lost: LostPeer[] = [];
   let peers = 0;
-  for (const [service, entries] of changed) {
+  for (const [service, entries] of services) {
     const still = kept.get(service);
     const before = peers;
     for (const [, value] of entries) {
+      if (++seen % STEP === 0) yield;
       if (!isSlice(value)) continue;
       const port = value.ports.find((each) => each.port !== null && each.protocol === "TCP")?.port;
       for (const address of readyAddresses(value)) {
@@ -64,16 +84,24 @@ export function lossOf(
     // The export with it: without that nobody takes the service's peers.
     if (peers > before) for (const [key, value] of entries) records.set(key, value);
   }
-  return peers >= MIN_LOST && peers * 2 > of ? { peers, of, records, lost } : null;
+  if (peers < MIN_LOST) return null;
+  let of = 0;
+  for (const each of published) {
+    of += each;
+    if (++seen % STEP === 0) yield;
+  }
+  return peers * 2 > of ? { peers, of, records, lost } : null;
 }
 
 /** Addresses that services have by what is listed now. */
-function addressesOf(
+function* addressesOf(
   services: ReadonlyMap<string, unknown>,
   listed: ReadonlyMap<string, SliceValue>,
-): Map<string, Set<string>> {
+): Generator<void, Map<string, Set<string>>, void> {
   const found = new Map<string, Set<string>>();
+  let seen = 0;
   for (const value of listed.values()) {
+    if (++seen % STEP === 0) yield;
     const service = serviceOf(value);
     if (!isSlice(value) || !services.has(service)) continue;
     let addresses = found.get(service);

@@ -66,9 +66,14 @@ export class Shards {
     this.#of(key)?.remove(key, trace);
   }
 
-  /** What the table holds of the shards that this process holds. */
-  *records(): Generator<readonly [key: string, value: SliceValue]> {
-    for (const holder of this.#holders) if (holder.holding) yield* holder.records();
+  /** Keys of which something is wanted, in the shards that this process holds. */
+  *keys(): Generator<string> {
+    for (const holder of this.#holders) if (holder.holding) yield* holder.keys();
+  }
+
+  /** Whether this process writes that key. */
+  holdsKey(key: string): boolean {
+    return this.#of(key)?.holding ?? false;
   }
 
   get holding(): boolean {
@@ -77,7 +82,7 @@ export class Shards {
 
   /** Whether this process writes the records of that export. */
   holds(namespace: string, service: string): boolean {
-    return this.#of(sliceKeys.export(this.#ports.cluster, namespace, service))?.holding ?? false;
+    return this.holdsKey(sliceKeys.export(this.#ports.cluster, namespace, service));
   }
 
   /** Whether this process speaks for the cluster as a whole: who should hold its first shard does. */

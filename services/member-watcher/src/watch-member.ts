@@ -18,7 +18,7 @@ import {
   type Service,
   type ServiceExport,
 } from "@sluice/kube";
-import type { Kit } from "@sluice/service-kit";
+import { Bursts, type Kit } from "@sluice/service-kit";
 import { writeConditions } from "./condition-writer.ts";
 import { exportConditions, exportRecord, serviceOfSlice, sliceRecord } from "./exported-service.ts";
 import { ExportsKnown } from "./exports-known.ts";
@@ -63,7 +63,7 @@ export function watchMember({ bus, client, intents, answers }: MemberPorts, kit:
     type: resources.serviceExport,
     kit: memberKit,
     onChange: (change) => onService(change.key, change),
-    onListed: () => onListed("ServiceExport"),
+    onListed,
     onState: onReflectorState,
   });
   const services = reflect<Service>({
@@ -71,7 +71,7 @@ export function watchMember({ bus, client, intents, answers }: MemberPorts, kit:
     type: resources.service,
     kit: memberKit,
     onChange: (change) => onService(change.key, change),
-    onListed: () => onListed("Service"),
+    onListed,
     onState: onReflectorState,
   });
   /** `namespace/service` → its slices by name: one change costs that service's slices, not the cluster's. */
@@ -81,7 +81,7 @@ export function watchMember({ bus, client, intents, answers }: MemberPorts, kit:
     type: resources.endpointSlice,
     kit: memberKit,
     onChange: onSlice,
-    onListed: () => onListed("EndpointSlice"),
+    onListed,
     onState: onReflectorState,
   });
   const sources = [exports, services, slices];
@@ -92,7 +92,9 @@ export function watchMember({ bus, client, intents, answers }: MemberPorts, kit:
   const guard = new ListGuard(
     {
       cluster,
-      records: () => shards.records(),
+      holds: (key) => shards.holdsKey(key),
+      keys: () => shards.keys(),
+      partial: () => sources.some(({ partial }) => partial),
       set: (key, value, trace) => shards.set(key, value, trace),
       remove: (key, trace) => shards.remove(key, trace),
       intents,
@@ -102,14 +104,8 @@ export function watchMember({ bus, client, intents, answers }: MemberPorts, kit:
     memberKit,
   );
 
-  /** Kinds that have been listed once: before, what is not there is not missing. */
-  const listedKinds = new Set<string>();
-  function onListed(kind: string): void {
-    listedKinds.add(kind);
-    judgeLists();
-  }
-  function judgeLists(): void {
-    if (listedKinds.size === sources.length) guard.listed();
+  function onListed(): void {
+    guard.listed();
   }
 
   function holdShard(
@@ -120,6 +116,7 @@ export function watchMember({ bus, client, intents, answers }: MemberPorts, kit:
     return {
       warm: async (signal) => {
         await Promise.all([services.listed(signal), slices.listed(signal), exportsKnown.listed(signal)]);
+        await publishing;
       },
       fresh: async (signal, { sources: acted }) => {
         // A cache that has seen all that the predecessors had acted upon knows no less than they did.
@@ -129,13 +126,14 @@ export function watchMember({ bus, client, intents, answers }: MemberPorts, kit:
           return version === undefined ? reflector.listed(signal) : reflector.reach(version, signal);
         };
         known = exportsKnown.begin(() => holder()?.recheck());
-        known.read(read(exports, "ServiceExport"));
-        await Promise.all([
-          read(services, "Service"),
-          read(slices, "EndpointSlice"),
-          exportsKnown.read(known, signal),
-        ]);
-        judgeLists();
+        const others = Promise.all([read(services, "Service"), read(slices, "EndpointSlice")]);
+        const whole = Promise.all([read(exports, "ServiceExport"), others]).then(async () => {
+          await publishing;
+          await guard.claimed(holder()?.unwritten() ?? []);
+        });
+        known.read(whole);
+        await Promise.all([others, exportsKnown.read(known, signal)]);
+        await publishing;
         heartbeat.beat();
         for (const key of exports.objects.keys()) judge(key);
       },
@@ -242,9 +240,20 @@ export function watchMember({ bus, client, intents, answers }: MemberPorts, kit:
     if (slots !== undefined) slots.add(publish(service, change.object, traceOf(change)));
   }
 
-  /** Into other shards: each holder is to know all that is wanted of its own. */
+  /** Into other shards: each holder is to know all that is wanted of its own before it writes. */
+  let publishing: Promise<void> = Promise.resolve();
+  let cuts = 0;
   function publishAll(): void {
-    for (const key of exports.objects.keys()) onService(key, { seenAt: kit.clock.now(), fromList: true });
+    cuts += 1;
+    publishing = publishInBursts(cuts);
+  }
+  async function publishInBursts(cut: number): Promise<void> {
+    const bursts = new Bursts(kit.clock, kit.signal);
+    for (const key of exports.objects.keys()) {
+      if (cut !== cuts) return;
+      onService(key, { seenAt: kit.clock.now(), fromList: true });
+      if (bursts.over() && !(await bursts.rest())) return;
+    }
   }
 
   function verdictKey({ metadata: { namespace = "", name } }: ServiceExport): string {
