@@ -184,6 +184,7 @@ class Backbone implements AsyncDisposable {
       // What a busy machine missed is not made up for in one go: the watch would be flooded.
       for (let n = 0; done < due && n < perSecond / 20; n++) this.#rewrite(done++ % services);
     }, 5);
+    this.#stack.defer(() => clearInterval(timer));
     void stopping.promise.then(() => clearInterval(timer));
     return {
       stop: async () => {
@@ -232,11 +233,13 @@ class Backbone implements AsyncDisposable {
     await eventually("changes flow", async () => this.told.length > before + changes);
   }
 
-  /** pids of the live watchers whose heartbeats show a part in that state. */
-  pidsWith(state: "synced" | "standby"): number[] {
-    return [...this.live.values()]
-      .filter(({ parts }) => parts?.some((each) => each.state === state))
-      .map(({ pid }) => pid);
+  /** Those of the processes that show a part in that state. */
+  thoseWith(state: "synced" | "standby", processes: readonly Child[]): Child[] {
+    const shows =
+      ({ pid }: Child) =>
+      (record: MemberRecord) =>
+        record.pid === pid && record.parts?.some((part) => part.state === state);
+    return processes.filter((each) => [...this.live.values()].some(shows(each)));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -246,15 +249,16 @@ class Backbone implements AsyncDisposable {
 
 /** Of two watchers the one that holds the only shard, and the other. */
 async function inOrder(backbone: Backbone, both: readonly Child[]): Promise<{ holder: Child; heir: Child }> {
-  const pids = both.map(({ pid }) => pid);
   // Whoever came later may rank first, and then takes over.
-  const [holds = -1] = await eventually("one holds and the other stands by", async () => {
-    const [holding, standing] = [backbone.pidsWith("synced"), backbone.pidsWith("standby")];
-    const theirs = [...holding, ...standing].filter((pid) => pids.includes(pid));
-    return holding.length === 1 && new Set(theirs).size === 2 ? holding : null;
+  return eventually("one holds and the other stands by", async () => {
+    const [[holder, ...more], [heir]] = [
+      backbone.thoseWith("synced", both),
+      backbone.thoseWith("standby", both),
+    ];
+    return holder !== undefined && heir !== undefined && holder !== heir && more.length === 0
+      ? { holder, heir }
+      : null;
   });
-  const [holder, heir] = both[0]?.pid === holds ? both : both.toReversed();
-  return { holder: holder as Child, heir: heir as Child };
 }
 
 async function twoWatchers(backbone: Backbone): Promise<{ holder: Child; heir: Child }> {
