@@ -19,6 +19,7 @@ export class SimProcess {
   #offsetMs: number;
   #heldTimers: (() => void)[] = [];
   #heldMessages: (() => void)[] = [];
+  readonly #sleepers = new WeakMap<AbortSignal, Set<() => void>>();
 
   constructor(name: string, seed: string, time: VirtualTime, offsetMs: number) {
     this.name = name;
@@ -80,25 +81,38 @@ export class SimProcess {
     else run();
   }
 
+  /** Who sleeps until this signal aborts, at the latest: one listener of a signal for all of them. */
+  #sleepersOf(signal: AbortSignal): Set<() => void> {
+    let sleepers = this.#sleepers.get(signal);
+    if (sleepers === undefined) {
+      const all = new Set<() => void>();
+      sleepers = all;
+      this.#sleepers.set(signal, all);
+      const abort = () => {
+        for (const wake of all) wake();
+        all.clear();
+      };
+      signal.addEventListener("abort", abort, { once: true });
+    }
+    return sleepers;
+  }
+
   #sleep(ms: number, signal: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {
       if (signal.aborted) {
         reject(signal.reason);
         return;
       }
-      let open = true;
-      const abort = () => {
-        open = false;
+      const sleepers = this.#sleepersOf(signal);
+      // Node's timers count whole milliseconds, one at least.
+      const timer = this.after(Math.max(1, Math.trunc(ms)), () => {
+        if (sleepers.delete(wake)) resolve();
+      });
+      const wake = () => {
         timer.cancel();
         reject(signal.reason);
       };
-      // Node's timers count whole milliseconds, one at least.
-      const timer = this.after(Math.max(1, Math.trunc(ms)), () => {
-        if (!open) return;
-        signal.removeEventListener("abort", abort);
-        resolve();
-      });
-      signal.addEventListener("abort", abort, { once: true });
+      sleepers.add(wake);
     });
   }
 }

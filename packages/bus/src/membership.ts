@@ -1,5 +1,5 @@
 import { type MemberRecord, membersTable, type Part, plainKeys } from "@sluice/contracts";
-import { type Kit, slept } from "@sluice/service-kit";
+import { type Kit, LinkedAbort, slept } from "@sluice/service-kit";
 import { type Candidate, partId, rank } from "./ranking.ts";
 import { Signal } from "./signal.ts";
 import type { TableView, ViewOptions } from "./view.ts";
@@ -209,8 +209,8 @@ export class Membership implements Turns {
   /** What it resolves with; undefined when that takes longer, or the end has come. */
   async #within(beat: Promise<boolean>, ms: number): Promise<boolean | undefined> {
     const { signal, clock } = this.#ports.kit;
-    const over = new AbortController();
-    const late = slept(clock, ms, AbortSignal.any([signal, over.signal])).then(() => undefined);
+    const over = new LinkedAbort(signal);
+    const late = slept(clock, ms, over.signal).then(() => undefined);
     const first = await Promise.race([beat, late]);
     over.abort();
     return first;
@@ -236,14 +236,13 @@ export class Membership implements Turns {
   /** Until the next heartbeat is due, or something new is to be said. */
   async #pause(ms: number): Promise<void> {
     const { clock, signal } = this.#ports.kit;
-    const over = new AbortController();
-    const both = AbortSignal.any([signal, over.signal]);
+    const over = new LinkedAbort(signal);
     const news = async () => {
-      if (!this.#news) await this.#beatNow.wait(both);
-      await clock.sleep(GATHER_MS, both);
+      if (!this.#news) await this.#beatNow.wait(over.signal);
+      await clock.sleep(GATHER_MS, over.signal);
     };
     const told = news().catch(() => {});
-    await Promise.race([slept(clock, ms, both), told]);
+    await Promise.race([slept(clock, ms, over.signal), told]);
     over.abort();
     await told;
   }

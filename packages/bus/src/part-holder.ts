@@ -15,7 +15,7 @@ import {
   Synced,
   type Trace,
 } from "@sluice/contracts";
-import { Backoff, NewestByKey, slept } from "@sluice/service-kit";
+import { Backoff, LinkedAbort, NewestByKey, slept } from "@sluice/service-kit";
 import type { HoldOptions, PartHolder, TakenOver } from "./hold-options.ts";
 import { Signal } from "./signal.ts";
 import type { FollowSink, Store, StoredEntry } from "./store.ts";
@@ -391,10 +391,10 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
     // Not aborted once the source has been read: some of it may still be coming, and is welcome as long as we hold.
     const givenUp = new AbortController();
     const limited = AbortSignal.any([signal, givenUp.signal]);
-    const read = new AbortController();
+    const read = new LinkedAbort(limited);
     let resigned = false;
     const watch = async () => {
-      const waiting = AbortSignal.any([limited, read.signal]);
+      const waiting = read.signal;
       if (!(await slept(kit.clock, patienceMs, waiting))) return;
       kit.log.warn({ table: this.#spec.name, part: this.#part }, `could not read ${what} in time, resigning`);
       resigned = true;

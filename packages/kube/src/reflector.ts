@@ -1,5 +1,14 @@
 import { KubeStatusError, SluiceError } from "@sluice/contracts";
-import { Backoff, Bursts, type Clock, type Kit, type Random, slept, systemRandom } from "@sluice/service-kit";
+import {
+  Backoff,
+  Bursts,
+  type Clock,
+  type Kit,
+  LinkedAbort,
+  type Random,
+  slept,
+  systemRandom,
+} from "@sluice/service-kit";
 import type { KubeClient, ListPage } from "./client.ts";
 import type { KubeLogger } from "./logger.ts";
 import type { KubeObject } from "./objects.ts";
@@ -212,8 +221,7 @@ class ListWatch<T extends KubeObject> implements Reflector<T> {
     const { clock } = this.#options.kit;
     await this.listed(signal);
     if (this.#reached >= resourceVersion) return;
-    const over = new AbortController();
-    const both = AbortSignal.any([signal, this.#signal, over.signal]);
+    const over = new LinkedAbort(signal, this.#signal);
     let tell = () => {};
     const brought = new Promise<void>((resolve) => {
       tell = () => {
@@ -222,7 +230,7 @@ class ListWatch<T extends KubeObject> implements Reflector<T> {
       this.#progress.add(tell);
     });
     try {
-      await Promise.race([brought, slept(clock, this.#timing.reachMs, both)]);
+      await Promise.race([brought, slept(clock, this.#timing.reachMs, over.signal)]);
     } finally {
       over.abort();
       this.#progress.delete(tell);
@@ -580,10 +588,9 @@ function sameVersion(a: KubeObject, b: KubeObject): boolean {
 
 /** A signal that aborts with any of the given ones, or when nobody calls `touch` for `idleMs`. */
 class IdleBound {
-  readonly signal: AbortSignal;
   expired = false;
-  readonly #ended = new AbortController();
-  readonly #idle = new AbortController();
+  readonly #ended = new LinkedAbort();
+  readonly #bound: LinkedAbort;
   readonly #clock: Clock;
   readonly #idleMs: number;
   #touchedAt: number;
@@ -592,8 +599,12 @@ class IdleBound {
     this.#clock = clock;
     this.#idleMs = idleMs;
     this.#touchedAt = clock.monotonic();
-    this.signal = AbortSignal.any([...signals, this.#idle.signal]);
+    this.#bound = new LinkedAbort(...signals);
     void this.#wait();
+  }
+
+  get signal(): AbortSignal {
+    return this.#bound.signal;
   }
 
   touch(): void {
@@ -601,6 +612,7 @@ class IdleBound {
   }
 
   end(): void {
+    this.#bound[Symbol.dispose]();
     this.#ended.abort();
   }
 
@@ -612,6 +624,6 @@ class IdleBound {
       if (!(await slept(this.#clock, leftMs, this.#ended.signal))) return;
     }
     this.expired = true;
-    this.#idle.abort();
+    this.#bound.abort();
   }
 }

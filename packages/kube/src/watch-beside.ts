@@ -1,4 +1,4 @@
-import { Bursts, type Clock } from "@sluice/service-kit";
+import { Bursts, type Clock, LinkedAbort } from "@sluice/service-kit";
 import type { KubeClient, ListOptions } from "./client.ts";
 import type { KubeLogger } from "./logger.ts";
 import type { KubeObject } from "./objects.ts";
@@ -23,7 +23,7 @@ interface WatchBesideOptions<T extends KubeObject> {
  */
 export class WatchBeside<T extends KubeObject> {
   readonly #options: WatchBesideOptions<T>;
-  #stop = new AbortController();
+  #stop = new LinkedAbort();
   readonly #running: Promise<void>[] = [];
   #touched = new Map<string, number>();
   #from: string | null = null;
@@ -73,7 +73,7 @@ export class WatchBeside<T extends KubeObject> {
   /** Begins again where it ended. */
   goOn(resourceVersion: string): void {
     this.stop();
-    const stop = new AbortController();
+    const stop = new LinkedAbort(this.#options.signal);
     this.#stop = stop;
     this.#reached = resourceVersion;
     this.#alive = true;
@@ -93,7 +93,7 @@ export class WatchBeside<T extends KubeObject> {
   }
 
   async #watch(resourceVersion: string, stopped: AbortSignal): Promise<void> {
-    const { client, type, selectors, clock, signal, log, tell } = this.#options;
+    const { client, type, selectors, clock, log, tell } = this.#options;
     const bursts = new Bursts(clock, stopped);
     let seenAt = clock.now();
     const watch = client.watch(
@@ -107,7 +107,7 @@ export class WatchBeside<T extends KubeObject> {
           bursts.begin();
         },
       },
-      AbortSignal.any([signal, stopped]),
+      stopped,
     );
     try {
       for await (const event of watch) {
@@ -124,7 +124,7 @@ export class WatchBeside<T extends KubeObject> {
       }
     } catch (err) {
       // What it has told of stands; whatever follows goes on behind it, or says what is wrong.
-      if (!stopped.aborted && !signal.aborted) log.debug({ err }, "the watch beside a list ended");
+      if (!stopped.aborted) log.debug({ err }, "the watch beside a list ended");
     }
     if (!stopped.aborted) this.#alive = false;
   }

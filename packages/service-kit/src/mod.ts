@@ -25,6 +25,7 @@ export { createGuard, type Guard, type GuardOptions } from "./guard.ts";
 export { Health } from "./health.ts";
 export { createKit, type Kit, type KitOptions } from "./kit.ts";
 export { watchLauncher } from "./launcher.ts";
+export { LinkedAbort } from "./linked-abort.ts";
 export { createLogger, type Logger, silentLogger } from "./logger.ts";
 export { Metrics } from "./metrics.ts";
 export { NewestByKey } from "./newest-by-key.ts";

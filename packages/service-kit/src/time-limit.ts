@@ -1,26 +1,32 @@
 import { type Clock, slept } from "./clock.ts";
-
-/** An abort without a reason makes one, with a stack; that a call is done in time is the rule. */
-const DONE = new Error("done in time");
+import { LinkedAbort } from "./linked-abort.ts";
 
 /** A signal that aborts with another one, or when its time is over; dispose of it when the work is done. */
 export class TimeLimit implements Disposable {
-  readonly signal: AbortSignal;
-  readonly #over = new AbortController();
-  readonly #done = new AbortController();
+  readonly #over: LinkedAbort;
+  readonly #done: LinkedAbort;
+  #expired = false;
 
   constructor(clock: Clock, ms: number, signal: AbortSignal) {
-    this.signal = AbortSignal.any([signal, this.#over.signal]);
-    void slept(clock, ms, AbortSignal.any([signal, this.#done.signal])).then((late) => {
-      if (late) this.#over.abort(new DOMException(`not done within ${ms} ms`, "TimeoutError"));
+    this.#over = new LinkedAbort(signal);
+    this.#done = new LinkedAbort(this.signal);
+    void slept(clock, ms, this.#done.signal).then((late) => {
+      if (!late) return;
+      this.#expired = true;
+      this.#over.abort(new DOMException(`not done within ${ms} ms`, "TimeoutError"));
     });
   }
 
+  get signal(): AbortSignal {
+    return this.#over.signal;
+  }
+
   get expired(): boolean {
-    return this.#over.signal.aborted;
+    return this.#expired;
   }
 
   [Symbol.dispose](): void {
-    this.#done.abort(DONE);
+    this.#over[Symbol.dispose]();
+    this.#done.abort();
   }
 }

@@ -79,7 +79,9 @@ export async function writeHub(bus: Bus, aggregation: Aggregation, hub: KubeClie
   aggregation.onService((namespace, service) => {
     const key = `${namespace}/${service}`;
     // Most exports may be nobody's import.
-    if (objects.imports.objects.has(key) || objects.slicesOf(key).size > 0) moved.add(key);
+    if (!objects.imports.objects.has(key) && objects.slicesOf(key).size === 0) return;
+    if (moved.size === 0) void gather();
+    moved.add(key);
   });
   knowledge.onMore(() => {
     for (const key of unsure) dirty.set(key, true);
@@ -259,10 +261,12 @@ export async function writeHub(bus: Bus, aggregation: Aggregation, hub: KubeClie
     }
   }
 
+  /** For as long as something waits. */
   async function gather(): Promise<void> {
-    while (await slept(kit.clock, GATHER_MS, kit.signal)) {
+    do {
+      if (!(await slept(kit.clock, GATHER_MS, kit.signal))) return;
       for (const key of moved.take(kit.clock.monotonic())) dirty.set(key, true);
-    }
+    } while (moved.size > 0);
   }
 
   async function writeWhenRead(): Promise<void> {
@@ -276,7 +280,7 @@ export async function writeHub(bus: Bus, aggregation: Aggregation, hub: KubeClie
     await dirty.run(WORKERS, kit.signal, work);
   }
 
-  await Promise.all([writeWhenRead(), gather(), retry(), objects.done, lead.done]);
+  await Promise.all([writeWhenRead(), retry(), objects.done, lead.done]);
 }
 
 function clusterOf({ metadata }: EndpointSlice): string {

@@ -9,6 +9,11 @@ export class RestingKeys {
     this.#restMs = restMs;
   }
 
+  /** Keys that wait. */
+  get size(): number {
+    return this.#waiting.size;
+  }
+
   add(key: string): void {
     this.#waiting.add(key);
   }

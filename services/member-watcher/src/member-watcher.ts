@@ -1,7 +1,7 @@
 import type { Bus } from "@sluice/bus";
 import { intentsTable, orderOf, plainKeys, saidBy, sliceKeys, slicesTable } from "@sluice/contracts";
 import type { KubeClient } from "@sluice/kube";
-import { type Kit, slept } from "@sluice/service-kit";
+import { type Kit, LinkedAbort, slept } from "@sluice/service-kit";
 import type { PeerProbe } from "./peer-probe.ts";
 import { type MemberPorts, type MemberWatch, watchMember } from "./watch-member.ts";
 
@@ -72,8 +72,8 @@ async function watchWhileRanked(
   const needed = () => unjoined() === undefined && ranked();
   /** Until ranks or the layout may have changed. */
   const change = async (until: AbortSignal) => {
-    const over = new AbortController();
-    const ranks = bus.ranksChanged(AbortSignal.any([until, over.signal])).catch(() => {});
+    const over = new LinkedAbort(until);
+    const ranks = bus.ranksChanged(over.signal).catch(() => {});
     await Promise.race([ranks, wake.promise]);
     over.abort();
     wake = Promise.withResolvers();
