@@ -74,7 +74,7 @@ async function answered<T>(life: Life, answer: Promise<T>): Promise<T> {
   }
 }
 
-type StoreKit = Pick<Kit, "log" | "clock" | "random" | "signal">;
+type StoreKit = Pick<Kit, "log" | "clock" | "random" | "signal"> & Partial<Pick<Kit, "metrics">>;
 
 export interface NatsOptions {
   /** e.g. `nats://127.0.0.1:4222`; several separated by commas. */
@@ -499,8 +499,20 @@ class Follower {
           this.#sink.entry(entry);
         },
         caughtUp: () => this.#sink.caughtUp(),
+        stalled: () => this.#noteStall(),
       },
     );
+  }
+
+  /** The client's own `slowConsumer` is told of queues that it keeps; whoever is called for each message has none. */
+  #noteStall(): void {
+    this.#kit.metrics
+      ?.counter(
+        "sluice_bus_slow_consumer_total",
+        "Times that the server held a table back because its reader had not taken in what was sent.",
+        ["table"],
+      )
+      .inc({ table: this.#spec.name });
   }
 }
 

@@ -78,6 +78,7 @@ async function tail(
     {
       begun: () => void told.push("begun"),
       heard: () => {},
+      stalled: () => void told.push("stalled"),
       entry: ({ key, revision }) => void told.push(`${key}@${revision}`),
       caughtUp: () => void told.push("caught-up"),
     },
@@ -129,7 +130,7 @@ test("what was there and is overwritten or removed before it is delivered keeps 
   assert.deepEqual(told, ["begun", "k11@11", "caught-up"]);
 });
 
-test("a server that waits for its reader says nothing of what it has", async () => {
+test("a server that waits for its reader says nothing of what it has, and makes it a slow one", async () => {
   const { told } = await tail(async (server, _told, turn) => {
     server.created(2);
     await turn();
@@ -137,8 +138,9 @@ test("a server that waits for its reader says nothing of what it has", async () 
     server.control(100, "FlowControl Request");
     server.control(100, "Idle Heartbeat", "$JS.FC.KV_sluice_slices.c.x");
     assert.deepEqual(server.answered, ["FlowControl Request", "$JS.FC.KV_sluice_slices.c.x"]);
+    server.control(100, "Idle Heartbeat");
   });
-  assert.deepEqual(told, ["begun", "k11@11"]);
+  assert.deepEqual(told, ["begun", "k11@11", "stalled", "caught-up"]);
 });
 
 test("on a server that counts at each delivery a consumer that began on nothing is replaced once, and nothing is told twice", async () => {

@@ -45,6 +45,8 @@ export interface TailSink {
   caughtUp(): void;
   /** The server spoke: nothing that it has was held back until now. */
   heard(): void;
+  /** The server holds back what it has until this reader has taken in what was sent: it is a slow one. */
+  stalled(): void;
 }
 
 /**
@@ -104,6 +106,7 @@ async function followConsumer(options: TailOptions, sink: TailSink): Promise<num
       const held = control(message, status, connection);
       // Nothing to deliver: what was there has either been delivered or been overwritten and delivered later.
       if (held === "idle" && there !== null) sink.caughtUp();
+      if (held === "stalled") sink.stalled();
       if (held === "gone") broken.reject(new TailBrokenError(`${stream}: the server ended the consumer`));
       return;
     }
@@ -186,7 +189,11 @@ export function isRelayed(headers: { get(name: string): string } | undefined): b
 }
 
 /** Answers what the server asks between messages. */
-function control(message: Msg, status: number, connection: NatsConnection): "idle" | "busy" | "gone" {
+function control(
+  message: Msg,
+  status: number,
+  connection: NatsConnection,
+): "idle" | "busy" | "stalled" | "gone" {
   if (status !== 100) return "gone";
   if (message.headers?.description.toLowerCase().includes("flowcontrol") === true) {
     message.respond();
@@ -194,9 +201,9 @@ function control(message: Msg, status: number, connection: NatsConnection): "idl
   }
   const stalled = message.headers?.get("Nats-Consumer-Stalled") ?? "";
   if (stalled === "") return "idle";
-  // The question that it waits on was lost on the way.
+  // The question that it waits on was lost on the way, or lies unread behind what was sent.
   connection.publish(stalled);
-  return "busy";
+  return "stalled";
 }
 
 /** Resolves once nothing has been heard for too long; a process that was itself stopped listens once more before. */
