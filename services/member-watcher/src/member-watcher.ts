@@ -2,6 +2,7 @@ import type { Bus } from "@sluice/bus";
 import { intentsTable, orderOf, plainKeys, saidBy, sliceKeys, slicesTable } from "@sluice/contracts";
 import type { KubeClient } from "@sluice/kube";
 import { type Kit, LinkedAbort, slept } from "@sluice/service-kit";
+import { MemberLayout } from "./member-layout.ts";
 import type { PeerProbe } from "./peer-probe.ts";
 import { type MemberPorts, type MemberWatch, watchMember } from "./watch-member.ts";
 
@@ -39,22 +40,15 @@ export async function runMemberWatcher(
 
 /** Starts watching once this process ranks first or second for a shard, and stops once it has ranked lower for a while. */
 async function watchWhileRanked(
-  { bus, client, answers }: Omit<MemberPorts, "intents">,
+  { bus, client, answers }: Omit<MemberPorts, "intents" | "layout">,
   wanted: number | undefined,
   kit: Kit,
 ): Promise<void> {
   const { signal, clock, health, log } = kit;
-  let shards = 0;
   let watch: MemberWatch | null = null;
   let wake = Promise.withResolvers<void>();
-  const layout = bus.layout(slicesTable, client.name, {
-    shards: wanted,
-    signal,
-    onLayout: (now) => {
-      shards = now;
-      wake.resolve();
-    },
-  });
+  const layout = new MemberLayout(bus, client.name, wanted, signal);
+  layout.follow(() => wake.resolve(), signal);
   const intents = bus.view(intentsTable, {
     filter: plainKeys.intent("*", client.name),
     signal,
@@ -66,7 +60,7 @@ async function watchWhileRanked(
   /** Whoever was ordered out for good publishes nothing, and says nothing, until he may join again. */
   const unjoined = () => orderOf(intents, "unjoin", client.name);
   const ranked = () =>
-    Array.from({ length: shards }, (_, n) =>
+    Array.from({ length: layout.shards }, (_, n) =>
       bus.rankOf(slicesTable, { scope: client.name, shard: sliceKeys.shardAt(n) }),
     ).some((rank) => rank === 0 || rank === 1);
   const needed = () => unjoined() === undefined && ranked();
@@ -100,7 +94,7 @@ async function watchWhileRanked(
     if (signal.aborted) break;
     const stop = new AbortController();
     const memberKit = { ...kit, signal: AbortSignal.any([signal, stop.signal]) };
-    const watching = watchMember({ bus, client, intents, answers }, memberKit);
+    const watching = watchMember({ bus, client, layout, intents, answers }, memberKit);
     watch = watching;
     const leave = async () => {
       while (!memberKit.signal.aborted) {
@@ -115,5 +109,5 @@ async function watchWhileRanked(
     await Promise.all([watching.done, leave()]);
     watch = null;
   }
-  await Promise.all([layout, intents.done]);
+  await Promise.all([layout.done, intents.done]);
 }

@@ -1,10 +1,12 @@
 import type { Bus, HoldRequest, PartHolder } from "@sluice/bus";
 import { type SliceValue, sliceKeys, slicesTable, type Trace } from "@sluice/contracts";
 import type { Kit } from "@sluice/service-kit";
+import type { MemberLayout } from "./member-layout.ts";
 
 export interface ShardsPorts {
   readonly bus: Bus;
   readonly cluster: string;
+  readonly layout: MemberLayout;
   /** How one shard is held. */
   request(shard: string, holder: () => PartHolder<SliceValue> | undefined): Omit<HoldRequest, "signal">;
   /** The cluster is cut otherwise: everything is to be set again. */
@@ -21,19 +23,19 @@ export class Shards {
   #holders: readonly PartHolder<SliceValue>[] = [];
   #cut = new AbortController();
   readonly #ended: Promise<void>[] = [];
-  readonly done: Promise<void>;
 
   constructor(ports: ShardsPorts, kit: Kit) {
     this.#ports = ports;
     this.#kit = kit;
-    const { bus, cluster } = ports;
-    const followed = bus.layout(slicesTable, cluster, {
-      signal: kit.signal,
-      onLayout: (shards) => this.#layOut(shards),
-    });
-    this.done = followed.then(async () => {
-      await Promise.all(this.#ended);
-    });
+  }
+
+  /** Holds what it is to hold. Resolves when the kit's signal has aborted and nothing runs. */
+  async run(): Promise<void> {
+    const { signal } = this.#kit;
+    this.#ports.layout.follow((shards) => this.#layOut(shards), signal);
+    if (!signal.aborted)
+      await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
+    await Promise.all(this.#ended);
   }
 
   #layOut(shards: number): void {

@@ -24,12 +24,14 @@ import { exportConditions, exportRecord, serviceOfSlice, sliceRecord } from "./e
 import { ExportsKnown } from "./exports-known.ts";
 import { ListGuard } from "./list-guard.ts";
 import { startHeartbeat } from "./member-heartbeat.ts";
+import type { MemberLayout } from "./member-layout.ts";
 import { type PeerProbe, tcpProbe } from "./peer-probe.ts";
 import { Shards } from "./shards.ts";
 
 export interface MemberPorts {
   readonly bus: Bus;
   readonly client: KubeClient;
+  readonly layout: MemberLayout;
   /** Orders about it, read up to now. */
   readonly intents: Intents;
   /** Whether a peer still answers; default: by a TCP connection. */
@@ -53,7 +55,7 @@ const FOLLOWED_SLICES = 16;
  * shards that are this process's. For the others its caches stay warm. The way of one change, top to bottom:
  * reflector → `onSlice` → guard.set → shards.set.
  */
-export function watchMember({ bus, client, intents, answers }: MemberPorts, kit: Kit): MemberWatch {
+export function watchMember({ bus, client, layout, intents, answers }: MemberPorts, kit: Kit): MemberWatch {
   const cluster = client.name;
   const log = kit.log.child({ cluster });
   const memberKit = { ...kit, log };
@@ -87,7 +89,7 @@ export function watchMember({ bus, client, intents, answers }: MemberPorts, kit:
   const sources = [exports, services, slices];
 
   const exportsKnown = new ExportsKnown(exports, memberKit);
-  const shards = new Shards({ bus, cluster, request: holdShard, onCut: publishAll }, memberKit);
+  const shards = new Shards({ bus, cluster, layout, request: holdShard, onCut: publishAll }, memberKit);
 
   const guard = new ListGuard(
     {
@@ -319,7 +321,7 @@ export function watchMember({ bus, client, intents, answers }: MemberPorts, kit:
     judgeOnceRead(),
     followRanks(),
     heartbeat.done,
-    shards.done,
+    shards.run(),
     guard.done,
     conditions.done,
     verdicts.done,
