@@ -18,23 +18,57 @@ async function listens(url: string): Promise<boolean> {
   }
 }
 
-/** Which stages of the way from manifest to answer are not there, each with how that was seen; empty: all are. */
+/** Services that were started and do not answer their probes, not even that they are not ready; by stage. */
+export async function silentServices({ run }: World): Promise<Set<string>> {
+  const silent = new Set<string>();
+  await Promise.all(
+    Object.entries(run.probes).map(async ([name, url]) => {
+      try {
+        await (await fetch(`${url}/livez`, { signal: AbortSignal.timeout(10_000) })).text();
+      } catch {
+        silent.add(stageOf(name));
+      }
+    }),
+  );
+  return silent;
+}
+
+/** A replica goes by the name of its service. */
+const stageOf = (name: string): string => name.replace(/-[0-9]+$/, "");
+
+/**
+ * Which stages of the way from manifest to answer are not there, each with how that was seen; empty: all are. A stage that
+ * answers for itself is there, however late others hear of it.
+ */
 export async function missingStages(world: World): Promise<string[]> {
   const { run } = world;
   const missing = new Map<string, string>();
-  if (!(await listens(run.nats))) missing.set("nats", `nothing listens on ${run.nats}`);
-  if (!(await listens(run.proxy.http))) missing.set("nginx", `nothing listens on ${run.proxy.http}`);
+  const silent = await silentServices(world);
+  const there = new Set(
+    Object.keys(run.probes)
+      .map(stageOf)
+      .filter((stage) => !silent.has(stage)),
+  );
+  for (const [stage, url] of [
+    ["nats", run.nats],
+    ["nginx", run.proxy.http],
+  ] as const) {
+    if (await listens(url)) there.add(stage);
+    else missing.set(stage, `nothing listens on ${url}`);
+  }
   const ref = { namespace: EXAMPLE.namespace, name: EXAMPLE.service };
-  const looked = world.member("member1").get(resources.deployment, ref, AbortSignal.timeout(10_000));
-  if ((await looked.catch(() => undefined)) === null) {
-    missing.set("propagator", `member1 has no Deployment ${EXAMPLE.namespace}/${EXAMPLE.service}`);
+  if (!there.has("propagator")) {
+    const looked = world.member("member1").get(resources.deployment, ref, AbortSignal.timeout(10_000));
+    if ((await looked.catch(() => undefined)) === null) {
+      missing.set("propagator", `member1 has no Deployment ${EXAMPLE.namespace}/${EXAMPLE.service}`);
+    }
   }
   try {
     for (const stage of (await fetchStatus(run.gateway)).missing) {
-      if (!missing.has(stage)) missing.set(stage, "sluice status sees none");
+      if (!there.has(stage) && !missing.has(stage)) missing.set(stage, "sluice status sees none");
     }
   } catch (error) {
-    missing.set("topology-gateway", (error as Error).message);
+    if (!there.has("topology-gateway")) missing.set("topology-gateway", (error as Error).message);
   }
   return [...missing].map(([stage, seen]) => `${stage} is missing: ${seen}`);
 }

@@ -3,14 +3,14 @@ import { setTimeout as delay } from "node:timers/promises";
 import { SluiceError } from "@sluice/contracts";
 import { watchLauncher } from "@sluice/service-kit";
 import { get } from "@sluice/tests/requests";
-import { diagnose, missingStages } from "./diagnose.ts";
+import { diagnose, missingStages, silentServices } from "./diagnose.ts";
 import { readStartOptions, type StartOptions, startUsage } from "./start-options.ts";
 import { EXAMPLE, StepFailed, tellStory } from "./story.ts";
 import { SluiceEndedError, startWorld, type World } from "./world.ts";
 
 /** How long the example may take from its manifests to its first answer. */
 const FIRST_ANSWER_MS = 60_000;
-/** A stage that is found missing so often in a row, once all that was started is ready, will not come. */
+/** A stage that is found missing so often in a row, once all that was started answers, will not come. */
 const LOOKS = 4;
 const LOOK_EVERY_MS = 1000;
 
@@ -19,6 +19,8 @@ async function surelyMissing(world: World, signal: AbortSignal): Promise<string[
   let before: string[] = [];
   for (let looks = 0; ; ) {
     await delay(LOOK_EVERY_MS, undefined, { signal });
+    // What was started may still be loading.
+    if ((await silentServices(world)).size > 0) continue;
     const now = await missingStages(world);
     looks = now.length > 0 && now.join() === before.join() ? looks + 1 : 0;
     if (looks >= LOOKS) return now;
@@ -106,14 +108,16 @@ async function main(argv: readonly string[]): Promise<number> {
 async function once(world: World, signal: AbortSignal): Promise<number> {
   try {
     const looking = new AbortController();
-    const missing = surelyMissing(world, AbortSignal.any([signal, looking.signal])).then((stages) => {
+    const over = AbortSignal.any([signal, looking.signal]);
+    const missing = surelyMissing(world, over).then((stages) => {
       throw new StepFailed(`no way from manifest to answer: ${stages[0]}`);
     });
-    const body = await world.steps.run("first answer", () =>
-      Promise.race([firstAnswer(world, signal), missing]),
-    );
-    missing.catch(() => {});
-    looking.abort();
+    const answer = firstAnswer(world, over);
+    // Whoever comes second is told to give up, and nobody asks how.
+    for (const either of [missing, answer]) either.catch(() => {});
+    const body = await world.steps
+      .run("first answer", () => Promise.race([answer, missing]))
+      .finally(() => looking.abort());
     await tellStory(world, body, signal);
     return 0;
   } catch (error) {
