@@ -229,6 +229,39 @@ test("while what is wanted of a key is not known, what lies there stays, and the
   await holder.done;
 });
 
+test("an empty place stays empty while what is wanted of it is in doubt, and the rest of its part is written", async () => {
+  const server = new MemoryServer();
+  const controller = new AbortController();
+  const kit = createKit({ service: "test", signal: controller.signal });
+  const [doubted, value] = slice("a", "10.0.0.1");
+  const [sure, other] = slice("b", "10.0.0.2");
+  let inDoubt = true;
+  const holder = new Holder<SliceRecord>(server.connect(), slicesTable as never, part, {
+    kit,
+    holder: "member-watcher.test",
+    turns: alone,
+    window: new WriteWindow(),
+    fresh: async () => {},
+    fills: (key) => key !== doubted || !inDoubt,
+  });
+  holder.set(doubted, value);
+  holder.set(sure, other);
+  await until("synced", () => holder.synced);
+  assert.equal(server.get("slices", doubted), null);
+  assert.deepEqual(textAt(server, sure)?.data, other);
+  inDoubt = false;
+  holder.recheck();
+  await until("filled", () => textAt(server, doubted)?.data !== undefined);
+  // What is there is replaced without asking: only an empty place is better off empty.
+  inDoubt = true;
+  const [, newer] = slice("a", "10.0.0.3");
+  holder.set(doubted, newer);
+  await holder.idle();
+  assert.deepEqual(textAt(server, doubted)?.data, newer);
+  controller.abort();
+  await holder.done;
+});
+
 test("a record that no reader would believe is refused by name, and the rest of its part is written", async () => {
   const server = new MemoryServer();
   await withHolder(server, {}, async (holder) => {

@@ -214,10 +214,11 @@ export function aggregate(bus: Bus, options: AggregateOptions, kit: Kit): Aggreg
         },
         // What has not been made yet is not known to be unwanted.
         // With what the log says of a table that is lost an empty place is better off than with nothing.
-        fills: (key) => seed.slices.size > 0 || !doubted.has(key),
+        fills: (key) => seed.slices.size > 0 || !doubted.leavesEmpty(key),
         knows: (key, there) => !gathered.has(key) && !doubted.has(key) && knowledge.mayChange(key, there),
         complete: async (signal) => {
           await knowledge.waitForWhole(signal);
+          await doubted.filled(signal);
           gathered.flush();
         },
       }),

@@ -48,6 +48,23 @@ test("a row stays while one of its slices is in doubt, and is compared again whe
   assert.equal(rows.has(peers), false);
 });
 
+test("a row that the table lacks for doubt is waited for", async (t) => {
+  const { rows, doubts } = doubted(t);
+  const signal = new AbortController().signal;
+  await rows.filled(signal);
+  doubts.add(record);
+  assert.equal(rows.leavesEmpty(peers), true);
+  let filled = false;
+  const waiting = rows.filled(signal).then(() => {
+    filled = true;
+  });
+  await new Promise((resolve) => setTimeout(resolve, 120));
+  assert.equal(filled, false);
+  doubts.delete(record);
+  await waiting;
+  assert.equal(rows.leavesEmpty(peers), false);
+});
+
 test("what all exports agree on stays while one of them is in doubt", (t) => {
   const { rows, doubts } = doubted(t);
   doubts.add(sliceKeys.export("member1", "shop", "cart.v2"));

@@ -16,6 +16,8 @@ export class DoubtedRows {
   readonly #kit: Pick<Kit, "clock" | "signal">;
   readonly #onSure: (rows: ReadonlySet<string>) => void;
   readonly #waiting = new Set<string>();
+  /** Of these, the ones that the table lacks. */
+  readonly #empty = new Set<string>();
 
   constructor(
     slices: Pick<TableView<SliceValue>, "isDoubtful" | "doubts">,
@@ -35,6 +37,21 @@ export class DoubtedRows {
     this.#waiting.add(row);
     if (this.#waiting.size === 1) void this.#lookAgain();
     return true;
+  }
+
+  /** The same of a row that the table lacks: nobody may take that for absence before it is there. */
+  leavesEmpty(row: string): boolean {
+    if (!this.has(row)) return false;
+    this.#empty.add(row);
+    return true;
+  }
+
+  /** Resolves when no row is missing for doubt; rejects with the signal's reason. */
+  async filled(signal: AbortSignal): Promise<void> {
+    while (this.#empty.size > 0) {
+      await slept(this.#kit.clock, AGAIN_MS, signal);
+      signal.throwIfAborted();
+    }
   }
 
   #isDoubtful(row: string): boolean {
@@ -60,7 +77,10 @@ export class DoubtedRows {
       const sure = new Set(
         [...this.#waiting].filter((row) => this.#slices.doubts === 0 || !this.#isDoubtful(row)),
       );
-      for (const row of sure) this.#waiting.delete(row);
+      for (const row of sure) {
+        this.#waiting.delete(row);
+        this.#empty.delete(row);
+      }
       if (sure.size > 0) this.#onSure(sure);
     }
   }

@@ -32,6 +32,8 @@ import { Wake } from "./wake.ts";
 
 /** An upstream that no route uses goes this much later, ms: by then proxies have applied the routes without it. */
 const REMOVAL_GRACE_MS = 2000;
+/** How often it is asked whether peers are still in doubt, ms. */
+const DOUBT_MS = 50;
 /** Routes wait at most so long for the rows that they need, ms; proxies hold back a route whose upstream is missing. */
 const STAGE_MS = 1000;
 const TICK_MS = 1000;
@@ -83,6 +85,8 @@ export class Renderer implements HubSink {
   readonly #adoptedKeys = new Set<string>();
   /** Keys that the holder left alone because nothing was known of them yet: to be compared again. */
   readonly #refused = new Set<string>();
+  /** Keys that the table lacks, because what is desired of them is in doubt. */
+  readonly #unfilled = new Set<string>();
   /** Keys that were seen to go, whatever else is known: an observed removal needs no other knowledge. */
   readonly #gone = new Set<string>();
   /** Upstreams without a route, and when they go. */
@@ -344,6 +348,13 @@ export class Renderer implements HubSink {
       this.#kit.log.info({ unknown }, "rows that nothing asks for stay, until this is known");
     }
     await this.#wake.until(() => this.#unknown() === null, signal);
+    // What is being asked for is soon known; until then a row that is missing for it would look as if it were gone.
+    const wanted = (key: string) => this.#desired.has(key) || this.#adoptedKeys.has(key);
+    while ([...this.#unfilled].some((key) => wanted(key) && this.#isDoubtful(key))) {
+      await slept(this.#kit.clock, DOUBT_MS, signal);
+      signal.throwIfAborted();
+    }
+    this.#unfilled.clear();
   }
 
   /** Why some of the table's rows cannot be judged yet; null: all can. */
@@ -377,6 +388,7 @@ export class Renderer implements HubSink {
   fills(key: string): boolean {
     if (!this.#isDoubtful(key)) return true;
     this.#refused.add(key);
+    this.#unfilled.add(key);
     return false;
   }
 

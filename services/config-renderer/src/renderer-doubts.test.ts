@@ -1,0 +1,82 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { type TopologyPeers, topologyKeys } from "@sluice/contracts";
+import type { IngressClass, MultiClusterIngress, ServiceImport } from "@sluice/kube";
+import { createKit } from "@sluice/service-kit";
+import { Renderer } from "./renderer.ts";
+
+const options = {
+  fleet: "default",
+  ingressClasses: ["nginx"],
+  watchWithoutClass: false,
+  publishAddresses: [],
+  peers: { member1: ["10.1.0.0/16"] },
+};
+const key = topologyKeys.peers("shop", "web", "member1");
+const row = "default.peers.shop-web.member1";
+const peers: TopologyPeers = {
+  namespace: "shop",
+  service: "web",
+  cluster: "member1",
+  ports: { "": [{ address: "10.1.0.1", port: 8080 }] },
+};
+
+/** A renderer that has published one import with its peers, of which the test says whether they are in doubt. */
+async function rendered(signal: AbortSignal) {
+  const doubts = new Set<string>();
+  const topology = {
+    isDoubtful: (each: string) => doubts.has(each),
+    get doubts() {
+      return doubts.size;
+    },
+    isSettled: () => true,
+    unreadable: new Set<string>(),
+  };
+  const hub = { listed: true, fresh: true, waiting: null, ingresses: new Map() };
+  const written = new Set<string>();
+  const holder = {
+    set: (each: string) => void written.add(each),
+    remove: () => {},
+    recheck: () => {},
+    idle: async () => {},
+    holding: true,
+  };
+  const intents = { get: () => undefined };
+  const reporter = { ingress: () => {}, verdicts: () => {} };
+  const renderer = new Renderer(options, createKit({ service: "config-renderer", signal }));
+  renderer.attach({ holder, topology, hub, intents, reporter } as unknown as Parameters<
+    Renderer["attach"]
+  >[0]);
+  renderer.class("nginx", { metadata: { name: "nginx" } } as IngressClass);
+  const metadata = { name: "web", namespace: "shop", uid: "1" };
+  const spec = { type: "ClusterSetIP" as const, ports: [{ port: 80 }] };
+  renderer.import("shop/web", { metadata, spec } as ServiceImport, undefined);
+  const backend = { service: { name: "web", port: { number: 80 } } };
+  const rules = [{ http: { paths: [{ path: "/", pathType: "Prefix", backend }] } }];
+  const ingress = { metadata: { ...metadata, name: "shop" }, spec: { ingressClassName: "nginx", rules } };
+  renderer.ingress("shop/shop", ingress as MultiClusterIngress, undefined);
+  renderer.topologyChanged(key, peers, undefined);
+  const publishing = renderer.publish(signal);
+  await renderer.complete(signal);
+  assert.ok(written.has(row), [...written].join(" "));
+  return { renderer, doubts, publishing };
+}
+
+test("a part whose row is missing for doubt is whole only once there is none", async () => {
+  const end = new AbortController();
+  const { renderer, doubts, publishing } = await rendered(end.signal);
+  assert.equal(renderer.fills(row), true);
+  doubts.add(key);
+  assert.equal(renderer.fills(row), false);
+  let whole = false;
+  const waiting = renderer.complete(end.signal).then(() => {
+    whole = true;
+  });
+  await new Promise((resolve) => setTimeout(resolve, 150));
+  assert.equal(whole, false, "readers would take the missing row for one that is gone");
+  doubts.delete(key);
+  await waiting;
+  assert.equal(renderer.fills(row), true);
+  end.abort();
+  await publishing;
+});
