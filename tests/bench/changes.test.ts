@@ -14,7 +14,7 @@ test("changes in two clusters are all answered by their new peers, and an inject
     rate: 20,
     clusters: 2,
     seconds: 3,
-    inject: ["aggregator=80ms"],
+    inject: ["aggregator=500ms"],
     search: false,
     log: () => {},
   });
@@ -22,10 +22,12 @@ test("changes in two clusters are all answered by their new peers, and an inject
   const { figures } = result;
   const shown = JSON.stringify(figures);
   assert.equal(figures["lost"], 0, shown);
-  assert.equal(result.samples, 60, shown);
-  assert.ok((figures["p50_ms"] ?? 0) >= 80, shown);
-  assert.ok((figures["aggregator_p50_ms"] ?? 0) >= 80, shown);
-  assert.ok((figures["config_renderer_p50_ms"] ?? 0) < 80, shown);
+  // Sixty where the machine keeps up; each of two dozen services is changed at least once.
+  assert.ok(result.samples >= 24 && result.samples <= 60, `${result.samples} samples of ${shown}`);
+  assert.ok((figures["p50_ms"] ?? 0) >= 500, shown);
+  assert.ok((figures["aggregator_p50_ms"] ?? 0) >= 500, shown);
+  const { config_renderer_p50_ms: renderer = 0, aggregator_p50_ms: aggregator = 0 } = figures;
+  assert.ok(renderer < aggregator, shown);
   for (const name of [
     "aggregator",
     "config_renderer",

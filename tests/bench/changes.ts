@@ -52,7 +52,7 @@ const SERVICES = 12;
 const ASKERS = 24;
 /** How often a change that is waited for is asked after: a request each time, on the same two cores. */
 const ASK_MS = 1;
-const LOST_MS = 10_000;
+const LOST_MS = 30_000;
 /** A rate holds when 99 of 100 changes are answered by their new peer within this, ms. */
 const HOLDS_MS = 100;
 const TICK_MS = 2;

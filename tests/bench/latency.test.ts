@@ -11,15 +11,16 @@ test("a delay that is injected into a stage shows in that stage and in the total
   const { signal } = new AbortController();
   const result = await latency({
     signal,
-    inject: ["config-renderer=50ms"],
-    changes: 30,
-    warmUp: 5,
+    // Much more than the rest takes on a busy machine.
+    inject: ["config-renderer=500ms"],
+    changes: 12,
+    warmUp: 2,
     log: () => {},
   });
   await rm(join(import.meta.dirname, "../..", result.raw), { force: true });
   const { figures } = result;
-  assert.equal(result.samples, 30);
-  assert.ok((figures["config_renderer_p50_ms"] ?? 0) >= 50, JSON.stringify(figures));
-  assert.ok((figures["p50_ms"] ?? 0) >= 50, JSON.stringify(figures));
+  assert.equal(result.samples, 12);
+  assert.ok((figures["config_renderer_p50_ms"] ?? 0) >= 500, JSON.stringify(figures));
+  assert.ok((figures["p50_ms"] ?? 0) >= 500, JSON.stringify(figures));
   assert.ok((figures["config_renderer_share"] ?? 0) > 0.5, JSON.stringify(figures));
 });
