@@ -1,4 +1,4 @@
-import { readAnnotations } from "./annotations.ts";
+import type { ProfileRow } from "@sluice/contracts";
 import { checkHost } from "./host.ts";
 import { belongs, type ClassRules } from "./ingress-class.ts";
 import {
@@ -13,6 +13,8 @@ import {
   refOf,
 } from "./objects.ts";
 import { checkPath, type PathType } from "./path.ts";
+import { defaultProfile, profileOf } from "./profile.ts";
+import { type AnnotationReading, readAnnotations } from "./read-annotations.ts";
 import type { Reason, Verdict } from "./verdict.ts";
 
 /** Where a path shall go, before imports are looked at. */
@@ -39,6 +41,8 @@ export interface CompiledIngress {
   readonly createdAt: number;
   readonly served: boolean;
   readonly paths: readonly CompiledPath[];
+  /** Of all its paths. */
+  readonly profile: ProfileRow;
   readonly verdicts: readonly Verdict[];
 }
 
@@ -63,6 +67,7 @@ export function compileIngress(ingress: MultiClusterIngress, rules: ClassRules):
     warn: (reason, message) => verdicts.push({ object: ref, type: "Warning", reason, message }),
   };
   const belonging = belongs(ingress, rules);
+  let profile = defaultProfile;
   if (belonging.kind === "unknown") {
     const { field, name } = belonging;
     draft.warn(
@@ -75,7 +80,10 @@ export function compileIngress(ingress: MultiClusterIngress, rules: ClassRules):
     addRules(draft);
     addDefaultBackend(draft);
     noteTls(draft);
-    refuseUnprotected(draft);
+    const reading = readAnnotations(annotationsOf(ingress));
+    profile = profileOf(reading.settings);
+    noteAnnotations(draft, reading);
+    refuseUnprotected(draft, reading);
   }
   return {
     key: keyOf(ingress),
@@ -83,6 +91,7 @@ export function compileIngress(ingress: MultiClusterIngress, rules: ClassRules):
     createdAt: createdAt(ingress),
     served: belonging.kind === "ours",
     paths: draft.paths,
+    profile,
     verdicts,
   };
 }
@@ -204,15 +213,18 @@ function noteTls(draft: Draft): void {
   );
 }
 
-/** Runs last: protection that cannot be given closes every path, whatever the steps before made of it. */
-function refuseUnprotected(draft: Draft): void {
-  const { ignored, protection } = readAnnotations(annotationsOf(draft.ingress));
+function noteAnnotations(draft: Draft, { invalid, ignored }: AnnotationReading): void {
+  for (const message of invalid) draft.warn("AnnotationInvalid", message);
   if (ignored.length > 0) {
     draft.warn(
       "AnnotationsIgnored",
       `metadata.annotations: not supported yet and ignored: ${shortened(ignored)}`,
     );
   }
+}
+
+/** Runs last: protection that cannot be given closes every path, whatever the steps before made of it. */
+function refuseUnprotected(draft: Draft, { protection }: AnnotationReading): void {
   if (protection.length === 0) return;
   const problem = `metadata.annotations: protection that cannot be given yet: ${shortened(protection)}`;
   draft.warn("ProtectionRefused", `${problem}; all paths answer 503 until these annotations are removed`);

@@ -1,7 +1,15 @@
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { test } from "node:test";
-import type { FleetValue, PeersRow, RoutePath, RouteRow, TopologyPeers } from "@sluice/contracts";
+import {
+  type FleetValue,
+  fleetKeys,
+  type PeersRow,
+  type ProfileRow,
+  type RoutePath,
+  type RouteRow,
+  type TopologyPeers,
+} from "@sluice/contracts";
 import { parse, parseAllDocuments } from "yaml";
 import { buildFleet } from "./build-fleet.ts";
 import type { FleetOptions } from "./fleet-model.ts";
@@ -17,6 +25,8 @@ interface Fixture {
   readonly exported?: Readonly<Record<string, readonly string[]>>;
   /** Host → `Prefix /path -> upstream`, or `… -> 503: problem`. */
   readonly routes: Readonly<Record<string, readonly string[]>>;
+  /** `host path` → what its profile says beside the default. */
+  readonly settings?: Readonly<Record<string, ProfileRow["settings"]>>;
   /** `upstream cluster` → `address:port`. */
   readonly peers?: Readonly<Record<string, readonly string[]>>;
   /** `Kind namespace/name type reason beginning-of-message`, all of them, in order. */
@@ -33,6 +43,19 @@ function routesOf(rows: Iterable<[string, FleetValue]>): Record<string, string[]
   return Object.fromEntries(
     found.map(([, row]) => [(row as RouteRow).host, (row as RouteRow).paths.map(line)]),
   );
+}
+
+function settingsOf(rows: ReadonlyMap<string, FleetValue>): Record<string, ProfileRow["settings"]> {
+  const found: Record<string, ProfileRow["settings"]> = {};
+  for (const [key, row] of rows) {
+    if (!key.startsWith("default.routes.")) continue;
+    const { host, paths } = row as RouteRow;
+    for (const { path, profile } of paths) {
+      const used = rows.get(fleetKeys.profile("default", profile)) as ProfileRow;
+      if (Object.keys(used.settings).length > 0) found[`${host} ${path}`] = used.settings;
+    }
+  }
+  return found;
 }
 
 function peersOf(rows: Iterable<[string, FleetValue]>): Record<string, string[]> {
@@ -61,6 +84,7 @@ for (const file of readdirSync(folder).filter((name) => name.endsWith(".yaml")))
       { fleet: "default", ingressClasses: ["nginx"], watchWithoutClass: false, ...fixture.options },
     );
     assert.deepEqual(routesOf(rows), fixture.routes);
+    assert.deepEqual(settingsOf(rows), fixture.settings ?? {});
     if (fixture.peers !== undefined) assert.deepEqual(peersOf(rows), fixture.peers);
     const said = verdicts.map((v) => {
       const text = `${v.object.kind} ${v.object.namespace}/${v.object.name} ${v.type} ${v.reason} ${v.message}`;

@@ -28,7 +28,16 @@ const rule = fc.record({
   host: fc.constantFrom("", "www.example.test", "*.example.test", "bad_host"),
   http: fc.record({ paths: fc.array(path, { minLength: 1, maxLength: 3 }) }),
 });
-const annotations = fc.constantFrom({}, { "nginx.ingress.kubernetes.io/auth-url": "x" }, { "other/x": "y" });
+const annotations = fc.constantFrom(
+  {},
+  { "nginx.ingress.kubernetes.io/auth-url": "x" },
+  { "nginx.ingress.kubernetes.io/proxy-read-timeout": "120" },
+  {
+    "nginx.ingress.kubernetes.io/proxy-body-size": "8m",
+    "nginx.ingress.kubernetes.io/proxy-buffering": "maybe",
+  },
+  { "other/x": "y" },
+);
 const creationTimestamp = fc.constantFrom("2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z");
 const ingress: fc.Arbitrary<KubeObject> = fc.record({
   metadata: fc.record({

@@ -2,6 +2,7 @@ import {
   type FleetValue,
   fleetKeys,
   type PeersRow,
+  type ProfileRow,
   type TopologyPeers,
   type UpstreamRow,
 } from "@sluice/contracts";
@@ -78,6 +79,9 @@ export class FleetModel {
   readonly #upstreams = new Map<string, UpstreamRow>();
   readonly #upstreamHosts = new Index();
   readonly #upstreamsOfService = new Index();
+  /** But for the default one, which is always there. */
+  readonly #profiles = new Set<string>();
+  readonly #profileHosts = new Index();
 
   readonly #dirtyHosts = new Set<string>();
   readonly #dirtyVerdicts = new Set<string>();
@@ -169,6 +173,7 @@ export class FleetModel {
       rows.set(fleetKeys.profile(fleet, defaultProfile.hash), defaultProfile);
     }
     const touched = new Map<string, UpstreamRow>();
+    const touchedProfiles = new Map<string, ProfileRow>();
     for (const host of this.#dirtyHosts) {
       const before = this.#hosts.get(host);
       const ingresses = [...this.#byHost.get(host)].map((key) => this.#ingresses.get(key) as CompiledIngress);
@@ -181,6 +186,14 @@ export class FleetModel {
         this.#upstreamHosts.add(upstream.id, host);
         touched.set(upstream.id, upstream);
       }
+      for (const profile of before?.profiles ?? []) {
+        this.#profileHosts.delete(profile.hash, host);
+        touchedProfiles.set(profile.hash, profile);
+      }
+      for (const profile of after.profiles) {
+        this.#profileHosts.add(profile.hash, host);
+        touchedProfiles.set(profile.hash, profile);
+      }
       for (const key of before?.verdicts.keys() ?? []) this.#dirtyVerdicts.add(`${INGRESS} ${key}`);
       for (const key of after.verdicts.keys()) this.#dirtyVerdicts.add(`${INGRESS} ${key}`);
       if (after.row === null) this.#hosts.delete(host);
@@ -188,6 +201,7 @@ export class FleetModel {
       if (after.row !== null || before !== undefined) rows.set(fleetKeys.route(fleet, host), after.row);
     }
     this.#dirtyHosts.clear();
+    this.#settleProfiles(touchedProfiles, rows);
     const removedUpstreams = this.#settleUpstreams(touched, rows);
     const services = new Set(this.#dirtyServices);
     this.#dirtyServices.clear();
@@ -195,6 +209,17 @@ export class FleetModel {
     for (const object of this.#dirtyVerdicts) verdicts.set(object, this.#verdictsOf(object));
     this.#dirtyVerdicts.clear();
     return { rows, services, removedUpstreams, verdicts };
+  }
+
+  #settleProfiles(touched: ReadonlyMap<string, ProfileRow>, rows: Map<string, FleetValue | null>): void {
+    touched.forEach((profile, hash) => {
+      if (hash === defaultProfile.hash) return;
+      const used = this.#profileHosts.get(hash).size > 0;
+      if (used === this.#profiles.has(hash)) return;
+      if (used) this.#profiles.add(hash);
+      else this.#profiles.delete(hash);
+      rows.set(fleetKeys.profile(this.#options.fleet, hash), used ? profile : null);
+    });
   }
 
   #settleUpstreams(

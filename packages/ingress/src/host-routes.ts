@@ -1,7 +1,6 @@
-import type { RoutePath, RouteRow, UpstreamRow } from "@sluice/contracts";
+import type { ProfileRow, RoutePath, RouteRow, UpstreamRow } from "@sluice/contracts";
 import { byAge, type CompiledIngress, type CompiledPath } from "./compile-ingress.ts";
 import { quote } from "./objects.ts";
-import { defaultProfile } from "./profile.ts";
 import { findPort, type ReadImport } from "./service-import.ts";
 import { upstreamId } from "./upstream-id.ts";
 import type { Reason, Verdict } from "./verdict.ts";
@@ -14,6 +13,8 @@ export interface HostRoutes {
   /** null: nothing is served under this host. */
   readonly row: RouteRow | null;
   readonly upstreams: readonly UpstreamRow[];
+  /** Those that its paths use. */
+  readonly profiles: readonly ProfileRow[];
   /** By key of the MCI. */
   readonly verdicts: ReadonlyMap<string, readonly Verdict[]>;
 }
@@ -35,6 +36,7 @@ export function assembleHost(
 ): HostRoutes {
   const claims = new Map<string, { path: RoutePath; owner: string }>();
   const upstreams = new Map<string, UpstreamRow>();
+  const profiles = new Map<string, ProfileRow>();
   const verdicts = new Map<string, Verdict[]>();
   const ordered = [...ingresses].sort(byAge);
   for (const fallback of [false, true]) {
@@ -61,13 +63,14 @@ export function assembleHost(
         }
         const { upstream, problem } = resolve(ingress, path, imports, warn);
         if (upstream !== null) upstreams.set(upstream.id, upstream);
+        profiles.set(ingress.profile.hash, ingress.profile);
         claims.set(claim, {
           owner: ingress.key,
           path: {
             type: path.type,
             path: path.path,
             upstream: upstream?.id ?? null,
-            profile: defaultProfile.hash,
+            profile: ingress.profile.hash,
             ...(problem === null ? {} : { problem }),
             source: { kind: ingress.ref.kind, namespace: ingress.ref.namespace, name: ingress.ref.name },
           },
@@ -76,7 +79,12 @@ export function assembleHost(
     }
   }
   const paths = [...claims.values()].map((claim) => claim.path).sort(byPath);
-  return { row: paths.length === 0 ? null : { host, paths }, upstreams: [...upstreams.values()], verdicts };
+  return {
+    row: paths.length === 0 ? null : { host, paths },
+    upstreams: [...upstreams.values()],
+    profiles: [...profiles.values()],
+    verdicts,
+  };
 }
 
 function byPath(a: RoutePath, b: RoutePath): number {

@@ -2,6 +2,12 @@ export { buildFleet, type World } from "./build-fleet.ts";
 export { type FleetChanges, FleetModel, type FleetOptions, verdictKey } from "./fleet-model.ts";
 export type { IngressClass, KubeObject, MultiClusterIngress, ObjectRef, ServiceImport } from "./objects.ts";
 export { buildPeers } from "./peers.ts";
-export { defaultProfile } from "./profile.ts";
+export {
+  defaultProfile,
+  defaultSettings,
+  nextUpstreamWords,
+  type ProfileSettings,
+  settingBounds,
+} from "./profile.ts";
 export { upstreamId } from "./upstream-id.ts";
 export type { Reason, Verdict } from "./verdict.ts";

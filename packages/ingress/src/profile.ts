@@ -1,9 +1,86 @@
 import { createHash } from "node:crypto";
 import type { ProfileRow } from "@sluice/contracts";
 
+/** What a profile can say; a location of its own in nginx.conf says it. */
+export interface ProfileSettings {
+  /** Milliseconds until a connection to a peer must stand; then the next peer is tried. */
+  readonly connectTimeoutMs: number;
+  /** Milliseconds between two reads from a peer. */
+  readonly readTimeoutMs: number;
+  readonly sendTimeoutMs: number;
+  /** 0: any size. */
+  readonly maxBodyBytes: number;
+  /** A larger body goes to a file before it is sent on. */
+  readonly bodyBufferBytes: number;
+  readonly requestBuffering: boolean;
+  readonly responseBuffering: boolean;
+  /** Size of one buffer for a response; a response's header must fit into one. */
+  readonly bufferBytes: number;
+  /** Buffers for one response. */
+  readonly buffers: number;
+  /** To the peer. */
+  readonly httpVersion: "1.0" | "1.1";
+  /** Words of nginx's proxy_next_upstream, sorted, with a blank between. */
+  readonly nextUpstream: string;
+  /** Peers that one request tries at most; 0: as many as there are, up to 32. */
+  readonly nextTries: number;
+  /** Milliseconds that all tries together may take to get to a first byte; 0: no limit. */
+  readonly nextTimeoutMs: number;
+}
+
+/** 60 s and 1 MiB are what ingress-nginx had; 250 ms is ours, because another peer is usually there. */
+export const defaultSettings: ProfileSettings = {
+  connectTimeoutMs: 250,
+  readTimeoutMs: 60_000,
+  sendTimeoutMs: 60_000,
+  maxBodyBytes: 1024 * 1024,
+  bodyBufferBytes: 16 * 1024,
+  requestBuffering: true,
+  responseBuffering: true,
+  bufferBytes: 4096,
+  buffers: 8,
+  httpVersion: "1.1",
+  nextUpstream: "error timeout",
+  nextTries: 3,
+  nextTimeoutMs: 5000,
+};
+
+/** Least and most of each number, so that no object can make nginx refuse its configuration, or take its memory. */
+export const settingBounds = {
+  connectTimeoutMs: [1, 86_400_000],
+  readTimeoutMs: [1, 86_400_000],
+  sendTimeoutMs: [1, 86_400_000],
+  maxBodyBytes: [0, 2 ** 40],
+  bodyBufferBytes: [1024, 2 ** 24],
+  bufferBytes: [1024, 2 ** 20],
+  // With one buffer nginx has none left to send from while it fills the other.
+  buffers: [2, 64],
+  nextTries: [0, 32],
+  nextTimeoutMs: [0, 86_400_000],
+} as const satisfies Readonly<Record<string, readonly [min: number, max: number]>>;
+
+/** What nginx's proxy_next_upstream takes. */
+export const nextUpstreamWords: readonly string[] = [
+  "error",
+  "http_403",
+  "http_404",
+  "http_429",
+  "http_500",
+  "http_502",
+  "http_503",
+  "http_504",
+  "invalid_header",
+  "non_idempotent",
+  "off",
+  "timeout",
+];
+
 /** A policy profile: everything that needs a location of its own in nginx.conf. Equal settings have one hash. */
-function profileOf(settings: ProfileRow["settings"]): ProfileRow {
-  const sorted = Object.fromEntries(Object.entries(settings).sort(([a], [b]) => (a < b ? -1 : 1)));
+export function profileOf(settings: Partial<ProfileSettings>): ProfileRow {
+  const own = Object.entries(settings)
+    .filter(([key, value]) => value !== defaultSettings[key as keyof ProfileSettings])
+    .sort(([a], [b]) => (a < b ? -1 : 1));
+  const sorted = Object.fromEntries(own);
   const hash = createHash("sha256").update(JSON.stringify(sorted)).digest("hex").slice(0, 16);
   return { hash, settings: sorted };
 }

@@ -11,6 +11,7 @@ export interface Verdict {
 }
 
 export type Reason =
+  | "AnnotationInvalid"
   | "AnnotationsIgnored"
   | "BackendInvalid"
   | "BackendUnsupported"

@@ -33,6 +33,8 @@ const State = Type.Object({
   config: Type.String(),
   worker: Count,
   workers: Count,
+  /** Workers that still listen with the configuration before this one; absent: none. */
+  old: Type.Optional(Count),
   nginx: Type.String(),
   counters: Type.Record(Type.String(), Count),
   held: Type.Optional(Type.Array(Hold)),

@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { promisify } from "node:util";
+import { defaultSettings } from "@sluice/ingress";
 import { ensureTool, freePort } from "@sluice/native-tools";
 import { type NginxConf, nginxConf } from "./nginx-conf.ts";
 import {
@@ -17,7 +18,6 @@ import {
   render,
   unixSocket,
 } from "./nginx-text.ts";
-import { defaultSettings } from "./profile-settings.ts";
 
 const plain: NginxConf = {
   dir: "/var/lib/sluice/proxy",
@@ -45,6 +45,19 @@ const cases: Record<string, NginxConf> = {
       ["default", defaultSettings],
       ["b2", { ...defaultSettings, readTimeoutMs: 3_600_000, responseBuffering: false }],
       ["a1", { ...defaultSettings, maxBodyBytes: 0, requestBuffering: false }],
+      [
+        "c3",
+        {
+          ...defaultSettings,
+          bodyBufferBytes: 65_536,
+          bufferBytes: 16_384,
+          buffers: 2,
+          httpVersion: "1.0",
+          nextUpstream: "error http_503 non_idempotent timeout",
+          nextTries: 2,
+          nextTimeoutMs: 1000,
+        },
+      ],
     ]),
   },
 };

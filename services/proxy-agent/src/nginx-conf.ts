@@ -1,6 +1,8 @@
+import { defaultSettings, type ProfileSettings } from "@sluice/ingress";
 import {
   type Directive,
   directive,
+  keywords,
   listenAddress,
   locationName,
   lua,
@@ -15,7 +17,6 @@ import {
   type Value,
   word,
 } from "./nginx-text.ts";
-import { defaultSettings, type ProfileSettings } from "./profile-settings.ts";
 
 export interface NginxConf {
   /** Absolute folder for everything that nginx writes. */
@@ -73,8 +74,22 @@ function policy(settings: ProfileSettings, base: ProfileSettings | null): Direct
   say("readTimeoutMs", "proxy_read_timeout", milliseconds);
   say("sendTimeoutMs", "proxy_send_timeout", milliseconds);
   say("maxBodyBytes", "client_max_body_size", number);
+  say("bodyBufferBytes", "client_body_buffer_size", number);
   say("requestBuffering", "proxy_request_buffering", onOff);
   say("responseBuffering", "proxy_buffering", onOff);
+  say("bufferBytes", "proxy_buffer_size", number);
+  const { buffers, bufferBytes } = settings;
+  if (base === null || buffers !== base.buffers || bufferBytes !== base.bufferBytes) {
+    out.push(
+      d("proxy_buffers", [number(buffers), number(bufferBytes)]),
+      // nginx's own is two buffers, and it refuses what leaves it none to fill meanwhile.
+      d("proxy_busy_buffers_size", [number(Math.min(2, buffers - 1) * bufferBytes)]),
+    );
+  }
+  say("httpVersion", "proxy_http_version", (version) => (version === "1.0" ? w`1.0` : w`1.1`));
+  if (base === null || settings.nextUpstream !== base.nextUpstream) {
+    out.push(d("proxy_next_upstream", keywords(settings.nextUpstream)));
+  }
   return out;
 }
 
@@ -89,7 +104,6 @@ export function proxyHeaders(): Directive[] {
     ),
     // HTTP/1.0 may come without a Host; HTTP/1.1 to the peer must not.
     d("map", [w`$http_host`, w`$sluice_host`], [d("default", [w`$http_host`]), d('""', [w`$host`])]),
-    d("proxy_http_version", [w`1.1`]),
     d("proxy_set_header", [w`Host`, w`$sluice_host`]),
     d("proxy_set_header", [w`Upgrade`, w`$http_upgrade`]),
     d("proxy_set_header", [w`Connection`, w`$sluice_connection`]),
@@ -161,9 +175,10 @@ export function proxyPolicy(conf: NginxConf): Directive[] {
   return [
     ...policy(base, null),
     d("proxy_redirect", [w`off`]),
-    d("proxy_next_upstream", [w`error`, w`timeout`]),
     // Bounds all tries together; the tries after a missing first byte are shortened by the balancer.
-    d("proxy_next_upstream_timeout", [milliseconds(Math.max(5000, 2 * conf.firstByteTimeoutMs))]),
+    d("proxy_next_upstream_timeout", [
+      milliseconds(Math.max(base.nextTimeoutMs, 2 * conf.firstByteTimeoutMs)),
+    ]),
   ];
 }
 
@@ -207,7 +222,13 @@ function httpServer(conf: NginxConf): Directive {
         d(
           "location",
           [locationName("@profile_", name)],
-          [...policy(settings, base), d("proxy_pass", [w`http://sluice_peers`])],
+          [
+            ...policy(settings, base),
+            ...(settings.nextTimeoutMs === base.nextTimeoutMs
+              ? []
+              : [d("proxy_next_upstream_timeout", [milliseconds(settings.nextTimeoutMs)])]),
+            d("proxy_pass", [w`http://sluice_peers`]),
+          ],
         ),
       ),
     ],

@@ -39,6 +39,13 @@ export const milliseconds = (value: number): Value => made(`${number(value).text
 export const megabytes = (value: number): Value => made(`${number(value).text}m`);
 export const onOff = (value: boolean): Value => made(value ? "on" : "off");
 
+/** Words of a directive that takes words, e.g. `error timeout`; from a list of ours, checked once more. */
+export function keywords(text: string): readonly Value[] {
+  if (!/^[a-z0-9_.]+( [a-z0-9_.]+)*$/.test(text))
+    throw new RangeError(`${JSON.stringify(text)} holds no words`);
+  return text.split(" ").map(made);
+}
+
 /** `127.0.0.1:31590`, `[::1]:31590` or `*:80`. */
 export function listenAddress(text: string): Value {
   const match = /^(\*|[0-9.]{7,15}|\[[0-9A-Fa-f:.]{2,45}\]):([0-9]{1,5})$/.exec(text);

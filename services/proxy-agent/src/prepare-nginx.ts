@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
 import { cp, mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { defaultSettings, type ProfileSettings } from "@sluice/ingress";
 import { type NginxConf, nginxConf, pidFileOf, replySocketPathOf, socketPathOf } from "./nginx-conf.ts";
-import { defaultSettings, type ProfileSettings } from "./profile-settings.ts";
 
 /** The parts of native-tools' Tool that matter here. */
 export interface NginxTool {
@@ -82,7 +82,15 @@ export function renderNginx(options: NginxOptions, profiles: ReadonlyMap<string,
     lastGood: lastGoodPathOf(options.dir),
     replies: replySocketPathOf(options.dir),
     profiles: Object.fromEntries(
-      [...all].map(([name, s]) => [name, { readMs: s.readTimeoutMs, maxBodyBytes: s.maxBodyBytes }]),
+      [...all].map(([name, s]) => [
+        name,
+        {
+          readMs: s.readTimeoutMs,
+          maxBodyBytes: s.maxBodyBytes,
+          tries: s.nextTries,
+          retries: s.nextTries !== 1 && s.nextUpstream.split(" ").includes("timeout"),
+        },
+      ]),
     ),
   };
   const hash = createHash("sha256")
@@ -164,5 +172,7 @@ async function keptProfiles(dir: string): Promise<Map<string, ProfileSettings>> 
     if (error.code === "ENOENT") return "[]";
     throw error;
   });
-  return new Map(JSON.parse(text) as [string, ProfileSettings][]);
+  const kept = JSON.parse(text) as [string, Partial<ProfileSettings>][];
+  // An earlier version knew fewer settings.
+  return new Map(kept.map(([name, settings]) => [name, { ...defaultSettings, ...settings }]));
 }

@@ -1,45 +1,37 @@
 import type { ProfileRow } from "@sluice/contracts";
-import { defaultProfile } from "@sluice/ingress";
-
-/** What a profile can say; a location of its own in nginx.conf says it. */
-export interface ProfileSettings {
-  /** Milliseconds until a connection to a peer must stand; then the next peer is tried. */
-  readonly connectTimeoutMs: number;
-  /** Milliseconds between two reads from a peer. */
-  readonly readTimeoutMs: number;
-  readonly sendTimeoutMs: number;
-  /** 0: any size. */
-  readonly maxBodyBytes: number;
-  readonly requestBuffering: boolean;
-  readonly responseBuffering: boolean;
-}
-
-/** 60 s and 1 MiB are what ingress-nginx had; 250 ms is ours, because another peer is usually there. */
-export const defaultSettings: ProfileSettings = {
-  connectTimeoutMs: 250,
-  readTimeoutMs: 60_000,
-  sendTimeoutMs: 60_000,
-  maxBodyBytes: 1024 * 1024,
-  requestBuffering: true,
-  responseBuffering: true,
-};
+import {
+  defaultProfile,
+  defaultSettings,
+  nextUpstreamWords,
+  type ProfileSettings,
+  settingBounds,
+} from "@sluice/ingress";
 
 /** The name under which nginx knows a profile: the default one is served where every request arrives. */
 export function profileName(hash: string): string {
   return hash === defaultProfile.hash ? "default" : hash;
 }
 
-/** The settings of a row, or what is wrong with it. */
+const bounds: Readonly<Record<string, readonly [number, number]>> = settingBounds;
+const texts: Readonly<Record<string, (value: string) => boolean>> = {
+  httpVersion: (value) => value === "1.0" || value === "1.1",
+  nextUpstream: (value) => value.split(" ").every((word) => nextUpstreamWords.includes(word)),
+};
+
+/** The settings of a row, or what is wrong with it: a row is judged here whoever wrote it. */
 export function readProfile(row: ProfileRow): ProfileSettings | { readonly problem: string } {
   const settings: Record<string, string | number | boolean> = { ...defaultSettings };
   for (const [key, value] of Object.entries(row.settings)) {
-    const known = settings[key];
+    const known = Object.hasOwn(settings, key) ? settings[key] : undefined;
     if (known === undefined) return { problem: `setting ${key} is unknown to this version` };
     if (typeof value !== typeof known) return { problem: `setting ${key} is no ${typeof known}` };
-    if (typeof value === "number" && (!Number.isInteger(value) || value < 0 || value > 2 ** 40)) {
-      return { problem: `setting ${key} is not a whole number from 0 to 2^40` };
+    const [min, max] = bounds[key] ?? [0, 0];
+    if (typeof value === "number" && (!Number.isInteger(value) || value < min || value > max)) {
+      return { problem: `setting ${key} is not a whole number from ${min} to ${max}` };
     }
-    if (key.endsWith("TimeoutMs") && value === 0) return { problem: `setting ${key} must be above 0` };
+    if (typeof value === "string" && texts[key]?.(value) !== true) {
+      return { problem: `setting ${key} is none of what nginx takes` };
+    }
     settings[key] = value;
   }
   return settings as unknown as ProfileSettings;

@@ -7,13 +7,14 @@ import {
   plainKeys,
   type Trace,
 } from "@sluice/contracts";
+import type { ProfileSettings } from "@sluice/ingress";
 import { type Kit, slept } from "@sluice/service-kit";
 import { DataPath } from "./data-path.ts";
 import { FleetRows, type PlannedRow } from "./fleet-rows.ts";
 import type { LastGoodStore } from "./last-good.ts";
 import type { NginxClient, NginxState } from "./nginx-client.ts";
 import { type NginxOptions, renderNginx } from "./prepare-nginx.ts";
-import { type ProfileSettings, profileName, readProfile } from "./profile-settings.ts";
+import { profileName, readProfile } from "./profile-settings.ts";
 import { ProxyMetrics } from "./proxy-metrics.ts";
 import type { ReloadOutcome } from "./reload-nginx.ts";
 import { Wake } from "./wake.ts";

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { test } from "node:test";
+import { defaultSettings } from "@sluice/ingress";
 import { systemClock } from "@sluice/service-kit";
 import { confPathOf, renderNginx } from "./prepare-nginx.ts";
-import { defaultSettings } from "./profile-settings.ts";
 import { swapConfiguration } from "./reload-nginx.ts";
 import { peersRow, routeRow, type TestNginx, testNginx, testPod } from "./testing/proxy-world.ts";
 
@@ -73,5 +73,36 @@ test("a good configuration comes up under traffic without a failed request", asy
   });
   while (!done) assert.equal((await nginx.get("/", { fresh: true })).body, "pod");
   assert.deepEqual(await swap, { ok: true });
-  assert.equal((await nginx.client.state(t.signal, true)).config, rendered.hash);
+  const { config, old } = await nginx.client.state(t.signal, true);
+  assert.deepEqual({ config, old }, { config: rendered.hash, old: 0 });
+});
+
+test("a reload is not over while a worker listens that does not know the new configuration", async (t) => {
+  const nginx = await testNginx(t);
+  const { worker } = await nginx.client.state(t.signal, true);
+  // It cannot hear that it shall stop.
+  process.kill(worker, "SIGSTOP");
+  let frozen = true;
+  const wake = () => {
+    if (frozen) process.kill(worker, "SIGCONT");
+    frozen = false;
+  };
+  t.after(wake);
+  const rendered = renderNginx(
+    nginx.options,
+    new Map([["slow", { ...defaultSettings, readTimeoutMs: 120_000 }]]),
+  );
+  const ports = { nginx: nginx.client, clock: systemClock, signal: t.signal, newWorkersMs: 60_000 };
+  let done = false;
+  const swap = swapConfiguration(nginx.options, rendered, ports, async () => {}).finally(() => {
+    done = true;
+  });
+  for (let seen = 0; seen < 20; ) {
+    const { config, old } = await nginx.client.state(t.signal, true);
+    if (config === rendered.hash && old === 1) seen++;
+    assert.ok(!done);
+    await systemClock.sleep(20, t.signal);
+  }
+  wake();
+  assert.deepEqual(await swap, { ok: true });
 });

@@ -1,6 +1,7 @@
 import { execFile } from "node:child_process";
 import { copyFile, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { promisify } from "node:util";
+import type { ProfileSettings } from "@sluice/ingress";
 import { type Clock, slept } from "@sluice/service-kit";
 import type { NginxClient } from "./nginx-client.ts";
 import { pidFileOf } from "./nginx-conf.ts";
@@ -13,7 +14,6 @@ import {
   renderNginx,
   replaceFile,
 } from "./prepare-nginx.ts";
-import type { ProfileSettings } from "./profile-settings.ts";
 
 export interface ReloadPorts {
   readonly nginx: NginxClient;
@@ -58,8 +58,9 @@ async function signalReload(dir: string, config: string, ports: ReloadPorts): Pr
   while (ports.clock.monotonic() < deadline) {
     try {
       const state = await ports.nginx.state(ports.signal, true);
-      if (state.config === config) return null;
-      last = "the old workers still answer";
+      // Until the old ones have stopped listening, a request may meet one that does not know the new profiles.
+      if (state.config === config && (state.old ?? 0) === 0) return null;
+      last = "the old workers still listen";
     } catch (error) {
       ports.signal.throwIfAborted();
       last = (error as Error).message;

@@ -1,4 +1,6 @@
 // For tests and benchmarks only: the proxy's nginx in other shapes, from the same emitter.
+
+import { defaultSettings } from "@sluice/ingress";
 import {
   apiServer,
   httpBasics,
@@ -12,7 +14,6 @@ import {
 } from "./nginx-conf.ts";
 import { type Directive, directive, listenAddress, lua, number, render, word } from "./nginx-text.ts";
 import { confOf, type NginxOptions, renderNginx } from "./prepare-nginx.ts";
-import { defaultSettings } from "./profile-settings.ts";
 
 export { confPathOf, renderNginx } from "./prepare-nginx.ts";
 

@@ -4,6 +4,7 @@ local counters = require "sluice.counters"
 local holds = require "sluice.holds"
 local rows = require "sluice.rows"
 local settings = require "sluice.settings"
+local workers = require "sluice.workers"
 
 local M = {}
 
@@ -56,6 +57,7 @@ local function state()
   facts.config = settings.config
   facts.worker = ngx.worker.pid()
   facts.workers = ngx.worker.count()
+  facts.old = workers.old()
   facts.nginx = string.format("%d.%d.%d", ngx.config.nginx_version / 1000000, ngx.config.nginx_version / 1000 % 1000,
     ngx.config.nginx_version % 1000)
   facts.counters = counters.all()

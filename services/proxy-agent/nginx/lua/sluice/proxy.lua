@@ -22,7 +22,6 @@ local get_last_failure = bal.get_last_failure
 local count_status, count = counters.status, counters.add
 
 local M = {}
-local MAX_TRIES = 3
 
 -- What is answered where nothing can be asked: it says what is wrong and nothing of what lies behind.
 local answers = {
@@ -44,7 +43,7 @@ end
 
 -- From the rewrite phase to the balancer: mostly the same request comes next. When another came between (a body had
 -- to be read), the balancer looks the route up again.
-local last_request, last_upstream = 0, nil
+local last_request, last_upstream, last_profile = 0, nil, nil
 
 -- State of requests that need more than one look, by the address of nginx's request; the log phase ends it.
 local live, live_count = {}, 0
@@ -80,7 +79,7 @@ end
 function M.route()
   local u, more = enter()
   if not u then return more end
-  last_request, last_upstream = this_request(), u
+  last_request, last_upstream, last_profile = this_request(), u, more
   if more == "default" and not settings.measures then return "" end
   return elsewhere(more)
 end
@@ -139,10 +138,13 @@ local function last_of(list)
   return list and list:match("([^ ,:]+)%s*$")
 end
 
+local function profile_of(name)
+  return settings.profiles[name] or settings.profiles.default
+end
+
 local function read_seconds(u)
   local target = find_route(var.host, var.uri)
-  local profile = target and target.id == u.id and settings.profiles[target.profile] or settings.profiles.default
-  return profile.readSeconds
+  return profile_of(target and target.id == u.id and target.profile).readSeconds
 end
 
 -- The peer that nginx tried last.
@@ -194,8 +196,8 @@ local function limit_of(u, peer)
 end
 
 -- First tries that somebody has to look back at: of a peer on hold, and with a first-byte limit.
-local function note(u, peer, request)
-  local limit = limit_of(u, peer)
+local function note(u, peer, request, profile)
+  local limit = profile.retries and limit_of(u, peer)
   if limit and may_limit(u) then
     local state = state_of(request)
     state.peer, state.limit, state.since = peer, limit, now()
@@ -207,11 +209,11 @@ end
 
 function M.balance()
   local request = this_request()
-  local u
+  local u, name
   if request == last_request then
-    u, last_request = again(last_upstream), 0
+    u, name, last_request = again(last_upstream), last_profile, 0
   else
-    u = enter()
+    u, name = enter()
     if not u then return set_current_peer(settings.replies) end
   end
   local peer
@@ -221,9 +223,10 @@ function M.balance()
   else
     peer = first_peer(u, u.trials and is_read())
     if peer then
-      local size = u.usable
-      if size > 1 then set_more_tries((size < MAX_TRIES and size or MAX_TRIES) - 1) end
-      if u.watched or settings.firstByteSeconds then note(u, peer, request) end
+      local size, profile = u.usable, profile_of(name)
+      local tries = profile.tries
+      if size > 1 then set_more_tries((size < tries and size or tries) - 1) end
+      if u.watched or settings.firstByteSeconds then note(u, peer, request, profile) end
     end
   end
   if not peer then return set_current_peer(settings.replies) end

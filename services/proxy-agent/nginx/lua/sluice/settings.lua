@@ -1,7 +1,9 @@
 -- What the agent wrote beside nginx.conf: read when nginx starts and at each reload, checked there.
 local cjson = require "cjson.safe"
 
-local M = { config = "", profiles = { default = { readSeconds = 60, maxBody = 0 } } }
+local MOST_TRIES = 32
+
+local M = { config = "", profiles = { default = { readSeconds = 60, maxBody = 0, tries = 3, retries = true } } }
 
 function M.load(path)
   local file = assert(io.open(path, "rb"))
@@ -15,7 +17,15 @@ function M.load(path)
   M.firstByteSeconds = given.firstByteMs and given.firstByteMs > 0 and given.firstByteMs / 1000 or nil
   M.profiles = {}
   for name, profile in pairs(assert(given.profiles)) do
-    M.profiles[name] = { readSeconds = assert(profile.readMs) / 1000, maxBody = assert(profile.maxBodyBytes) }
+    local tries = assert(profile.tries)
+    M.profiles[name] = {
+      readSeconds = assert(profile.readMs) / 1000,
+      maxBody = assert(profile.maxBodyBytes),
+      -- Peers that one request may try.
+      tries = tries > 0 and tries or MOST_TRIES,
+      -- Whether a peer that is slow may be left for another.
+      retries = profile.retries == true,
+    }
   end
   local default = assert(M.profiles.default, "no default profile")
   -- nginx measures a body before it knows the profile, by the largest limit that any has; the rest is ours. With

@@ -5,6 +5,7 @@ local rows = require "sluice.rows"
 local settings = require "sluice.settings"
 local api = require "sluice.api"
 local proxy = require "sluice.proxy"
+local workers = require "sluice.workers"
 
 -- nginx.conf calls these as `sluice.…`: `require` in a hook would cost each request.
 local M = {
@@ -14,11 +15,13 @@ local M = {
 
 function M.init(path)
   settings.load(path)
+  workers.init()
   rows.seed(settings.lastGood)
 end
 
 function M.worker()
   math.randomseed(ngx.time() + ngx.worker.pid() * 1000)
+  workers.enter()
   assert(ngx.timer.every(1, counters.flush))
 end
 

@@ -1,0 +1,70 @@
+import assert from "node:assert/strict";
+import { readFileSync, writeFileSync } from "node:fs";
+import { test } from "node:test";
+import fc from "fast-check";
+import { settingAnnotations } from "./annotation-table.ts";
+import { defaultSettings, nextUpstreamWords, settingBounds } from "./profile.ts";
+
+const page = new URL("../../../docs/reference/annotations.md", import.meta.url);
+
+function render(): string {
+  const rows = settingAnnotations.map((a) => `| \`${a.name}\` | ${a.shape} | ${a.unsaid} | ${a.note} |`);
+  return [
+    "# Annotations",
+    "",
+    "What a MultiClusterIngress may say under `nginx.ingress.kubernetes.io/`, with ingress-nginx's meaning. An annotation holds",
+    "for every path of its object. An empty value is as good as none. A value of another shape is reported by a Warning Event",
+    "(`AnnotationInvalid`) on the object, and what holds when nothing is said holds.",
+    "",
+    "Each set of these that is in use gets a location of its own in nginx.conf: a new set reloads nginx, everything else is data.",
+    "",
+    "| annotation | value | when nothing is said | |",
+    "|---|---|---|---|",
+    ...rows,
+    "",
+    "All others are not supported yet: they are ignored and reported (`AnnotationsIgnored`). Where one asks for protection",
+    "(`auth-*`, `whitelist-source-range`, `allowlist-source-range`, `denylist-source-range`, or a snippet that holds deny, allow,",
+    "`auth_*`, return, `access_by_lua*` or `ssl_verify_client`) the paths of its object answer 503 (`ProtectionRefused`) until it is",
+    "taken away: serving without it would open what was closed.",
+    "",
+  ].join("\n");
+}
+
+test("docs/reference/annotations.md is made from the table", () => {
+  if (process.env["UPDATE_DOCS"] === "1") writeFileSync(page, render());
+  assert.equal(readFileSync(page, "utf8"), render());
+});
+
+test("what the table says holds when nothing is said is the default", () => {
+  for (const { name, unsaid, read } of settingAnnotations) {
+    // Ours is a quarter of a second, which ingress-nginx's seconds cannot say.
+    if (name === "proxy-connect-timeout") continue;
+    const reading = read(unsaid);
+    assert.ok(reading.ok, name);
+    const [[key, value]] = Object.entries(reading.setting) as [[keyof typeof defaultSettings, unknown]];
+    assert.equal(value, defaultSettings[key], name);
+  }
+});
+
+test("whatever is written, a value is within its bounds or refused", () => {
+  const text = fc.oneof(
+    fc.string(),
+    fc.stringMatching(/^[0-9]{1,16}[bkmgBKMGs]?$/),
+    fc.subarray([...nextUpstreamWords, "everything"], { minLength: 1 }).map((words) => words.join(" ")),
+    fc.constantFrom("on", "off", "1.0", "1.1", "2", "1e3", "-1", "0x10", "٣", "1m; deny all"),
+  );
+  const limits: Readonly<Record<string, readonly [number, number]>> = settingBounds;
+  fc.assert(
+    fc.property(fc.constantFrom(...settingAnnotations), text, ({ read }, given) => {
+      const reading = read(given);
+      if (!reading.ok) return;
+      for (const [key, value] of Object.entries(reading.setting)) {
+        const [min, max] = limits[key] ?? [0, 0];
+        if (typeof value === "number") assert.ok(Number.isInteger(value) && value >= min && value <= max);
+        else if (typeof value === "string") assert.match(value, /^[a-z0-9_. ]+$/);
+        else assert.equal(typeof value, "boolean");
+      }
+    }),
+    { numRuns: 2000 },
+  );
+});

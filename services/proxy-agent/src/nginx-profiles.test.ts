@@ -1,0 +1,163 @@
+// What annotations say, from the object to the request: the model makes the rows, a real nginx serves them.
+import assert from "node:assert/strict";
+import { type TestContext, test } from "node:test";
+import { MemoryServer } from "@sluice/bus/testing";
+import type { ProfileRow } from "@sluice/contracts";
+import { buildFleet } from "@sluice/ingress";
+import { testAgent, testFleet } from "./testing/agent-world.ts";
+import { type PodAnswer, type TestNginx, type TestPod, testNginx, testPod } from "./testing/proxy-world.ts";
+
+const soon = { timeout: 30_000, interval: 10 };
+const HOST = "shop.example.test";
+
+/** An nginx in front of pods that serve `shop/web`, under an object with these annotations. */
+async function serving(
+  t: TestContext,
+  annotations: Readonly<Record<string, string>>,
+  pods: readonly TestPod[],
+): Promise<TestNginx> {
+  const nginx = await testNginx(t, { workers: 1 });
+  const server = new MemoryServer();
+  const fleet = testFleet(t, server);
+  const { rows, verdicts } = buildFleet(
+    {
+      ingresses: [
+        {
+          metadata: {
+            namespace: "shop",
+            name: "shop",
+            annotations: Object.fromEntries(
+              Object.entries(annotations).map(([name, value]) => [
+                `nginx.ingress.kubernetes.io/${name}`,
+                value,
+              ]),
+            ),
+          },
+          spec: {
+            ingressClassName: "nginx",
+            rules: [
+              {
+                host: HOST,
+                http: {
+                  paths: [
+                    {
+                      path: "/",
+                      pathType: "Prefix",
+                      backend: { service: { name: "web", port: { number: 80 } } },
+                    },
+                  ],
+                },
+              },
+            ],
+          },
+        },
+      ],
+      imports: [{ metadata: { namespace: "shop", name: "web" }, spec: { ports: [{ port: 80 }] } }],
+      classes: [],
+      peers: [
+        {
+          namespace: "shop",
+          service: "web",
+          cluster: "member1",
+          ports: { "": pods.map(({ address, port }) => ({ address, port })) },
+        },
+      ],
+      exported: new Map([["shop/web", new Set([""])]]),
+    },
+    { fleet: "default", ingressClasses: ["nginx"], watchWithoutClass: false },
+  );
+  assert.deepEqual(verdicts, []);
+  const profiles = [...rows].filter(([key]) => key.startsWith("default.profiles."));
+  const own = profiles.filter(([, row]) => Object.keys((row as ProfileRow).settings).length > 0);
+  assert.equal(own.length, Object.keys(annotations).length === 0 ? 0 : 1);
+  for (const [key, row] of rows) fleet.set(key, row);
+  const agent = testAgent(nginx, server, { member1: ["127.25.0.0/16"] });
+  await t.waitFor(async () => {
+    assert.notEqual((await nginx.get("/ready", { fresh: true })).status, 404);
+    assert.deepEqual(agent.records.at(-1)?.problems, []);
+  }, soon);
+  return nginx;
+}
+
+const pods = (t: TestContext, n: number, answer?: PodAnswer): Promise<TestPod[]> =>
+  Promise.all(
+    ["one", "two", "three"].map((name, i) => testPod(t, `127.25.${n}.${i + 1}`, name, undefined, answer)),
+  );
+
+async function statuses(nginx: TestNginx, count: number, more: Parameters<TestNginx["get"]>[1] = {}) {
+  const seen: number[] = [];
+  for (let i = 0; i < count; i++) seen.push((await nginx.get("/", more)).status);
+  return seen;
+}
+
+for (const { annotations, failures } of [
+  { annotations: {}, failures: false },
+  { annotations: { "proxy-next-upstream-tries": "1" }, failures: true },
+  { annotations: { "proxy-next-upstream": "off" }, failures: true },
+]) {
+  const said = Object.entries(annotations).map(([name, value]) => `${name}: ${value}`)[0] ?? "nothing said";
+  test(`with ${said} a peer that refuses ${failures ? "costs its request" : "costs none"}`, async (t) => {
+    const [one, two, three] = await pods(t, 40);
+    const nginx = await serving(t, annotations, [one!, two!, three!]);
+    await two!.close();
+    const seen = await statuses(nginx, 6, { fresh: true });
+    assert.deepEqual([...new Set(seen)].sort(), failures ? [200, 502] : [200]);
+  });
+}
+
+test("an answer that proxy-next-upstream names is not taken from this peer, and is no failure of it", async (t) => {
+  const answer: PodAnswer = ({ name }) => (name === "one" ? { status: 503, body: "busy" } : undefined);
+  const all = await pods(t, 41, answer);
+  const plain = await serving(t, {}, all);
+  assert.deepEqual([...new Set(await statuses(plain, 6))].sort(), [200, 503]);
+  const elsewhere = await serving(t, { "proxy-next-upstream": "error timeout http_503" }, all);
+  assert.deepEqual([...new Set(await statuses(elsewhere, 12))], [200]);
+});
+
+test("a POST is tried elsewhere only where non_idempotent is asked for", async (t) => {
+  const answer: PodAnswer = ({ name }) => (name === "one" ? { status: 503, body: "busy" } : undefined);
+  const all = await pods(t, 42, answer);
+  const post = { method: "POST", body: "x" };
+  const careful = await serving(t, { "proxy-next-upstream": "error timeout http_503" }, all);
+  assert.deepEqual([...new Set(await statuses(careful, 6, post))].sort(), [200, 503]);
+  const bold = await serving(t, { "proxy-next-upstream": "error timeout http_503 non_idempotent" }, all);
+  assert.deepEqual([...new Set(await statuses(bold, 6, post))], [200]);
+});
+
+test("a body is measured by its own object's limit, and 0 is none", async (t) => {
+  const [one] = await pods(t, 43);
+  const body = "x".repeat(2 * 1024 * 1024);
+  const status = async (annotations: Readonly<Record<string, string>>) =>
+    (await (await serving(t, annotations, [one!])).get("/", { method: "POST", body })).status;
+  assert.equal(await status({}), 413);
+  assert.equal(await status({ "proxy-body-size": "3m" }), 200);
+  assert.equal(await status({ "proxy-body-size": "0" }), 200);
+  assert.equal(await status({ "proxy-body-size": "1k" }), 413);
+});
+
+test("a response's header that does not fit into the buffer needs a larger one", async (t) => {
+  const large = { "x-large": "y".repeat(6000) };
+  const [one] = await pods(t, 44);
+  one!.server.prependListener("request", (_request, response) =>
+    response.setHeader("x-large", large["x-large"]),
+  );
+  const small = await serving(t, {}, [one!]);
+  assert.equal((await small.get("/")).status, 502);
+  const buffered = {
+    "proxy-buffer-size": "16k",
+    "proxy-buffers-number": "2",
+    "client-body-buffer-size": "64k",
+  };
+  const nginx = await serving(t, buffered, [one!]);
+  assert.equal((await nginx.get("/")).status, 200);
+});
+
+test("the peer is spoken to in the version that proxy-http-version says", async (t) => {
+  const [one] = await pods(t, 45);
+  const versions: string[] = [];
+  one!.server.prependListener("request", (request) => versions.push(request.httpVersion));
+  await (await serving(t, {}, [one!])).get("/");
+  assert.equal(versions.at(-1), "1.1");
+  await (await serving(t, { "proxy-http-version": "1.0" }, [one!])).get("/");
+  assert.equal(versions.at(-1), "1.0");
+});
