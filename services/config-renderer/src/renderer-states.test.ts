@@ -43,6 +43,7 @@ async function world(t: TestContext) {
   return {
     server,
     hub,
+    aggregator,
     fleet,
     row,
     start(peers: Record<string, string[]> = {}) {
@@ -167,6 +168,18 @@ suite("states of clusters", { concurrency: true }, () => {
     assert.equal((fleet.get("default.clusters.member2") as FleetCluster).state, "ok");
     takeBack("unjoin", "member1");
     await state("member1", "ok");
+  });
+
+  test("an unjoined cluster's row goes with its last peers where its record was lost before it was removed", async (t) => {
+    const { aggregator, fleet, start, order, state } = await world(t);
+    start();
+    await state("member1", "ok");
+    await within(t, () => assert.ok(fleet.settled && fleet.rows.has("default.peers.shop-web.member1")));
+    // Its record in `clusters` stays: nobody is told that it went with the bus.
+    order("unjoin", "member1");
+    aggregator.peers("member1", null);
+    await state("member1", undefined);
+    assert.equal((fleet.get("default.clusters.member2") as FleetCluster).state, "ok");
   });
 
   test("a cluster whose record is lost with its server, and that nobody unjoined, keeps its row", async (t) => {

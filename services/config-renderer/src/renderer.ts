@@ -152,7 +152,10 @@ export class Renderer implements HubSink {
   #count(cluster: string, more: 1 | -1): void {
     const records = (this.#recordsOf.get(cluster) ?? 0) + more;
     if (records > 0) this.#recordsOf.set(cluster, records);
-    else this.#recordsOf.delete(cluster);
+    else {
+      this.#recordsOf.delete(cluster);
+      this.#renderCluster(cluster);
+    }
   }
 
   /** O(upstreams of that service): its rows in that one cluster. */
@@ -254,7 +257,9 @@ export class Renderer implements HubSink {
     const seen = this.#seen.get(cluster);
     const fromFlags = this.#options.peers[cluster] ?? [];
     const unjoined = orderOf(intents, "unjoin", cluster) !== undefined;
-    if (seen === undefined && (fromFlags.length === 0 || unjoined)) {
+    // That its record was removed may have been lost with the bus; then it is gone once its last peers are.
+    const gone = unjoined && (seen === undefined || !this.#recordsOf.has(cluster));
+    if (gone || (seen === undefined && fromFlags.length === 0)) {
       this.#remove(key);
       return null;
     }
