@@ -51,7 +51,7 @@ const services: readonly (readonly [string, readonly string[]])[] = [
 ];
 for (const [name, flags] of services) {
   test(`${name} that the bus does not know ends with 77, and says by file and user why`, {
-    timeout: 60_000,
+    timeout: 240_000,
   }, async () => {
     const { code, said } = await ended(name, ...flags, "--nats-nkey", stranger);
     assert.equal(code, 77, said);
