@@ -85,7 +85,7 @@ export interface KubeClient {
     options: ListOptions,
     signal: AbortSignal,
   ): Promise<{ items: T[]; resourceVersion: string }>;
-  /** A list page by page; the next one is asked for once this one has been dealt with. */
+  /** A list page by page; one is ahead of what has been dealt with, never more. */
   pages<T extends KubeObject>(
     type: ResourceType<T>,
     options: PageOptions,
@@ -139,7 +139,7 @@ export async function connectCluster(options: ConnectOptions): Promise<KubeClien
 }
 
 /** Objects a page: before it is known what they weigh, and at most; and the bytes that a page of many shall have. */
-const PAGE = { unknown: 100, most: 500, bytes: 512 * 1024 };
+const PAGE = { unknown: 100, most: 1000, bytes: 512 * 1024 };
 
 /** A page is parsed in one go, so it is to be a matter of milliseconds, however heavy a kind's objects are. */
 function nextLimit(limit: number, objects: number, bytes: number): number {
@@ -198,29 +198,36 @@ class HttpKubeClient implements KubeClient {
     signal: AbortSignal,
   ): AsyncGenerator<ListPage<T>, void, void> {
     const apiVersion = apiVersionOf(type);
-    let limit = options.first ?? PAGE.unknown;
-    let next = "";
-    let expired = false;
-    for (;;) {
+    const ask = (limit: number, token: string) => {
       const query = selectors(options);
       query.set("limit", String(limit));
-      if (next !== "") query.set("continue", next);
+      if (token !== "") query.set("continue", token);
       const init = { method: "GET", path: `${resourcePath(type, options.namespace)}?${query}` };
-      const answer = await this.request({ ...init, limitBytes: LIST_LIMIT_BYTES }, signal);
-      if (answer.status === 410 && next !== "" && !expired) {
+      const answer = this.request({ ...init, limitBytes: LIST_LIMIT_BYTES }, signal);
+      // Nobody may want it any more.
+      answer.catch(() => {});
+      return { init, answer, limit, token };
+    };
+    let asked = ask(options.first ?? PAGE.unknown, "");
+    let expired = false;
+    for (;;) {
+      const { init, limit, token } = asked;
+      const answer = await asked.answer;
+      if (answer.status === 410 && token !== "" && !expired) {
         // The page's token outlived etcd's history: what was read so far is of a past that is gone. Once more, whole.
         expired = true;
-        next = "";
+        asked = ask(limit, "");
         continue;
       }
       const page = this.#parse<ListAnswer<T>>(init, answer);
-      const first = next === "";
-      next = page.metadata?.continue ?? "";
+      const next = page.metadata?.continue ?? "";
       // A list's items carry neither of the two.
-      const items = (page.items ?? []).map((item) => ({ ...item, apiVersion, kind: type.kind }));
-      yield { items, resourceVersion: page.metadata?.resourceVersion ?? "", first, last: next === "" };
+      const items = (page.items ?? []).map((item) => Object.assign(item, { apiVersion, kind: type.kind }));
+      // The server makes the next page while this one is being dealt with.
+      if (next !== "") asked = ask(nextLimit(limit, items.length, answer.body.length), next);
+      const { resourceVersion = "" } = page.metadata ?? {};
+      yield { items, resourceVersion, first: token === "", last: next === "" };
       if (next === "") return;
-      limit = nextLimit(limit, items.length, answer.body.length);
     }
   }
 

@@ -9,7 +9,7 @@ import { type Change, type Reflector, reflect } from "./reflector.ts";
 import { objectKey, type ResourceType, resources, versionNumber } from "./resources.ts";
 import type { WatchEvent } from "./watch-stream.ts";
 
-const limit = AbortSignal.timeout(120_000);
+const limit = AbortSignal.timeout(240_000);
 const quiet: KubeLogger = { debug() {}, info() {}, warn() {}, child: () => quiet };
 const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
 
@@ -171,14 +171,14 @@ test("ten thousand objects are told of in bursts, and whatever else there is has
   await using _stop = stand;
   await stand.reflector.listed(limit);
   assert.equal(stand.changes.length, 10_000);
-  assert.ok(bursts.length >= 40, `${bursts.length} bursts`);
-  assert.ok(Math.max(...bursts) <= 200, `${Math.max(...bursts)} objects in one go`);
+  assert.ok(bursts.length >= 20, `${bursts.length} bursts`);
+  assert.ok(Math.max(...bursts) <= 500, `${Math.max(...bursts)} objects in one go`);
   // All of them gone at once: what a list takes away, too.
   api.objects.clear();
   bursts.length = 0;
   await stand.reflector.relist(limit);
   assert.equal(stand.changes.length, 20_000);
-  assert.ok(bursts.length >= 40 && Math.max(...bursts) <= 200, `${Math.max(...bursts)} of ${bursts.length}`);
+  assert.ok(bursts.length >= 20 && Math.max(...bursts) <= 500, `${Math.max(...bursts)} of ${bursts.length}`);
 });
 
 test("thousands of events that come in one go are told of in bursts, too", async () => {
@@ -202,9 +202,9 @@ test("thousands of events that come in one go are told of in bursts, too", async
   api.forget();
   await until("a second watch", () => api.watched.length === 2);
   rests = 0;
-  for (const name of crowd(2000)) api.put(name);
-  await until("all events", () => stand.changes.length === 2000);
-  assert.ok(rests >= 9, `${rests} rests`);
+  for (const name of crowd(2500)) api.put(name);
+  await until("all events", () => stand.changes.length === 2500);
+  assert.ok(rests >= 4, `${rests} rests`);
 });
 
 test("what a page adds is told of before the next page comes", async () => {

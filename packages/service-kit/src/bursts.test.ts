@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Bursts } from "./bursts.ts";
-import type { Clock } from "./clock.ts";
+import { type Clock, systemClock } from "./clock.ts";
 
 /** A clock by which each look takes so long, ms; counts how often somebody rested. */
 function clockOf(stepMs: number) {
@@ -23,10 +23,10 @@ async function work(steps: number, clock: Clock, signal: AbortSignal): Promise<n
   return steps;
 }
 
-test("ten thousand steps that cost nothing rest every two hundred", async () => {
+test("ten thousand steps that cost nothing rest every five hundred", async () => {
   const clock = clockOf(0);
   await work(10_000, clock, new AbortController().signal);
-  assert.equal(clock.rests, 50);
+  assert.equal(clock.rests, 20);
 });
 
 test("steps that take a millisecond each rest every five", async () => {
@@ -38,5 +38,17 @@ test("steps that take a millisecond each rest every five", async () => {
 test("work is not gone on with once the signal has aborted", async () => {
   const controller = new AbortController();
   controller.abort(new Error("over"));
-  assert.equal(await work(10_000, clockOf(0), controller.signal), 200);
+  assert.equal(await work(10_000, clockOf(0), controller.signal), 500);
+});
+
+test("who rests lets others have their turn, and is told when it is over meanwhile", async () => {
+  const controller = new AbortController();
+  const bursts = new Bursts(systemClock, controller.signal);
+  let turns = 0;
+  setImmediate(() => {
+    turns += 1;
+    controller.abort(new Error("over"));
+  });
+  assert.equal(await bursts.rest(), false);
+  assert.equal(turns, 1);
 });

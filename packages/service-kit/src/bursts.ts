@@ -2,7 +2,7 @@ import { type Clock, slept } from "./clock.ts";
 
 /** What a step costs varies, so both bound a burst. */
 const BURST_MS = 5;
-const BURST_STEPS = 200;
+const BURST_STEPS = 500;
 
 /**
  * Cuts long work into bursts of some milliseconds, between which whatever else there is comes in its turn: ten thousand

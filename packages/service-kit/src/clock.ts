@@ -16,6 +16,8 @@ export const systemClock: Clock = {
   sleep: (ms, signal) =>
     new Promise((resolve, reject) => {
       if (signal.aborted) return reject(signal.reason);
+      // Whoever only lets others have their turn waits for no timer, whose least is a millisecond.
+      if (ms === 0) return void setImmediate(() => (signal.aborted ? reject(signal.reason) : resolve()));
       const cut = () => {
         clearTimeout(timer);
         reject(signal.reason);
