@@ -25,64 +25,99 @@ export interface RelistOptions {
 }
 
 const SLICES_PER_SERVICE = 100;
-const PEERS = ["127.11.240.1", "127.11.240.2"] as const;
+/** Two places of a member at which its service may run. */
+const peersOf = (member: number) => [`127.${10 + member}.240.1`, `127.${10 + member}.240.2`] as const;
+type Peers = ReturnType<typeof peersOf>;
+
+/** Of changes of the crowded cluster and of the other, ms. */
+interface Times {
+  readonly own: number[];
+  readonly other: number[];
+}
 /** How long changes go on after each fault, ms: longer than a list takes. */
 const WATCH_MS = 4000;
 const CHANGE_MS = 30_000;
 
 /**
- * How long a live change waits while the same cluster's ten thousand slices are listed anew, and while as many are
- * exported at once: from the moment at which the API has stored it to the first answer of the new peer.
+ * How long a live change waits while ten thousand slices of its own cluster are listed anew, or of another that the same
+ * process watches, and while as many are exported at once: from the moment at which the API has stored it to the first
+ * answer of the new peer. Quiet times alternate with lists, so that a neighbour of this machine meets both alike.
  */
 export async function relist(options: RelistOptions): Promise<BenchResult> {
   const { signal, log } = options;
   const slices = options.slices ?? 10_000;
   const inject = (options.inject ?? []).flatMap((delayed) => ["--inject", delayed]);
-  await using world = await startedWorld(["--empty", "--processes", "--members", "1", ...inject], signal);
+  await using world = await startedWorld(["--empty", "--processes", "--members", "2", ...inject], signal);
   await using stack = new AsyncDisposableStack();
-  const [hub, member] = [world.cluster("hub"), world.cluster("member1")];
-  const service = { name: "cart", host: "relist.example.test", port: await freePort() };
-  for (const address of PEERS) stack.use(await servePeer(address, service.port));
-  await prepareCluster(hub, false, signal);
-  await prepareCluster(member, true, signal);
-  await installService(hub, member, service, PEERS[0], signal);
+  const hub = world.cluster("hub");
+  const crowded = world.cluster("member1");
   const agent = new Agent({ keepAlive: true, maxSockets: 16 });
   stack.defer(() => agent.destroy());
-  const crowd = await createCrowd(member, slices, agent, signal);
+  await prepareCluster(hub, false, signal);
+  const changing = async (number: number, name: string) => {
+    const member = world.cluster(`member${number}`);
+    const service = { name, host: `${name}.example.test`, port: await freePort() };
+    const peers = peersOf(number);
+    for (const address of peers) stack.use(await servePeer(address, service.port));
+    await prepareCluster(member, true, signal);
+    await installService(hub, member, service, peers[0], signal);
+    const { http } = world.addresses.proxy;
+    return stack.use(new Changing(member.server, service, peers, http, agent, signal));
+  };
+  // By its name the last of a list: what only the list can tell comes with the last page.
+  const own = await changing(1, "web");
+  const other = await changing(2, "cart");
+  const crowd = await createCrowd(crowded, slices, agent, signal);
   log(`${slices} slices of ${crowd.length} services are there`);
-  const changing = new Changing(member.server, service, world.addresses.proxy.http, agent, signal);
-  stack.use(changing);
-  await changing.first();
+  await Promise.all([own.first(), other.first()]);
 
-  const quiet = await changing.during(() => delay(WATCH_MS, undefined, { signal }));
-  const exported = await changing.during(async () => {
-    await exportAll(member, crowd, signal);
+  const during = async (what: () => Promise<void>): Promise<Times> => {
+    const going = what();
+    const [ofOwn, ofOther] = await Promise.all([own.during(going), other.during(going)]);
+    return { own: ofOwn, other: ofOther };
+  };
+  const exported = await during(async () => {
+    await exportAll(crowded, crowd, signal);
     await delay(WATCH_MS, undefined, { signal });
   });
-  const relisted: number[] = [];
+  const quiet: Times = { own: [], other: [] };
+  const relisted: Times = { own: [], other: [] };
   for (let i = 0; i < (options.relists ?? 5); i++) {
-    relisted.push(...(await changing.during(() => forget(world, signal))));
+    const calm = await during(() => delay(WATCH_MS, undefined, { signal }));
+    const listed = await during(() => forget(world, signal));
+    for (const whose of ["own", "other"] as const) {
+      quiet[whose].push(...calm[whose]);
+      relisted[whose].push(...listed[whose]);
+    }
   }
   const most = (values: readonly number[]) => values.reduce((a, b) => Math.max(a, b), 0);
+  const added = (whose: keyof Times) => Math.max(0, most(relisted[whose]) - most(quiet[whose]));
   log(
-    `quiet ${percentile(quiet, 0.5).toFixed(1)} ms, at most ${most(quiet).toFixed(0)}; exported at once ` +
-      `${most(exported).toFixed(0)}; listed anew ${most(relisted).toFixed(0)}`,
+    `quiet ${percentile(quiet.own, 0.5).toFixed(1)} ms, at most ${most(quiet.own).toFixed(0)}; exported at once ` +
+      `${most(exported.own).toFixed(0)}; listed anew ${most(relisted.own).toFixed(0)}, another cluster's ` +
+      `${most(relisted.other).toFixed(0)}`,
   );
   return {
     bench: "relist",
     figures: {
-      quiet_p50_ms: percentile(quiet, 0.5),
-      quiet_max_ms: most(quiet),
-      relist_p50_ms: percentile(relisted, 0.5),
-      relist_p99_ms: percentile(relisted, 0.99),
-      relist_max_ms: most(relisted),
-      export_p99_ms: percentile(exported, 0.99),
-      export_max_ms: most(exported),
-      /** What the relist added to the slowest change. */
-      relist_added_ms: Math.max(0, most(relisted) - most(quiet)),
+      quiet_p50_ms: percentile(quiet.own, 0.5),
+      quiet_p99_ms: percentile(quiet.own, 0.99),
+      quiet_max_ms: most(quiet.own),
+      relist_p50_ms: percentile(relisted.own, 0.5),
+      relist_p99_ms: percentile(relisted.own, 0.99),
+      relist_max_ms: most(relisted.own),
+      other_quiet_max_ms: most(quiet.other),
+      other_relist_p99_ms: percentile(relisted.other, 0.99),
+      other_relist_max_ms: most(relisted.other),
+      export_p99_ms: percentile(exported.own, 0.99),
+      export_max_ms: most(exported.own),
+      other_export_max_ms: most(exported.other),
+      /** What the relist added to the slowest change of its own cluster, and of the other. */
+      relist_added_ms: added("own"),
+      other_added_ms: added("other"),
     },
-    goals: { relist_added_ms: 100 },
-    samples: relisted.length,
+    goals: { relist_added_ms: 100, other_added_ms: 100 },
+    samples: relisted.own.length + relisted.other.length,
     raw: await writeRaw("relist", { quiet, exported, relisted }),
     machine: thisMachine(),
   };
@@ -172,33 +207,42 @@ async function exportAll(member: KubeClient, names: readonly string[], signal: A
 class Changing implements Disposable {
   readonly #server: string;
   readonly #service: ImportedService;
+  readonly #peers: Peers;
   readonly #agent: Agent;
   readonly #asker: Asker;
   readonly #signal: AbortSignal;
   #at = 0;
 
-  constructor(server: string, service: ImportedService, proxy: string, agent: Agent, signal: AbortSignal) {
+  constructor(
+    server: string,
+    service: ImportedService,
+    peers: Peers,
+    proxy: string,
+    agent: Agent,
+    signal: AbortSignal,
+  ) {
     this.#server = server;
     this.#service = service;
+    this.#peers = peers;
     this.#agent = agent;
     this.#asker = new Asker(proxy);
     this.#signal = signal;
   }
 
   async first(): Promise<void> {
-    await this.#answers(PEERS[0]);
+    await this.#answers(this.#peers[0]);
   }
 
   /** How long each change took that was made while something went on, ms. */
-  async during(what: () => Promise<void>): Promise<number[]> {
+  async during(what: Promise<void>): Promise<number[]> {
     let over = false;
-    const going = what().finally(() => {
+    const going = what.finally(() => {
       over = true;
     });
     const times: number[] = [];
     while (!over) {
       this.#at = 1 - this.#at;
-      const peer = PEERS[this.#at] ?? PEERS[0];
+      const peer = this.#peers[this.#at] ?? this.#peers[0];
       const storedAt = await moveEndpoint(this.#server, this.#service, peer, this.#agent, this.#signal);
       times.push((await this.#answers(peer)) - storedAt);
     }
