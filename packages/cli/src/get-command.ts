@@ -4,6 +4,7 @@ import {
   fleetTable,
   PastFleet,
   PastTopology,
+  type Redirect,
   type RouteRow,
   type TopologyPeers,
   type TopologyService,
@@ -90,8 +91,9 @@ interface RouteLine {
   readonly host: string;
   readonly type: string;
   readonly path: string;
-  /** `<namespace>/<service>:<port>`; null: it answers 503. */
+  /** `<namespace>/<service>:<port>`; null: it redirects, or answers 503. */
   readonly service: string | null;
+  readonly redirect?: Redirect;
   readonly problem?: string;
   /** Addresses by cluster. */
   readonly peers: Record<string, number>;
@@ -112,7 +114,7 @@ function routesOf({ fleets }: PastFleet, { rows }: PastTopology): RouteLine[] {
         .map(({ key, value }) => decode(fleetTable.schemaOf(key)!, value, key));
     const upstreams = new Map((read("upstreams") as UpstreamRow[]).map((row) => [row.id, row]));
     return (read("routes") as RouteRow[]).flatMap(({ host, paths }) =>
-      paths.map(({ type, path, upstream, problem }) => {
+      paths.map(({ type, path, upstream, redirect, problem }) => {
         const to = upstream === null ? undefined : upstreams.get(upstream);
         const serving = to === undefined ? [] : (peers.get(`${to.namespace}/${to.service}`) ?? []);
         return {
@@ -122,6 +124,7 @@ function routesOf({ fleets }: PastFleet, { rows }: PastTopology): RouteLine[] {
           path,
           service:
             to === undefined ? null : `${to.namespace}/${to.service}${to.port === "" ? "" : `:${to.port}`}`,
+          ...(redirect === undefined ? {} : { redirect }),
           ...(problem === undefined ? {} : { problem }),
           peers: Object.fromEntries(
             serving.map(({ cluster, ports }) => [cluster, (ports[to?.port ?? ""] ?? []).length]),
@@ -148,14 +151,19 @@ function serviceCells(lines: readonly ServiceLine[]): string[][] {
   return [["NAMESPACE", "NAME", "PORTS", "CLUSTER", "PEERS", "ADDRESSES"], ...rows];
 }
 
+function targetOf({ service, redirect, problem }: RouteLine): string {
+  if (redirect !== undefined) return `${redirect.code}: ${redirect.to}`;
+  return service ?? `503: ${problem ?? "no backend"}`;
+}
+
 function routeCells(lines: readonly RouteLine[]): string[][] {
-  const rows = lines.map(({ fleet, host, type, path, service, problem, peers }) => [
-    fleet,
-    host === "" ? "(any)" : host,
-    type,
-    path,
-    service ?? `503: ${problem ?? "no backend"}`,
-    Object.entries(peers)
+  const rows = lines.map((line) => [
+    line.fleet,
+    line.host === "" ? "(any)" : line.host,
+    line.type,
+    line.path,
+    targetOf(line),
+    Object.entries(line.peers)
       .map(([cluster, count]) => `${cluster}:${count}`)
       .join(" "),
   ]);

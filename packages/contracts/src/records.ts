@@ -252,13 +252,22 @@ export const ProfileRow = Type.Object({
 });
 export type ProfileRow = Type.Static<typeof ProfileRow>;
 
+/** An answer that sends the client elsewhere. */
+export const Redirect = Type.Object({
+  code: Type.Integer({ minimum: 300, maximum: 308 }),
+  /** An absolute URL, or a path on the host that was asked for. */
+  to: Type.String({ pattern: "^(https?://[\\x21-\\x7e]+|/[\\x21-\\x7e]*)$", maxLength: 2048 }),
+});
+export type Redirect = Type.Static<typeof Redirect>;
+
 export const RoutePath = Type.Object({
   /** Exact: the whole path. Prefix: by path element, trailing slash ignored (Ingress v1). */
   type: Type.Union([Type.Literal("Exact"), Type.Literal("Prefix")]),
   path: Type.String({ pattern: "^/" }),
-  /** Where to; null: answer 503, `problem` says why. */
+  /** Where to; null: answer `redirect`, else 503, and `problem` says why. */
   upstream: Type.Union([Type.String(), Type.Null()]),
   profile: Type.String(),
+  redirect: Type.Optional(Redirect),
   problem: Type.Optional(Type.String()),
   /** The object that asked for it. */
   source: Type.Object({ kind: Type.String(), namespace: Name, name: Name }),

@@ -1,14 +1,17 @@
 import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
 import { test } from "node:test";
+import { decode, Redirect } from "@sluice/contracts";
 import fc from "fast-check";
-import { settingAnnotations } from "./annotation-table.ts";
+import { redirectAnnotations, settingAnnotations } from "./annotation-table.ts";
 import { defaultSettings, nextUpstreamWords, settingBounds } from "./profile.ts";
 
 const page = new URL("../../../docs/reference/annotations.md", import.meta.url);
 
 function render(): string {
-  const rows = settingAnnotations.map((a) => `| \`${a.name}\` | ${a.shape} | ${a.unsaid} | ${a.note} |`);
+  const rows = (all: typeof settingAnnotations | typeof redirectAnnotations) =>
+    all.map((a) => `| \`${a.name}\` | ${a.shape} | ${a.unsaid || "–"} | ${a.note} |`);
+  const head = ["| annotation | value | when nothing is said | |", "|---|---|---|---|"];
   return [
     "# Annotations",
     "",
@@ -16,13 +19,23 @@ function render(): string {
     "for every path of its object. An empty value is as good as none. A value of another shape is reported by a Warning Event",
     "(`AnnotationInvalid`) on the object, and what holds when nothing is said holds.",
     "",
-    "Each set of these that is in use gets a location of its own in nginx.conf: a new set reloads nginx, everything else is data.",
+    "## Redirects",
     "",
-    "| annotation | value | when nothing is said | |",
-    "|---|---|---|---|",
-    ...rows,
+    "Data of a route: a change of them reloads nothing. The backend of a path that redirects is not asked for.",
     "",
-    "All others are not supported yet: they are ignored and reported (`AnnotationsIgnored`). Where one asks for protection",
+    ...head,
+    ...rows(redirectAnnotations),
+    "",
+    "## Sizes and times",
+    "",
+    "Each set of these that is in use gets a location of its own in nginx.conf: a new set reloads nginx.",
+    "",
+    ...head,
+    ...rows(settingAnnotations),
+    "",
+    "## All others",
+    "",
+    "They are not supported yet: ignored and reported (`AnnotationsIgnored`). Where one asks for protection",
     "(`auth-*`, `whitelist-source-range`, `allowlist-source-range`, `denylist-source-range`, or a snippet that holds deny, allow,",
     "`auth_*`, return, `access_by_lua*` or `ssl_verify_client`) the paths of its object answer 503 (`ProtectionRefused`) until it is",
     "taken away: serving without it would open what was closed.",
@@ -41,7 +54,7 @@ test("what the table says holds when nothing is said is the default", () => {
     if (name === "proxy-connect-timeout") continue;
     const reading = read(unsaid);
     assert.ok(reading.ok, name);
-    const [[key, value]] = Object.entries(reading.setting) as [[keyof typeof defaultSettings, unknown]];
+    const [[key, value]] = Object.entries(reading.said) as [[keyof typeof defaultSettings, unknown]];
     assert.equal(value, defaultSettings[key], name);
   }
 });
@@ -51,17 +64,35 @@ test("whatever is written, a value is within its bounds or refused", () => {
     fc.string(),
     fc.stringMatching(/^[0-9]{1,16}[bkmgBKMGs]?$/),
     fc.subarray([...nextUpstreamWords, "everything"], { minLength: 1 }).map((words) => words.join(" ")),
+    fc.webUrl({ withQueryParameters: true, withFragments: true }),
+    fc.webPath(),
+    fc.constantFrom(
+      "https://$host/",
+      "//evil.example.test",
+      "/\\\\evil",
+      "javascript:alert(1)",
+      "https://a b/",
+    ),
     fc.constantFrom("on", "off", "1.0", "1.1", "2", "1e3", "-1", "0x10", "٣", "1m; deny all"),
   );
-  const limits: Readonly<Record<string, readonly [number, number]>> = settingBounds;
+  const limits: Readonly<Record<string, readonly [number, number]>> = {
+    ...settingBounds,
+    permanentCode: [300, 308],
+    temporalCode: [300, 308],
+  };
   fc.assert(
-    fc.property(fc.constantFrom(...settingAnnotations), text, ({ read }, given) => {
+    fc.property(fc.constantFrom(...settingAnnotations, ...redirectAnnotations), text, ({ read }, given) => {
       const reading = read(given);
       if (!reading.ok) return;
-      for (const [key, value] of Object.entries(reading.setting)) {
+      for (const [key, value] of Object.entries(reading.said)) {
         const [min, max] = limits[key] ?? [0, 0];
-        if (typeof value === "number") assert.ok(Number.isInteger(value) && value >= min && value <= max);
-        else if (typeof value === "string") assert.match(value, /^[a-z0-9_. ]+$/);
+        if (key === "appRoot" || key === "temporal" || key === "permanent") {
+          decode(Redirect, { code: 302, to: value }, key);
+          if (key === "appRoot") assert.match(String(value), /^\/(?![/\\])/);
+          else assert.match(new URL(String(value)).protocol, /^https?:$/);
+        } else if (typeof value === "number") {
+          assert.ok(Number.isInteger(value) && value >= min && value <= max);
+        } else if (typeof value === "string") assert.match(value, /^[a-z0-9_. ]+$/);
         else assert.equal(typeof value, "boolean");
       }
     }),

@@ -1,50 +1,62 @@
 // Each annotation of ingress-nginx that has a meaning here, once: what may be written, where it acts, and what holds when
 // nothing is said. docs/reference/annotations.md is made from it.
-import { oneOf, onOff, seconds, size, type ValueReader, wholeNumber, words } from "./annotation-values.ts";
+import {
+  hostPath,
+  oneOf,
+  onOff,
+  seconds,
+  size,
+  type ValueReader,
+  webUrl,
+  wholeNumber,
+  words,
+} from "./annotation-values.ts";
 import { defaultSettings, nextUpstreamWords, type ProfileSettings, settingBounds } from "./profile.ts";
+import type { RedirectPolicy } from "./redirect.ts";
 
-/** One annotation that is a setting of a profile; nginx.conf gets a location for each set of settings that is in use. */
-export interface SettingAnnotation {
+/** One annotation that says one field of a `Said`. */
+export interface Annotation<Said> {
   /** Behind `nginx.ingress.kubernetes.io/`. */
   readonly name: string;
   readonly shape: string;
-  /** What holds when nothing is said, as a user would write it. */
+  /** What holds when nothing is said, as a user would write it; empty: nothing. */
   readonly unsaid: string;
   /** What a user of ingress-nginx would not expect, or what stands behind it. */
   readonly note: string;
-  /** @returns the setting, or what is wrong with the text */
+  /** @returns what it says, or what is wrong with the text */
   read(
     text: string,
-  ):
-    | { readonly ok: true; readonly setting: Partial<ProfileSettings> }
-    | { readonly ok: false; readonly why: string };
+  ): { readonly ok: true; readonly said: Partial<Said> } | { readonly ok: false; readonly why: string };
 }
 
-function setting<K extends keyof ProfileSettings>(
-  name: string,
-  key: K,
-  value: ValueReader<ProfileSettings[K]>,
-  unsaid: string,
-  note = "",
-): SettingAnnotation {
-  return {
+/** @returns makes annotations of one kind */
+function kind<Said>() {
+  return <K extends keyof Said>(
+    name: string,
+    key: K,
+    value: ValueReader<NonNullable<Said[K]>>,
+    unsaid: string,
+    note = "",
+  ): Annotation<Said> => ({
     name,
     shape: value.shape,
     unsaid,
     note,
     read: (text) => {
       const reading = value.read(text);
-      return reading.ok
-        ? { ok: true, setting: { [key]: reading.value } as Partial<ProfileSettings> }
-        : reading;
+      return reading.ok ? { ok: true, said: { [key]: reading.value } as unknown as Partial<Said> } : reading;
     },
-  };
+  });
 }
+
+const setting = kind<ProfileSettings>();
+const redirect = kind<RedirectPolicy>();
 
 const bounds = settingBounds;
 const inSeconds = (ms: number) => String(ms / 1000);
 
-export const settingAnnotations: readonly SettingAnnotation[] = [
+/** Settings of a profile: nginx.conf gets a location for each set of settings that is in use. */
+export const settingAnnotations: readonly Annotation<ProfileSettings>[] = [
   setting(
     "proxy-body-size",
     "maxBodyBytes",
@@ -111,5 +123,28 @@ export const settingAnnotations: readonly SettingAnnotation[] = [
     seconds(bounds.nextTimeoutMs),
     inSeconds(defaultSettings.nextTimeoutMs),
     "over all tries; 0: no limit, which is ingress-nginx's own. Never less than twice the first-byte limit unless it is said",
+  ),
+];
+
+const CODES = [300, 308] as const;
+
+/** Answers that are data of a route. */
+export const redirectAnnotations: readonly Annotation<RedirectPolicy>[] = [
+  redirect(
+    "permanent-redirect",
+    "permanent",
+    webUrl,
+    "",
+    "every path of the object answers with it; what was asked for is not added",
+  ),
+  redirect("permanent-redirect-code", "permanentCode", wholeNumber(CODES), "301"),
+  redirect("temporal-redirect", "temporal", webUrl, "", "goes before permanent-redirect"),
+  redirect("temporal-redirect-code", "temporalCode", wholeNumber(CODES), "302"),
+  redirect(
+    "app-root",
+    "appRoot",
+    hostPath,
+    "",
+    "/ itself, where the object serves it, is sent there by a 302",
   ),
 ];

@@ -72,3 +72,20 @@ export function words(allowed: readonly string[]): ValueReader<string> {
     return given.length > 0 && given.every((each) => allowed.includes(each)) ? given.join(" ") : null;
   });
 }
+
+/** Printable ASCII without a blank, and no `$`: in ingress-nginx's configuration it would begin a variable. */
+const PLAIN = /^[\x21-\x23\x25-\x7e]{1,2048}$/;
+
+export const webUrl: ValueReader<string> = reader(
+  "an absolute http or https URL of printable ASCII without $",
+  (text) => {
+    if (!PLAIN.test(text) || !/^https?:\/\//i.test(text) || !URL.canParse(text)) return null;
+    return text.replace(/^https?/i, (scheme) => scheme.toLowerCase());
+  },
+);
+
+/** `//host` would be another host. */
+export const hostPath: ValueReader<string> = reader(
+  "a path that begins with one /, of printable ASCII without $",
+  (text) => (PLAIN.test(text) && /^\/(?![/\\])/.test(text) ? text : null),
+);

@@ -1,4 +1,4 @@
-import type { ProfileRow } from "@sluice/contracts";
+import type { ProfileRow, Redirect } from "@sluice/contracts";
 import { checkHost } from "./host.ts";
 import { belongs, type ClassRules } from "./ingress-class.ts";
 import {
@@ -15,6 +15,7 @@ import {
 import { checkPath, type PathType } from "./path.ts";
 import { defaultProfile, profileOf } from "./profile.ts";
 import { type AnnotationReading, readAnnotations } from "./read-annotations.ts";
+import { redirected } from "./redirect.ts";
 import type { Reason, Verdict } from "./verdict.ts";
 
 /** Where a path shall go, before imports are looked at. */
@@ -32,6 +33,8 @@ export interface CompiledPath {
   readonly field: string;
   /** A default backend: whatever a rule of anybody's claims goes before it. */
   readonly fallback: boolean;
+  /** Goes before the backend. */
+  readonly redirect?: Redirect;
 }
 
 /** One MultiClusterIngress by itself: all that can be said of it without any other object but the classes. */
@@ -54,7 +57,7 @@ export function byAge(a: CompiledIngress, b: CompiledIngress): number {
 
 interface Draft {
   readonly ingress: MultiClusterIngress;
-  readonly paths: CompiledPath[];
+  paths: CompiledPath[];
   warn(reason: Reason, message: string): void;
 }
 
@@ -83,6 +86,7 @@ export function compileIngress(ingress: MultiClusterIngress, rules: ClassRules):
     const reading = readAnnotations(annotationsOf(ingress));
     profile = profileOf(reading.settings);
     noteAnnotations(draft, reading);
+    draft.paths = redirected(draft.paths, reading.redirects);
     refuseUnprotected(draft, reading);
   }
   return {
@@ -228,9 +232,10 @@ function refuseUnprotected(draft: Draft, { protection }: AnnotationReading): voi
   if (protection.length === 0) return;
   const problem = `metadata.annotations: protection that cannot be given yet: ${shortened(protection)}`;
   draft.warn("ProtectionRefused", `${problem}; all paths answer 503 until these annotations are removed`);
-  for (const [i, path] of draft.paths.entries()) {
-    draft.paths[i] = { ...path, backend: { kind: "none", problem } };
-  }
+  draft.paths = draft.paths.map(({ redirect: _, ...path }) => ({
+    ...path,
+    backend: { kind: "none", problem },
+  }));
 }
 
 function shortened(names: readonly string[]): string {

@@ -38,7 +38,9 @@ const documents = (text: string | undefined): KubeObject[] =>
   parseAllDocuments(text ?? "").flatMap((document) => document.toJS() ?? []);
 
 function routesOf(rows: Iterable<[string, FleetValue]>): Record<string, string[]> {
-  const line = (p: RoutePath) => `${p.type} ${p.path} -> ${p.upstream ?? `503: ${p.problem}`}`;
+  const target = ({ upstream, redirect, problem }: RoutePath) =>
+    redirect === undefined ? (upstream ?? `503: ${problem}`) : `${redirect.code} ${redirect.to}`;
+  const line = (p: RoutePath) => `${p.type} ${p.path} -> ${target(p)}`;
   const found = [...rows].filter(([key]) => key.startsWith("default.routes."));
   return Object.fromEntries(
     found.map(([, row]) => [(row as RouteRow).host, (row as RouteRow).paths.map(line)]),

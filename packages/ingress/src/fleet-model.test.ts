@@ -36,6 +36,8 @@ const annotations = fc.constantFrom(
     "nginx.ingress.kubernetes.io/proxy-body-size": "8m",
     "nginx.ingress.kubernetes.io/proxy-buffering": "maybe",
   },
+  { "nginx.ingress.kubernetes.io/app-root": "/app" },
+  { "nginx.ingress.kubernetes.io/temporal-redirect": "https://www.example.test/" },
   { "other/x": "y" },
 );
 const creationTimestamp = fc.constantFrom("2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z");

@@ -1,6 +1,7 @@
 import type { ProfileRow, RoutePath, RouteRow, UpstreamRow } from "@sluice/contracts";
 import { byAge, type CompiledIngress, type CompiledPath } from "./compile-ingress.ts";
 import { quote } from "./objects.ts";
+import { defaultProfile } from "./profile.ts";
 import { findPort, type ReadImport } from "./service-import.ts";
 import { upstreamId } from "./upstream-id.ts";
 import type { Reason, Verdict } from "./verdict.ts";
@@ -61,16 +62,21 @@ export function assembleHost(
           );
           continue;
         }
-        const { upstream, problem } = resolve(ingress, path, imports, warn);
+        const { redirect } = path;
+        const { upstream, problem } =
+          redirect === undefined ? resolve(ingress, path, imports, warn) : { upstream: null, problem: null };
+        // A redirect needs nothing of nginx.conf.
+        const profile = redirect === undefined ? ingress.profile : defaultProfile;
         if (upstream !== null) upstreams.set(upstream.id, upstream);
-        profiles.set(ingress.profile.hash, ingress.profile);
+        profiles.set(profile.hash, profile);
         claims.set(claim, {
           owner: ingress.key,
           path: {
             type: path.type,
             path: path.path,
             upstream: upstream?.id ?? null,
-            profile: ingress.profile.hash,
+            profile: profile.hash,
+            ...(redirect === undefined ? {} : { redirect }),
             ...(problem === null ? {} : { problem }),
             source: { kind: ingress.ref.kind, namespace: ingress.ref.namespace, name: ingress.ref.name },
           },

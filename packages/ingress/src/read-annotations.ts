@@ -1,17 +1,21 @@
-import { settingAnnotations } from "./annotation-table.ts";
+import { type Annotation, redirectAnnotations, settingAnnotations } from "./annotation-table.ts";
 import { quote } from "./objects.ts";
 import type { ProfileSettings } from "./profile.ts";
+import type { RedirectPolicy } from "./redirect.ts";
 
 const PREFIX = "nginx.ingress.kubernetes.io/";
 const LISTS = new Set(["whitelist-source-range", "allowlist-source-range", "denylist-source-range"]);
 /** Directives by which a snippet guards: serving without them would open what was closed. */
 const GUARDS = /\b(deny|allow|auth_[a-z_]+|return|access_by_lua\w*|ssl_verify_client)\b/;
 
-const settingsByName = new Map(settingAnnotations.map((each) => [each.name, each]));
+const byName = <Said>(all: readonly Annotation<Said>[]) => new Map(all.map((each) => [each.name, each]));
+const settingOf = byName(settingAnnotations);
+const redirectOf = byName(redirectAnnotations);
 
 export interface AnnotationReading {
   /** What those of the table say. */
   readonly settings: Partial<ProfileSettings>;
+  readonly redirects: RedirectPolicy;
   /** One line for each whose text is not of its shape; its default holds. */
   readonly invalid: readonly string[];
   /** Full names that this version gives no meaning, sorted. */
@@ -31,22 +35,28 @@ export function readAnnotations(annotations: ReadonlyMap<string, string>): Annot
   const protection: string[] = [];
   const invalid: string[] = [];
   const settings: Partial<ProfileSettings> = {};
+  const redirects: RedirectPolicy = {};
+  const take = <Said>(key: string, value: string, annotation: Annotation<Said>, into: Partial<Said>) => {
+    const reading = annotation.read(value);
+    if (reading.ok) {
+      Object.assign(into, reading.said);
+      return;
+    }
+    const instead = annotation.unsaid === "" ? "it is as if it were not there" : `${annotation.unsaid} holds`;
+    invalid.push(`metadata.annotations[${key}]: ${quote(value)} ${reading.why}; ${instead} until then`);
+  };
   for (const [key, value] of [...annotations].sort(([a], [b]) => (a < b ? -1 : 1))) {
     if (!key.startsWith(PREFIX)) continue;
     const name = key.slice(PREFIX.length);
-    const known = settingsByName.get(name);
+    const setting = settingOf.get(name);
+    const redirect = redirectOf.get(name);
     // ingress-nginx reads an empty value as not set.
     if (value.trim() === "") {
-      if (known === undefined) ignored.push(key);
-    } else if (known !== undefined) {
-      const reading = known.read(value);
-      if (reading.ok) Object.assign(settings, reading.setting);
-      else
-        invalid.push(
-          `metadata.annotations[${key}]: ${quote(value)} ${reading.why}; ${known.unsaid} holds until then`,
-        );
-    } else if (protects(name, value)) protection.push(key);
+      if (setting === undefined && redirect === undefined) ignored.push(key);
+    } else if (setting !== undefined) take(key, value, setting, settings);
+    else if (redirect !== undefined) take(key, value, redirect, redirects);
+    else if (protects(name, value)) protection.push(key);
     else ignored.push(key);
   }
-  return { settings, invalid, ignored, protection };
+  return { settings, redirects, invalid, ignored, protection };
 }

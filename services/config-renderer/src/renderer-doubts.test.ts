@@ -50,11 +50,22 @@ async function rendered(signal: AbortSignal) {
   renderer.class("nginx", { metadata: { name: "nginx" } } as IngressClass);
   const metadata = { name: "web", namespace: "shop", uid: "1" };
   const spec = { type: "ClusterSetIP" as const, ports: [{ port: 80 }] };
-  renderer.import("shop/web", { metadata, spec } as ServiceImport, undefined);
+  const imported: ServiceImport = {
+    apiVersion: "multicluster.x-k8s.io/v1alpha1",
+    kind: "ServiceImport",
+    metadata,
+    spec,
+  };
+  renderer.import("shop/web", imported, undefined);
   const backend = { service: { name: "web", port: { number: 80 } } };
   const rules = [{ http: { paths: [{ path: "/", pathType: "Prefix", backend }] } }];
-  const ingress = { metadata: { ...metadata, name: "shop" }, spec: { ingressClassName: "nginx", rules } };
-  renderer.ingress("shop/shop", ingress as MultiClusterIngress, undefined);
+  const ingress: MultiClusterIngress = {
+    apiVersion: "networking.karmada.io/v1alpha1",
+    kind: "MultiClusterIngress",
+    metadata: { ...metadata, name: "shop" },
+    spec: { ingressClassName: "nginx", rules },
+  };
+  renderer.ingress("shop/shop", ingress, undefined);
   renderer.topologyChanged(key, peers, undefined);
   const publishing = renderer.publish(signal);
   await renderer.complete(signal);

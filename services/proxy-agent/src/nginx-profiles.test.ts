@@ -69,7 +69,8 @@ async function serving(
   assert.deepEqual(verdicts, []);
   const profiles = [...rows].filter(([key]) => key.startsWith("default.profiles."));
   const own = profiles.filter(([, row]) => Object.keys((row as ProfileRow).settings).length > 0);
-  assert.equal(own.length, Object.keys(annotations).length === 0 ? 0 : 1);
+  const settings = Object.keys(annotations).filter((name) => !/redirect|app-root/.test(name));
+  assert.equal(own.length, settings.length === 0 ? 0 : 1);
   for (const [key, row] of rows) fleet.set(key, row);
   const agent = testAgent(nginx, server, { member1: ["127.25.0.0/16"] });
   await t.waitFor(async () => {
@@ -160,4 +161,31 @@ test("the peer is spoken to in the version that proxy-http-version says", async 
   assert.equal(versions.at(-1), "1.1");
   await (await serving(t, { "proxy-http-version": "1.0" }, [one!])).get("/");
   assert.equal(versions.at(-1), "1.0");
+});
+
+// Where the default profile is the only one the balancer finds the redirect, else the step before it does.
+for (const more of [{}, { "proxy-read-timeout": "61" }]) {
+  const where = Object.keys(more).length === 0 ? "the default profile" : "another profile";
+  test(`/ goes to the app root on the host that was asked for, and all else to the peers, with ${where}`, async (t) => {
+    const [one] = await pods(t, 46);
+    const nginx = await serving(t, { "app-root": "/app/", ...more }, [one!]);
+    const root = await nginx.get("/");
+    assert.equal(root.status, 302);
+    assert.equal(root.headers.location, `http://${HOST}/app/`);
+    assert.equal(root.body, "");
+    assert.equal(
+      (await nginx.get("/", { host: `${HOST}:8080` })).headers.location,
+      `http://${HOST}:8080/app/`,
+    );
+    assert.equal((await nginx.get("/?x=1")).status, 302);
+    assert.equal((await nginx.get("/app/")).body, "one");
+    assert.equal((await nginx.get("/", { method: "POST", body: "x" })).status, 302);
+  });
+}
+
+test("a redirect is answered without a peer, with its code", async (t) => {
+  const to = "https://www.example.test/new?x=1";
+  const nginx = await serving(t, { "permanent-redirect": to, "permanent-redirect-code": "308" }, []);
+  const { status, headers } = await nginx.get("/anything?y=2");
+  assert.deepEqual({ status, location: headers.location }, { status: 308, location: to });
 });

@@ -2,8 +2,14 @@ import type { FleetCluster, RoutePath } from "@sluice/contracts";
 
 /** Address, port, weight, and 1 when it takes no new requests. */
 export type PeerEntry = readonly [address: string, port: number, weight: number, draining?: 1];
-/** Exact or prefix, path, upstream (`""`: answer 503), profile. */
-export type PathEntry = readonly [type: "E" | "P", path: string, upstream: string, profile: string];
+/** Exact or prefix, path, upstream (`""`: answer 503), profile; and where to instead, with the status that says so. */
+export type PathEntry = readonly [
+  type: "E" | "P",
+  path: string,
+  upstream: string,
+  profile: string,
+  ...redirect: [] | [code: number, to: string],
+];
 
 /** What nginx's API takes: the whole state of one small thing, as rows.lua reads it. */
 export type NginxRow =
@@ -65,7 +71,9 @@ export function removal(row: NginxRowName): NginxRemoval {
 }
 
 export function pathEntry(path: RoutePath, profile: string): PathEntry {
-  return [path.type === "Exact" ? "E" : "P", path.path, path.upstream ?? "", profile];
+  const { redirect } = path;
+  const more: [] | [number, string] = redirect === undefined ? [] : [redirect.code, redirect.to];
+  return [path.type === "Exact" ? "E" : "P", path.path, path.upstream ?? "", profile, ...more];
 }
 
 /**

@@ -13,6 +13,8 @@ local upstreams = require "sluice.upstreams"
 local ngx, now, get_method = ngx, ngx.now, ngx.req.get_method
 local var = ngx.var
 local tonumber, cast = tonumber, ffi.cast
+local byte = string.byte
+local SLASH = byte("/")
 local uintptr = ffi.typeof "uintptr_t"
 local get_request = base.get_request
 local find_route, first_peer = router.find, balancer.first
@@ -35,7 +37,7 @@ local answers = {
 local function enter()
   local target = find_route(var.host, var.uri)
   if not target then return nil, "no-route" end
-  if target.id == "" then return nil, "no-backend" end
+  if target.id == "" then return nil, target.code and "redirect" or "no-backend" end
   local u = upstream_of(target)
   if not u or u.size == 0 then return nil, "no-peers" end
   return u, target.profile
@@ -94,9 +96,28 @@ local function say(reason)
   return ngx.exit(answer[1])
 end
 
+-- A path leads to the host that was asked for, by the scheme that the client used: where the balancer has sent the
+-- request to this server, a header of ours says it.
+local function redirect()
+  local target = find_route(var.host, var.uri)
+  if not target or not target.code then return say("no-route") end
+  local to = target.to
+  if byte(to) == SLASH then
+    local scheme = var.server_addr:sub(1, 5) == "unix:" and var.http_x_forwarded_proto or var.scheme
+    to = scheme .. "://" .. (var.http_host or var.host) .. to
+  end
+  ngx.status = target.code
+  ngx.header["location"] = to
+  ngx.header["content-length"] = 0
+  ngx.header["x-sluice-reason"] = "redirect"
+  ngx.send_headers()
+  return ngx.exit(target.code)
+end
+
 -- Content of the location that is entered when `route` had something to say.
 function M.answer()
   local what = var.sluice_answer
+  if what == "redirect" then return redirect() end
   if answers[what] then return say(what) end
   return ngx.exec(what)
 end
@@ -105,6 +126,7 @@ end
 -- server, which looks for the reason once more.
 function M.reply()
   local u, reason = enter()
+  if reason == "redirect" then return redirect() end
   return say(u and "no-peers" or reason)
 end
 

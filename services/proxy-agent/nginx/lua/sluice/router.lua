@@ -17,7 +17,7 @@ local hosts, count = {}, 0
 
 local function target_of(path)
   local id = path[3]
-  return { id = id, profile = path[4], path = path[2] }
+  return { id = id, profile = path[4], path = path[2], code = path[5], to = path[6] }
 end
 
 local function compile(host, slot, seen, gen)

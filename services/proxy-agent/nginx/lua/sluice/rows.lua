@@ -161,6 +161,13 @@ function kinds.route(row)
     if type(path[4]) ~= "string" or not match(path[4], "^[0-9a-z]+$") then
       return "path " .. i .. ": profile is no name"
     end
+    local code, to = path[5], path[6]
+    if code ~= nil or to ~= nil then
+      if not whole(code, 300, 308) then return "path " .. i .. ": code is not 300 to 308" end
+      if type(to) ~= "string" or #to > 2048 or match(to, "[^\33-\126]") then
+        return "path " .. i .. ": redirect is no URL"
+      end
+    end
   end
   local raw = #row.paths == 0 and "[]" or cjson.encode(row.paths)
   if not room(#raw) then return "shared memory: no room for " .. #raw .. " bytes" end
