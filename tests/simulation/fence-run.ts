@@ -1,4 +1,5 @@
 import { type Fence, fenceSchedule, fences } from "./fences.ts";
+import { rules } from "./rules.ts";
 import { takeAway } from "./take-away.ts";
 import type { Violation } from "./violation.ts";
 
@@ -15,7 +16,7 @@ export interface FenceRun {
 const [how, ...names] = process.argv.slice(2);
 
 function fenceOf(name: string): Fence {
-  const fence = fences.find((each) => each.name === name);
+  const fence = [...fences, ...rules].find((each) => each.name === name);
   if (fence === undefined) throw new RangeError(`there is no fence ${name}`);
   return fence;
 }
@@ -23,7 +24,7 @@ function fenceOf(name: string): Fence {
 async function run(fence: Fence, seeds: number): Promise<FenceRun> {
   const { runSchedule } = await import("./run-schedule.ts");
   for (let seed = 1; seed <= seeds; seed++) {
-    const { violation } = await runSchedule(fenceSchedule(fence, seed), { boundMs: 30_000 });
+    const { violation } = await runSchedule(fenceSchedule(fence, seed), { boundMs: 10_000 });
     if (violation !== null) return { fence: fence.name, seeds: seed, violation };
   }
   return { fence: fence.name, seeds, violation: null };

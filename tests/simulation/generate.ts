@@ -37,6 +37,11 @@ const DEFAULT_WEIGHTS: Weights = {
   "remove-slice": 5,
   export: 12,
   serve: 5,
+  drain: 6,
+  unjoin: 5,
+  "cut-member": 3,
+  import: 4,
+  ingress: 4,
 };
 
 export interface Schedule {
@@ -90,7 +95,7 @@ function spell(random: SeededRandom): number {
 
 function deedOf(kind: Deed["do"], random: SeededRandom, crew: Crew): Deed {
   const process = () => random.pick(namesOf(crew));
-  const connected = () => random.pick(namesOf({ ...crew, agent: 0, reader: 0 }));
+  const connected = () => random.pick(namesOf({ ...crew, agent: 0, reader: 0, gateway: 0 }));
   const member = () => random.pick(MEMBERS);
   const service = () => random.pick(SERVICES);
   const api = () => random.pick(APIS);
@@ -144,6 +149,18 @@ function deedOf(kind: Deed["do"], random: SeededRandom, crew: Crew): Deed {
     case "export":
     case "serve":
       return { do: kind, member: member(), service: service(), on: random.chance(0.6) };
+    case "drain":
+      return { do: kind, member: member(), on: random.chance(0.6) };
+    case "unjoin":
+      return { do: kind, member: member(), on: random.chance(0.5) };
+    case "cut-member": {
+      const watcher = `watcher-${random.between(1, crew.watcher)}`;
+      return { do: kind, process: watcher, member: member(), shards: random.between(1, 4), forMs };
+    }
+    case "import":
+      return { do: kind, service: service(), on: random.chance(0.6) };
+    case "ingress":
+      return { do: kind, services: SERVICES.filter(() => random.chance(0.7)) };
     case "bad-record":
       return { do: kind, ...badRecord(random) };
     case "bad-slice":

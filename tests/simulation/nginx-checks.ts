@@ -1,5 +1,7 @@
+import { type Orders, ShownDrains } from "./ordered.ts";
 import { ShownSlices, type Snapshot } from "./shown.ts";
 import type { NginxObserver, NginxRow, SimNginx } from "./sim-nginx.ts";
+import { MEMBERS } from "./topology.ts";
 import type { SliceTruth, Truth } from "./truth.ts";
 import type { Violation, ViolationName } from "./violation.ts";
 import type { VirtualTime } from "./virtual-time.ts";
@@ -18,13 +20,16 @@ export class NginxChecks implements NginxObserver {
   readonly violations: Violation[] = [];
   readonly #truth: Truth;
   readonly #time: VirtualTime;
+  readonly #orders: Orders;
   readonly #shown = new Map<SimNginx, ShownSlices>();
+  readonly #drains = new Map<SimNginx, ShownDrains>();
   /** What a last good copy holds, which may be a moment old. */
   readonly #saved = new Map<SimNginx, Snapshot>();
   readonly #due = new Map<SimNginx, Due>();
 
-  constructor(truth: Truth, time: VirtualTime) {
+  constructor(truth: Truth, orders: Orders, time: VirtualTime) {
     this.#truth = truth;
+    this.#orders = orders;
     this.#time = time;
   }
 
@@ -43,6 +48,7 @@ export class NginxChecks implements NginxObserver {
 
   row(nginx: SimNginx, name: string, row: NginxRow | null): void {
     const [kind, upstream = "", cluster = ""] = name.split(" ");
+    if (kind === "cluster") return this.#clusterRow(nginx, upstream, row);
     if (kind !== "peers") return;
     const bySlice = new Map<SliceTruth, string[]>();
     if (row?.k === "peers" && "peers" in row) {
@@ -63,6 +69,25 @@ export class NginxChecks implements NginxObserver {
     }
   }
 
+  /** Requests go to a cluster, or no longer, by somebody's order alone. */
+  #clusterRow(nginx: SimNginx, cluster: string, row: NginxRow | null): void {
+    if (row?.k !== "cluster" || !("state" in row)) {
+      if (this.#orders.everStood(`unjoin.${cluster}`)) return;
+      const what = `${nginx.name}, ${cluster}: its row went, and nobody has ever ordered that it is gone`;
+      return this.#violate("removed-out-of-ignorance", what);
+    }
+    let drains = this.#drains.get(nginx);
+    if (drains === undefined) {
+      drains = new ShownDrains(this.#orders);
+      this.#drains.set(nginx, drains);
+    }
+    const drained = row.state === "drained";
+    if (drains.show(cluster, drained)) return;
+    const name = drained ? "drained-out-of-ignorance" : "undrained-out-of-ignorance";
+    const order = drained ? "no order says so" : "the order to drain it has stood all the time";
+    this.#violate(name, `${nginx.name}, ${cluster} is ${row.state}: ${order}`);
+  }
+
   saving(nginx: SimNginx): () => void {
     const copy = this.#of(nginx).copy();
     return () => void this.#saved.set(nginx, copy);
@@ -74,6 +99,7 @@ export class NginxChecks implements NginxObserver {
     for (const [id, { text }] of saved ?? []) if (text !== "") had.set(id, text);
     this.#due.set(nginx, { by: this.#time.now + AGAIN_MS, had });
     this.#of(nginx).forget(saved);
+    this.#drains.get(nginx)?.forget();
   }
 
   /** Its agent cannot work now: what is due waits for it. */
@@ -102,9 +128,16 @@ export class NginxChecks implements NginxObserver {
     }
   }
 
-  /** Peers that an nginx lacks, or has beyond what the APIs say now. */
+  /** Peers that an nginx lacks, or has beyond what the APIs say now, and clusters that are not as was ordered. */
   differences(nginx: SimNginx): string[] {
     const differences: string[] = [];
+    for (const cluster of MEMBERS) {
+      const row = nginx.rows.get(`cluster ${cluster}`);
+      const state = row?.k === "cluster" && "state" in row ? row.state : "unknown";
+      const ordered = this.#orders.stands(`drain.${cluster}`) ? "drained" : "ok";
+      const wanted = this.#orders.stands(`unjoin.${cluster}`) ? "unknown" : ordered;
+      if (state !== wanted) differences.push(`${nginx.name}, ${cluster}: is ${state}, should be ${wanted}`);
+    }
     for (const slice of this.#truth.slices.values()) {
       const wanted = this.#truth.now(slice);
       const shown = this.#of(nginx).text(slice.id);

@@ -37,6 +37,8 @@ export class SimBus {
   #tables = new Map<string, Table>();
   #copy: Map<string, Table> | null = null;
   readonly #followers = new Set<ServerFollower>();
+  /** Called once a write has been stored. */
+  readonly onStored = new Set<(table: string, key: string) => void>();
   /** Called when every connection breaks, or may come again. */
   readonly onChange = new Set<() => void>();
   #boot: string;
@@ -104,6 +106,7 @@ export class SimBus {
     for (const follower of this.#followers) {
       if (follower.table === name && follower.matches(key)) follower.push(entry);
     }
+    for (const listener of this.onStored) listener(name, key);
     return entry.revision;
   }
 

@@ -1,9 +1,11 @@
 import { type EndpointSlice, type Node, resources, type Service, type ServiceExport } from "@sluice/kube";
 import type { SimCluster } from "./sim-cluster.ts";
-import type { Truth } from "./truth.ts";
-import type { VirtualTime } from "./virtual-time.ts";
+import type { SliceName } from "./truth.ts";
 
 export const NAMESPACE = "shop";
+
+/** Hears what a slice is from now on, and whether anybody may be sent there. */
+export type SliceTeller = (slice: SliceName, addresses: readonly string[], visible: boolean) => void;
 
 interface Copy {
   exported: boolean;
@@ -18,17 +20,15 @@ interface Copy {
 export class SimMember {
   readonly cluster: SimCluster;
   readonly #number: number;
-  readonly #truth: Truth;
-  readonly #time: VirtualTime;
+  readonly #tellOf: SliceTeller;
   readonly #copies = new Map<string, Copy>();
   #joined = true;
   #addresses = 0;
 
-  constructor(cluster: SimCluster, number: number, truth: Truth, time: VirtualTime) {
+  constructor(cluster: SimCluster, number: number, tell: SliceTeller) {
     this.cluster = cluster;
     this.#number = number;
-    this.#truth = truth;
-    this.#time = time;
+    this.#tellOf = tell;
     cluster.put<Node>(resources.node, {
       metadata: { name: `${cluster.name}-node` },
       spec: { podCIDRs: [`10.${number}.0.0/16`] },
@@ -53,11 +53,12 @@ export class SimMember {
     return `10.${this.#number}.${n >> 8}.${n & 255}`;
   }
 
-  #tell(service: string): void {
+  /** Says what its slices of a service are now; to be called when what that means has changed elsewhere. */
+  tell(service: string): void {
     const { exported, service: there, slices } = this.copy(service);
     const seen = this.#joined && exported && there;
     for (const [slice, addresses] of slices) {
-      this.#truth.set(this.#time.now, { cluster: this.name, service, slice }, addresses, seen);
+      this.#tellOf({ cluster: this.name, service, slice }, addresses, seen);
     }
   }
 
@@ -98,7 +99,7 @@ export class SimMember {
       ports: [{ name: "http", port: 8080, protocol: "TCP" }],
       endpoints: addresses.map((address) => ({ addresses: [address], conditions: { ready: true } })),
     });
-    this.#tell(service);
+    this.tell(service);
   }
 
   /** A slice that only a broken controller would write: it must harm nobody else. */
@@ -122,7 +123,7 @@ export class SimMember {
     const { slices } = this.copy(service);
     if (!slices.has(slice)) return;
     slices.set(slice, []);
-    this.#tell(service);
+    this.tell(service);
     slices.delete(slice);
     this.cluster.remove(resources.endpointSlice, { namespace: NAMESPACE, name: slice });
   }
@@ -139,7 +140,7 @@ export class SimMember {
         spec: { type: "ClusterIP", ports: [{ name: "http", port: 80, protocol: "TCP" }] },
       });
     } else this.cluster.remove(resources.service, ref);
-    this.#tell(service);
+    this.tell(service);
   }
 
   export(service: string, exported: boolean): void {
@@ -150,7 +151,19 @@ export class SimMember {
     const ref = { namespace: NAMESPACE, name: service };
     if (exported) this.cluster.put<ServiceExport>(resources.serviceExport, { metadata: ref });
     else this.cluster.remove(resources.serviceExport, ref);
-    this.#tell(service);
+    this.tell(service);
+  }
+
+  /** Somebody's order that the whole member is gone stands, or stands no longer. */
+  join(joined: boolean): void {
+    if (this.#joined === joined) return;
+    if (joined) for (const service of this.#copies.keys()) this.#renew(service);
+    this.#joined = joined;
+    for (const service of this.#copies.keys()) this.tell(service);
+  }
+
+  get joined(): boolean {
+    return this.#joined;
   }
 
   /** What was hidden comes back with other addresses. */

@@ -52,6 +52,13 @@ export class SimNginx {
     for (const listener of [...this.#onClose]) listener();
   }
 
+  /** Of one host, as text: path, and the upstream unless it answers 503. */
+  pathsOf(host: string): string[] {
+    const row = this.rows.get(`route ${host}`);
+    if (row?.k !== "route" || !("paths" in row)) return [];
+    return row.paths.map(([, path, upstream]) => `${path} ${upstream}`.trim());
+  }
+
   apply(rows: readonly NginxRow[]): void {
     for (const row of rows) {
       const name = nameOf(row);

@@ -48,6 +48,26 @@ export type Deed =
   | { readonly do: "remove-slice"; readonly member: string; readonly service: string; readonly slice: number }
   | { readonly do: "export"; readonly member: string; readonly service: string; readonly on: boolean }
   | { readonly do: "serve"; readonly member: string; readonly service: string; readonly on: boolean }
+  | {
+      /** People's orders, through the gateway. */
+      readonly do: "drain" | "unjoin";
+      readonly member: string;
+      readonly on: boolean;
+    }
+  | {
+      /** A watcher comes back with another setting. */
+      readonly do: "cut-member";
+      readonly process: string;
+      readonly member: string;
+      readonly shards: number;
+      readonly forMs: number;
+    }
+  | { readonly do: "import"; readonly service: string; readonly on: boolean }
+  | {
+      readonly do: "ingress";
+      /** Services that it has paths to; none: it is deleted. */
+      readonly services: readonly string[];
+    }
   | { readonly do: "bad-record"; readonly table: string; readonly key: string; readonly value: string }
   | { readonly do: "bad-slice"; readonly member: string; readonly service: string }
   | { readonly do: "sleep-all"; readonly forMs: number };
@@ -113,6 +133,18 @@ export function inWords(step: Step): string {
       return `${step.member}: ${step.service} is ${step.on ? "exported" : "exported no more"}`;
     case "serve":
       return `${step.member}: Service ${step.service} is ${step.on ? "made" : "deleted"}`;
+    case "drain":
+      return step.on ? `somebody orders: drain ${step.member}` : `somebody orders: undrain ${step.member}`;
+    case "unjoin":
+      return step.on ? `somebody orders: unjoin ${step.member}` : `somebody orders: join ${step.member}`;
+    case "cut-member":
+      return `${step.process} is told to stop, and started again after ${seconds(step.forMs)} to cut ${step.member} into ${step.shards} shard(s)`;
+    case "import":
+      return `hub: the ServiceImport ${step.service} is ${step.on ? "made" : "deleted"}`;
+    case "ingress":
+      return step.services.length === 0
+        ? "hub: the MultiClusterIngress is deleted"
+        : `hub: the MultiClusterIngress has paths to ${step.services.join(" and ")}`;
     case "bad-record":
       return `somebody writes ${JSON.stringify(step.value)} to ${step.table}/${step.key}`;
     case "bad-slice":

@@ -11,6 +11,7 @@ export const ROLES = {
   renderer: "config-renderer",
   agent: "proxy-agent",
   reader: "topology-gateway",
+  gateway: "topology-gateway",
 } as const;
 export type Role = keyof typeof ROLES;
 
@@ -29,5 +30,5 @@ export function roleOf(process: string): Role {
   return role;
 }
 
-/** Two of each: one that works, and one that takes over. */
-export const CREW: Crew = { watcher: 2, aggregator: 2, renderer: 2, agent: 2, reader: 1 };
+/** Two of each: one that works, and one that takes over; one gateway, which people give their orders to. */
+export const CREW: Crew = { watcher: 2, aggregator: 2, renderer: 2, agent: 2, reader: 1, gateway: 1 };

@@ -22,6 +22,12 @@ export interface SliceTruth {
   readonly byText: Map<string, number>;
 }
 
+export interface SliceName {
+  readonly cluster: string;
+  readonly service: string;
+  readonly slice: string;
+}
+
 export function textOf(addresses: readonly string[]): string {
   return [...addresses].sort().join();
 }
@@ -34,11 +40,10 @@ export class Truth {
   /** What a slice is from now on. */
   set(
     at: number,
-    where: { readonly cluster: string; readonly service: string; readonly slice: string },
+    { cluster, service, slice }: SliceName,
     addresses: readonly string[],
     visible: boolean,
   ): void {
-    const { cluster, service, slice } = where;
     const id = `${cluster}/${service}/${slice}`;
     let known = this.slices.get(id);
     if (known === undefined) {

@@ -7,6 +7,8 @@ export type ViolationName =
   | "torn"
   | "emptied"
   | "not-served-again"
+  | "drained-out-of-ignorance"
+  | "undrained-out-of-ignorance"
   | "bad-object-blocks"
   | "foreign-write"
   | "ended-by-itself"

@@ -1,24 +1,27 @@
 import { runAggregator } from "@sluice/aggregator";
 import { createBus } from "@sluice/bus/testing";
 import { runConfigRenderer } from "@sluice/config-renderer";
-import { fleetTable, proxiesTable } from "@sluice/contracts";
-import { type IngressClass, type MultiClusterIngress, resources, type ServiceImport } from "@sluice/kube";
+import { fleetTable, intentsTable, plainKeys, proxiesTable } from "@sluice/contracts";
 import { runMemberWatcher } from "@sluice/member-watcher";
 import { runProxyAgent } from "@sluice/proxy-agent";
 import { createKit, type Kit, type Logger, silentLogger } from "@sluice/service-kit";
+import { IntentWriter } from "@sluice/topology-gateway/testing";
 import type { EventTrace } from "./event-trace.ts";
 import { foreignWrite } from "./foreign-write.ts";
 import { NginxChecks } from "./nginx-checks.ts";
 import { simNginxPlan } from "./nginx-plan.ts";
+import { type Gateway, Operator } from "./operator.ts";
+import { Orders } from "./ordered.ts";
+import { runReader } from "./reader.ts";
 import { SeededRandom } from "./seeded-random.ts";
 import { SimBus } from "./sim-bus.ts";
 import { SimCluster } from "./sim-cluster.ts";
+import { HOST, SimHub } from "./sim-hub.ts";
 import { type ApiLink, SimKubeClient } from "./sim-kube-client.ts";
-import { NAMESPACE, SimMember } from "./sim-member.ts";
+import { SimMember, type SliceTeller } from "./sim-member.ts";
 import { SimNginx } from "./sim-nginx.ts";
 import { SimProcess } from "./sim-process.ts";
 import { type BusFaults, SimStore } from "./sim-store.ts";
-import { runSliceReader } from "./slice-reader.ts";
 import type { Step } from "./steps.ts";
 import { APIS, type Crew, MEMBERS, namesOf, ROLES, type Role, roleOf, SERVICES } from "./topology.ts";
 import { Truth } from "./truth.ts";
@@ -34,6 +37,8 @@ interface Slot {
   down: number;
   frozen: number;
   offsetMs: number;
+  /** Of a watcher: into how many shards it was told to cut members. */
+  readonly shards: Map<string, number>;
   lives: number;
   life: Life | null;
 }
@@ -45,6 +50,8 @@ interface Life {
   readonly startedAt: number;
   stopping: boolean;
   ended: boolean;
+  /** Of a gateway: what takes people's orders. */
+  gateway: Gateway | null;
 }
 
 /** How long a process that was told to stop may take, ms. */
@@ -69,6 +76,11 @@ export class World {
   readonly time: VirtualTime;
   readonly trace: EventTrace;
   readonly truth = new Truth();
+  /** The same, but peers to which no route leads are nobody's. */
+  readonly #routed = new Truth();
+  readonly #orders = new Orders();
+  readonly #operator: Operator;
+  readonly #hub: SimHub;
   readonly checks: NginxChecks;
   readonly violations: Violation[] = [];
   readonly #seed: string;
@@ -87,15 +99,23 @@ export class World {
     this.#seed = seed;
     this.trace = trace;
     this.#log = log;
-    this.checks = new NginxChecks(this.truth, this.time);
+    this.checks = new NginxChecks(this.#routed, this.#orders, this.time);
     this.#bus = new SimBus(this.time, this.trace, seed);
     for (const name of APIS) this.#clusters.set(name, new SimCluster(name, this.time, this.trace));
+    this.#bus.onStored.add((table, key) => {
+      if (table === intentsTable.name) this.#readOrder(key);
+    });
+    this.#operator = new Operator(this.time, () => this.#slots.get("gateway-1")?.life?.gateway ?? null);
+    this.#hub = new SimHub(this.#cluster("hub"));
+    const tell: SliceTeller = (slice, addresses, visible) => {
+      this.truth.set(this.time.now, slice, addresses, visible);
+      this.#routed.set(this.time.now, slice, addresses, visible && this.#hub.routes(slice.service));
+    };
     for (const [i, name] of MEMBERS.entries()) {
-      const member = new SimMember(this.#cluster(name), i + 1, this.truth, this.time);
+      const member = new SimMember(this.#cluster(name), i + 1, tell);
       for (const service of SERVICES) member.offer(service, [2, 1]);
       this.#members.set(name, member);
     }
-    fillHub(this.#cluster("hub"));
     for (let i = 1; i <= crew.agent; i++) {
       const name = `nginx-${i}`;
       this.#nginxes.set(name, new SimNginx(name, simNginxPlan().hash, this.time, this.trace, this.checks));
@@ -108,6 +128,7 @@ export class World {
         down: 0,
         frozen: 0,
         offsetMs: 0,
+        shards: new Map(),
         lives: 0,
         life: null,
       };
@@ -128,7 +149,8 @@ export class World {
       for (const nginx of this.#nginxes.values()) {
         const slot = this.#slot(agentOf(nginx.name));
         const since = this.time.now - (slot.life?.startedAt ?? this.time.now);
-        if (slot.frozen > 0 || since < LOOK_MS) this.checks.hindered(nginx);
+        const away = slot.frozen > 0 || slot.life?.stopping === true;
+        if (away || since < LOOK_MS) this.checks.hindered(nginx);
       }
       this.checks.look();
       if (!this.#over) this.#lookOn();
@@ -179,7 +201,15 @@ export class World {
           new SeededRandom(`${seed}/${api}`),
         ),
     );
-    const life: Life = { process, store, clients, startedAt: this.time.now, stopping: false, ended: false };
+    const life: Life = {
+      process,
+      store,
+      clients,
+      startedAt: this.time.now,
+      stopping: false,
+      ended: false,
+      gateway: null,
+    };
     slot.life = life;
     this.trace.note(this.time.now, `${slot.name} started`);
     const ended = (error?: unknown) => {
@@ -199,7 +229,9 @@ export class World {
     switch (role) {
       case "watcher":
         // Nobody can be connected to here: a list that takes most peers away passes at once.
-        await runMemberWatcher({ bus, members: clients, answers: async () => false }, kit);
+        await runMemberWatcher({ bus, members: clients, answers: async () => false }, kit, {
+          shards: slot.shards,
+        });
         break;
       case "aggregator":
         await runAggregator({ bus, hub: hub! }, { members: MEMBERS, refused: [], peers: new Map() }, kit);
@@ -218,7 +250,7 @@ export class World {
         );
         break;
       case "reader":
-        await runSliceReader(
+        await runReader(
           {
             name: slot.name,
             store,
@@ -228,6 +260,17 @@ export class World {
           kit,
         );
         break;
+      case "gateway": {
+        const intents = bus.view(intentsTable);
+        const orders = new IntentWriter(bus, intents, kit);
+        slot.life!.gateway = {
+          put: (intent) => orders.put(intent),
+          remove: (intent) => orders.remove(intent, {}),
+          knows: (key) => intents.get(key) !== undefined,
+        };
+        await Promise.all([intents.done, orders.done, bus.join()]);
+        break;
+      }
       case "agent": {
         const nginx = this.#nginxes.get(slot.name.replace("agent", "nginx"))!;
         const proxies = bus.writer(proxiesTable);
@@ -260,6 +303,7 @@ export class World {
     const { life } = slot;
     if (life === null) return;
     slot.life = null;
+    if (life.gateway !== null) this.#operator.gatewayEnded();
     this.trace.note(this.time.now, `${slot.name} ended`);
     life.process.crash();
     life.store.abandon();
@@ -315,11 +359,17 @@ export class World {
       case "restart-bus":
         return this.#busAway(step.forMs, () => {});
       case "wipe-bus":
-        return this.#busAway(step.forMs, () => this.#bus.wipe());
+        return this.#busAway(step.forMs, () => {
+          this.#bus.wipe();
+          this.#readOrders();
+        });
       case "back-up-bus":
         return this.#bus.backUp();
       case "restore-bus":
-        return this.#busAway(step.forMs, () => this.#bus.restore());
+        return this.#busAway(step.forMs, () => {
+          this.#bus.restore();
+          this.#readOrders();
+        });
       case "change-leader":
         this.#bus.loseLeader();
         return until(step.forMs, () => this.#bus.findLeader());
@@ -357,6 +407,20 @@ export class World {
         return this.#member(step.member).export(step.service, step.on);
       case "serve":
         return this.#member(step.member).serve(step.service, step.on);
+      case "drain":
+      case "unjoin":
+        return this.#operator.order(step.do, step.member, step.on);
+      case "cut-member": {
+        const slot = this.#slot(step.process);
+        slot.shards.set(step.member, step.shards);
+        return this.#stop(slot, step.forMs);
+      }
+      case "import":
+        this.#hub.import(step.service, step.on);
+        return this.#routesChanged();
+      case "ingress":
+        this.#hub.ingress(step.services);
+        return this.#routesChanged();
       case "bad-record":
         if (this.#bus.up) this.#bus.put(step.table, step.key, Buffer.from(step.value), null);
         return;
@@ -426,6 +490,43 @@ export class World {
     });
   }
 
+  // --- people's orders ----------------------------------------------------------------------------------------------
+
+  #routesChanged(): void {
+    for (const member of this.#members.values()) for (const service of SERVICES) member.tell(service);
+  }
+
+  /** The table has another order than before: from here on it may be followed. */
+  #readOrder(key: string): void {
+    const [verb, cluster = ""] = key.split(".");
+    const member = this.#members.get(cluster);
+    if (member === undefined || (verb !== "drain" && verb !== "unjoin")) return;
+    const stands = this.#standsAtBus(key);
+    this.#orders.set(key, stands);
+    if (verb === "unjoin") member.join(!stands);
+    this.#operator.stored(key, stands);
+  }
+
+  /** The storage is another: orders may be lost, or such that were taken back be there again. */
+  #readOrders(): void {
+    for (const cluster of MEMBERS) {
+      const [drain, unjoin] = [plainKeys.intent("drain", cluster), plainKeys.intent("unjoin", cluster)];
+      this.#orders.set(drain, this.#standsAtBus(drain));
+      // An order that is lost was not taken back: whoever has followed it need not hurry.
+      if (this.#standsAtBus(unjoin)) {
+        this.#orders.set(unjoin, true);
+        this.#member(cluster).join(false);
+      }
+    }
+    this.#operator.storageLost((key) => this.#standsAtBus(key));
+  }
+
+  #standsAtBus(key: string): boolean {
+    const entry = this.#bus.get(intentsTable.name, key);
+    if (entry === null) return false;
+    return (JSON.parse(Buffer.from(entry.value).toString()) as { deleted?: true }).deleted !== true;
+  }
+
   /** Writes of Sluice's into an API that are none of its business. */
   foreignWrites(): string[] {
     return [...this.#clusters.values()].flatMap(({ audit }) =>
@@ -442,7 +543,29 @@ export class World {
 
   /** What every nginx should have and has not, or has and should not. */
   differences(): string[] {
-    return [...this.#nginxes.values()].flatMap((nginx) => this.checks.differences(nginx));
+    const paths = this.#hub.wantedPaths().sort().join();
+    return [
+      ...this.#operator.differences((key) => this.#standsAtBus(key)),
+      ...[...this.#nginxes.values()].flatMap((nginx) => {
+        const has = nginx.pathsOf(HOST).sort().join();
+        const routes = has === paths ? [] : [`${nginx.name}, ${HOST}: has [${has}], the hub says [${paths}]`];
+        return [...routes, ...this.checks.differences(nginx)];
+      }),
+      ...MEMBERS.filter((name) => !this.#member(name).joined).flatMap((name) => this.#leftovers(name)),
+    ];
+  }
+
+  /** What the bus still has of a cluster that is gone for good. */
+  #leftovers(cluster: string): string[] {
+    const kept = (table: string, concerns: (key: string) => boolean) =>
+      [...this.#bus.entries(table, 0)]
+        .filter(({ key, value }) => concerns(key) && !Buffer.from(value).includes('"deleted":true'))
+        .map(({ key }) => `${table} ${key} is there, and ${cluster} is unjoined`);
+    return [
+      ...kept("slices", (key) => key.startsWith(`${cluster}.`) && !key.startsWith(`${cluster}._meta`)),
+      ...kept("topology", (key) => key.endsWith(`.${cluster}`)),
+      ...kept("clusters", (key) => key === cluster),
+    ];
   }
 
   /** Ends everything, so that nothing of this world is kept in memory. */
@@ -467,32 +590,4 @@ export class World {
 function apisOf(role: Role): readonly string[] {
   if (role === "watcher") return MEMBERS;
   return role === "aggregator" || role === "renderer" ? ["hub"] : [];
-}
-
-function fillHub(hub: SimCluster): void {
-  hub.put<IngressClass>(resources.ingressClass, { metadata: { name: "nginx" } });
-  for (const service of SERVICES) {
-    hub.put<ServiceImport>(resources.serviceImport, {
-      metadata: { name: service, namespace: NAMESPACE },
-      spec: { type: "ClusterSetIP", ports: [{ name: "http", port: 80 }] },
-    });
-  }
-  hub.put<MultiClusterIngress>(resources.multiClusterIngress, {
-    metadata: { name: "shop", namespace: NAMESPACE },
-    spec: {
-      ingressClassName: "nginx",
-      rules: [
-        {
-          host: "shop.example.test",
-          http: {
-            paths: SERVICES.map((service) => ({
-              path: `/${service}`,
-              pathType: "Prefix",
-              backend: { service: { name: service, port: { number: 80 } } },
-            })),
-          },
-        },
-      ],
-    },
-  });
 }

@@ -1,0 +1,118 @@
+import type { Fence } from "./fences.ts";
+import type { SeededRandom } from "./seeded-random.ts";
+import { CREW, MEMBERS, SERVICES } from "./topology.ts";
+
+type Steps = ReturnType<Fence["schedule"]>;
+
+/**
+ * Two processes of one role: writes of one that is killed land after its heir's claim, and before the heir, who is far
+ * away, has written.
+ */
+function lateWriter(role: "aggregator" | "renderer"): (random: SeededRandom) => Steps {
+  return (random) => {
+    const [one, other] = random.chance(0.5) ? [1, 2] : [2, 1];
+    return [
+      { at: 4500, do: "late-writes", process: `${role}-${one}`, byMs: [2600, 3300], forMs: 6000 },
+      // Any farther, and it would not count as living.
+      {
+        at: 3000,
+        do: "slow-bus",
+        process: `${role}-${other}`,
+        byMs: random.between(150, 200),
+        forMs: 11_000,
+      },
+      ...SERVICES.flatMap((service) =>
+        [0, 1].flatMap((slice) =>
+          MEMBERS.map((member) => ({
+            at: random.between(4600, 5050),
+            do: "replace-endpoint" as const,
+            member,
+            service,
+            slice,
+          })),
+        ),
+      ),
+      { at: 5100, do: "crash", process: `${role}-${one}`, forMs: 10_000 },
+    ];
+  };
+}
+
+const currentByClaim = {
+  file: "packages/bus/src/believer.ts",
+  from: "const current = claim !== null && claim.id === record.epoch.id && record.revision > claim.revision;",
+  to: "const current = claim !== null && record.revision > claim.revision;",
+};
+
+/** What people order, and the same fence in the other tables: each taken away, with schedules that need it. */
+export const rules: readonly Fence[] = [
+  {
+    name: "current by claim, in topology",
+    ...currentByClaim,
+    crew: CREW,
+    seeds: 40,
+    schedule: lateWriter("aggregator"),
+  },
+  {
+    name: "current by claim, in fleet",
+    ...currentByClaim,
+    crew: CREW,
+    seeds: 40,
+    schedule: lateWriter("renderer"),
+  },
+  {
+    name: "a drained cluster gets no requests",
+    file: "services/config-renderer/src/cluster-states.ts",
+    from: "if (drain !== undefined) {",
+    to: "if (drain !== undefined && drain.verb !== 'drain') {",
+    crew: CREW,
+    seeds: 1,
+    schedule: (random) => [{ at: 3100, do: "drain", member: random.pick(MEMBERS), on: true }],
+  },
+  {
+    name: "nothing but an order ends a drain",
+    file: "services/config-renderer/src/renderer.ts",
+    from: 'const drain = orderOf(intents, "drain", cluster);',
+    to: 'const drain = seen !== undefined && seen.record.api.reachable ? orderOf(intents, "drain", cluster) : undefined;',
+    crew: CREW,
+    seeds: 10,
+    schedule: (random) => {
+      const member = random.pick(MEMBERS);
+      return [
+        { at: 3100, do: "drain", member, on: true },
+        { at: 4500, do: "api-down", api: member, forMs: 25_000 },
+      ];
+    },
+  },
+  {
+    name: "what an unjoined cluster had published is removed",
+    file: "services/aggregator/src/unjoin.ts",
+    from: "const running = this.#carryOut(cluster, unjoined);",
+    to: "const running = Promise.resolve();",
+    crew: CREW,
+    seeds: 1,
+    schedule: (random) => [{ at: 3100, do: "unjoin", member: random.pick(MEMBERS), on: true }],
+  },
+  {
+    name: "orders that the bus has lost are written again",
+    file: "services/topology-gateway/src/intent-writer.ts",
+    from: "if (revision < known) {",
+    to: "if (revision < 0) {",
+    crew: CREW,
+    seeds: 3,
+    schedule: (random) => [
+      { at: 3100, do: "drain", member: random.pick(MEMBERS), on: true },
+      // What this process has written itself it would write again anyway.
+      { at: 4500, do: "stop", process: "gateway-1", forMs: 300 },
+      { at: random.between(7000, 9000), do: "wipe-bus", forMs: random.between(50, 500) },
+    ],
+  },
+  {
+    name: "a proxy takes a route away when the hub does",
+    file: "services/config-renderer/src/renderer.ts",
+    from: "if (object === null) this.#model.removeIngress(key);",
+    to: "if (object === null) {}",
+    crew: CREW,
+    seeds: 1,
+    schedule: () => [{ at: 3100, do: "ingress", services: [] }],
+  },
+];
