@@ -47,10 +47,9 @@ async function rendered(signal: AbortSignal) {
   renderer.attach({ holder, topology, hub, intents, reporter } as unknown as Parameters<
     Renderer["attach"]
   >[0]);
-  renderer.class("nginx", { metadata: { name: "nginx" } } as unknown as IngressClass);
+  renderer.class("nginx", { metadata: { name: "nginx" } } as IngressClass);
   const metadata = { name: "web", namespace: "shop", uid: "1" };
   const spec = { type: "ClusterSetIP" as const, ports: [{ port: 80 }] };
-<<<<<<< HEAD
   const imported: ServiceImport = {
     apiVersion: "multicluster.x-k8s.io/v1alpha1",
     kind: "ServiceImport",
@@ -67,13 +66,6 @@ async function rendered(signal: AbortSignal) {
     spec: { ingressClassName: "nginx", rules },
   };
   renderer.ingress("shop/shop", ingress, undefined);
-=======
-  renderer.import("shop/web", { metadata, spec } as unknown as ServiceImport, undefined);
-  const backend = { service: { name: "web", port: { number: 80 } } };
-  const rules = [{ http: { paths: [{ path: "/", pathType: "Prefix", backend }] } }];
-  const ingress = { metadata: { ...metadata, name: "shop" }, spec: { ingressClassName: "nginx", rules } };
-  renderer.ingress("shop/shop", ingress as unknown as MultiClusterIngress, undefined);
->>>>>>> 33d6f27 (wide2)
   renderer.topologyChanged(key, peers, undefined);
   const publishing = renderer.publish(signal);
   await renderer.complete(signal);
