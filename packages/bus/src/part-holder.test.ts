@@ -377,3 +377,37 @@ for (const [what, stale, wanted] of [
     });
   });
 }
+
+test("what the table does not hold as it is wanted is told with what it holds, and nothing once all is written", async () => {
+  const server = new MemoryServer();
+  const published = [
+    slice("same", "10.1.0.1"),
+    slice("other", "10.1.0.2"),
+    slice("gone", "10.1.0.3"),
+  ] as const;
+  await withHolder(server, {}, async (first) => {
+    for (const [key, record] of published) first.set(key, record);
+    await until("all of it written", () => first.synced && [...first.unwritten()].length === 0);
+    assert.deepEqual(
+      [...first.keys()],
+      published.map(([key]) => key),
+    );
+  });
+  const { promise: held, resolve: go } = Promise.withResolvers<void>();
+  // The claim is written, the records are not.
+  const put: Faults["put"] = async (key, write) => {
+    if (!key.includes("_meta")) await held;
+    return write();
+  };
+  await withHolder(server, { put }, async (heir) => {
+    const made = slice("new", "10.1.0.4");
+    for (const [key, record] of [published[0], slice("other", "10.1.0.9"), made]) heir.set(key, record);
+    await until("the table read", () => heir.holding && heir.occupied);
+    assert.deepEqual(
+      new Map(heir.unwritten()),
+      new Map<string, SliceRecord | undefined>([published[1], published[2], [made[0], undefined]]),
+    );
+    go();
+    await until("all of it written", () => [...heir.unwritten()].length === 0);
+  });
+});
