@@ -41,7 +41,7 @@ export function peersOf(value: SliceValue | null | undefined): number {
 }
 
 /** Records that are looked at between two moments at which the work may be interrupted. */
-const STEP = 32;
+const STEP = 8;
 
 /**
  * What goes of some records by what the lists say now. A peer that moved to another slice of its service is not lost.
