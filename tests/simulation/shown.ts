@@ -7,14 +7,18 @@ interface Shown {
   readonly state: number;
   /** The newest content that was shown. */
   readonly content: number;
+  /** The oldest one of which something is still shown: a list that is not whole yet takes nothing away. */
+  readonly oldest: number;
   readonly text: string;
 }
+
+const NOTHING: Shown = { state: 0, content: 0, oldest: 0, text: "" };
 
 export type Snapshot = ReadonlyMap<string, Shown>;
 
 /**
  * What one reader of slices shows, against what the APIs have said: peers go only when some API has said so, never come
- * back, and are those of one moment of each slice.
+ * back, and are those of one moment of each slice, with what was there just before for as long as a list is not whole.
  */
 export class ShownSlices {
   readonly #who: string;
@@ -34,11 +38,12 @@ export class ShownSlices {
 
   /** The addresses of a slice are these now. */
   show(slice: SliceTruth, addresses: readonly string[]): void {
-    const before = this.#shown.get(slice.id) ?? { state: 0, content: 0, text: "" };
+    const before = this.#shown.get(slice.id) ?? NOTHING;
     const text = textOf(addresses);
     if (before.text === text) return;
     const where = `${this.#who}, ${slice.id}`;
-    const content = text === "" ? before.content : slice.byText.get(text);
+    const exact = text === "" ? before.content : slice.byText.get(text);
+    const content = exact ?? newestWithin(slice, addresses, before.oldest);
     if (content === undefined) return this.#violate("torn", `${where}: ${text} was never the slice's`);
     if (content < before.content) {
       const what = `${where}: ${text} is version ${content}, it has shown version ${before.content}`;
@@ -50,16 +55,18 @@ export class ShownSlices {
       const what = `${where}: ${before.text} went, though the API has had it, or what came after, all the time`;
       return this.#violate(this.#isEmptied(slice) ? "emptied" : "removed-out-of-ignorance", what);
     }
-    this.#shown.set(slice.id, { state: Math.max(state, before.state), content, text });
+    const oldest = exact === undefined ? before.oldest : content;
+    this.#shown.set(slice.id, { state: Math.max(state, before.state), content, oldest, text });
   }
 
   /** The reader knows nothing any more; what it shows next may be as old as a copy of it. */
   forget(copy: Snapshot | undefined): void {
-    for (const [id, { state, content }] of this.#shown) {
-      const known = copy?.get(id) ?? { state: 0, content: 0 };
+    for (const [id, { state, content, oldest }] of this.#shown) {
+      const known = copy?.get(id) ?? NOTHING;
       const older = {
         state: Math.min(state, known.state),
         content: Math.min(content, known.content),
+        oldest: Math.min(oldest, known.oldest),
         text: "",
       };
       this.#shown.set(id, older);
@@ -77,6 +84,23 @@ export class ShownSlices {
     }
     return true;
   }
+}
+
+/**
+ * The newest content that is there whole, where everything else is of contents from `oldest` up to it; undefined: it is
+ * a mixture.
+ */
+function newestWithin(
+  { contents }: SliceTruth,
+  addresses: readonly string[],
+  oldest: number,
+): number | undefined {
+  const shown = new Set(addresses);
+  const newest = contents.findLastIndex(
+    (text) => text !== "" && text.split(",").every((address) => shown.has(address)),
+  );
+  const known = new Set(contents.slice(oldest, newest + 1).flatMap((text) => text.split(",")));
+  return newest !== -1 && addresses.every((address) => known.has(address)) ? newest : undefined;
 }
 
 /**

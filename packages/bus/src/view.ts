@@ -40,6 +40,11 @@ export interface ViewOptions<T> {
   onSettled?(part: Part): void;
   /** A record came at a key of `unreadable`. */
   onReadable?(key: string): void;
+  /**
+   * Of a plain table: what a new snapshot lacks is forgotten after so long, ms; default: never. For what somebody takes
+   * back, and writes again when it was lost: he may have taken it back while this reader was away.
+   */
+  readonly forgetMs?: number;
 }
 
 /** A table as a reader believes it. */
@@ -231,9 +236,11 @@ abstract class BaseView<T> implements TableView<T>, FollowSink {
   }
 }
 
-/** Plain tables: the newest record of a key wins. Nothing is removed because a snapshot lacks it. */
+/** Plain tables: the newest record of a key wins. Nothing is removed because a snapshot lacks it, but see `forgetMs`. */
 export class PlainView<T> extends BaseView<T> {
   readonly #held = new Map<string, T>();
+  /** Keys that came since the last snapshot began. */
+  #fresh = new Set<string>();
   readonly done: Promise<void>;
 
   constructor(store: Store, spec: TableSpec<T>, options: ViewOptions<T>, kit: ViewKit) {
@@ -266,7 +273,35 @@ export class PlainView<T> extends BaseView<T> {
   readonly unreadable: ReadonlySet<string> = new Set();
   readonly doubts = 0;
 
+  override restart(boot: string): void {
+    super.restart(boot);
+    this.#fresh = new Set();
+  }
+
+  override caughtUp(signal?: AbortSignal): Promise<void> {
+    if (signal === undefined && this.options.forgetMs !== undefined) void this.#forget(this.options.forgetMs);
+    return super.caughtUp(signal);
+  }
+
+  /** Never rejects: `slept` answers false once the signal has aborted. */
+  async #forget(ms: number): Promise<void> {
+    const snapshot = this.#fresh;
+    if (ms > 0 && !(await slept(this.kit.clock, ms, this.kit.signal))) return;
+    if (snapshot !== this.#fresh) return;
+    for (const key of [...this.#held.keys()]) {
+      if (snapshot.has(key)) continue;
+      this.#held.delete(key);
+      this.kit.log.info(
+        { table: this.spec.name, key },
+        "forgotten: the table has lost it, and nobody wrote it again",
+      );
+      this.options.onChange?.(key, undefined, meta(this.revision, undefined));
+    }
+    this.delivered.notify();
+  }
+
   protected apply(entry: StoredEntry): void {
+    if (this.options.forgetMs !== undefined) this.#fresh.add(entry.key);
     const schema = this.spec.schemaOf(entry.key);
     if (schema === null) return this.drop(entry.key, "foreign_key");
     const envelope = decodeEnvelope(schema, entry.value, `${this.spec.name}/${entry.key}`) as Envelope<T>;

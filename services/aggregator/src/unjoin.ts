@@ -50,6 +50,8 @@ export class Unjoins {
     this.#writer = bus.writer(clustersTable, () => false);
     this.#intents = bus.view(intentsTable, {
       filter: plainKeys.intent("unjoin", "*"),
+      // What may have been taken back must not be carried out: who ordered it writes it again.
+      forgetMs: 0,
       onChange: (key, order) => this.#ordered(key, order),
     });
     this.done = Promise.all([this.#intents.done, this.#writer.done]).then(async () => {
@@ -84,7 +86,8 @@ export class Unjoins {
       return;
     }
     const { cluster } = order;
-    if (this.#unjoined.has(cluster)) return;
+    const known = this.#unjoined.get(cluster);
+    if (known !== undefined) return this.#forget(cluster, known);
     const unjoined: Unjoined = { order, end: new AbortController(), holders: [] };
     this.#unjoined.set(cluster, unjoined);
     this.#kit.log.info({ cluster }, `unjoined ${saidBy(order)}`);
@@ -111,8 +114,9 @@ export class Unjoins {
             { scope: cluster, shard: sliceKeys.shardAt(n) },
             {
               signal: until,
-              // Nothing is wanted, whatever is there: that needs no source.
-              fresh: async () => {
+              // Nothing is wanted, whatever is there, as long as the order stands.
+              fresh: async (claim) => {
+                await this.#intents.upToDate(claim);
                 log.info({ cluster, shard: n }, "removing what an unjoined cluster had published");
                 if (n === 0) this.#forget(cluster, unjoined);
               },
@@ -130,7 +134,7 @@ export class Unjoins {
     const [first] = holders;
     const key = plainKeys.cluster(cluster);
     const record = this.#options.clusters.get(key);
-    if (record === undefined || first?.holding !== true) return;
+    if (record === undefined || first?.holding !== true || !this.#intents.connected) return;
     if (record.heartbeatAt > order.at) {
       const { watcher } = record;
       this.#kit.log.warn({ cluster, watcher }, "a watcher still speaks for a cluster that is unjoined");

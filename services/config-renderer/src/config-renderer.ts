@@ -2,6 +2,7 @@ import type { Bus } from "@sluice/bus";
 import {
   clustersTable,
   encodeToken,
+  FORGET_ORDERS_MS,
   fleetTable,
   intentsTable,
   proxiesTable,
@@ -50,7 +51,10 @@ export async function runConfigRenderer(
     onSettled: () => renderer.topologySettled(),
   });
   const clusters = bus.view(clustersTable, { onChange: (key, value) => renderer.clusterChanged(key, value) });
-  const intents = bus.view(intentsTable, { onChange: () => renderer.intentChanged() });
+  const intents = bus.view(intentsTable, {
+    onChange: () => renderer.intentChanged(),
+    forgetMs: FORGET_ORDERS_MS,
+  });
   const proxies = bus.view(proxiesTable, {
     filter: `${encodeToken(options.fleet)}.*`,
     onChange: (key, value) => renderer.proxyChanged(key, value),

@@ -73,6 +73,20 @@ async function rendered(signal: AbortSignal) {
   return { renderer, doubts, publishing };
 }
 
+test("peers in doubt are written over nothing, also when no route asks for them any more", async () => {
+  const end = new AbortController();
+  const { renderer, doubts, publishing } = await rendered(end.signal);
+  assert.equal(renderer.knows(row), true);
+  doubts.add(key);
+  assert.equal(renderer.knows(row), false);
+  renderer.ingress("shop/shop", null, undefined);
+  await renderer.complete(end.signal);
+  assert.equal(renderer.knows(row), false);
+  assert.equal(renderer.fills(row), false);
+  end.abort();
+  await publishing;
+});
+
 test("a part whose row is missing for doubt is whole only once there is none", async () => {
   const end = new AbortController();
   const { renderer, doubts, publishing } = await rendered(end.signal);

@@ -94,6 +94,22 @@ suite("config-renderer", { concurrency: true }, () => {
     assert.ok(at(route) < at(`-${peers1}`) && at(`-${peers1}`) < at(`-${upstream}`), order.join(" "));
   });
 
+  test("peers that go while their import is away for a moment do not come back with it", async (t) => {
+    const { hub, aggregator, fleet } = await served(t);
+    aggregator.peers("member2", ["10.2.0.1"]);
+    await aggregator.cluster({ cluster: "member2" });
+    await within(t, () => assert.ok(fleet.rows.has(peers2)));
+    hub.remove(resources.serviceImport, "shop/web");
+    await within(t, () => assert.equal((fleet.get(route) as RouteRow).paths[0]?.upstream, null));
+    aggregator.peers("member1", null);
+    // Another service's change came behind it.
+    aggregator.peers("member2", ["10.2.0.2"]);
+    addImport(hub);
+    await within(t, () => assert.equal((fleet.get(route) as RouteRow).paths[0]?.upstream, "shop-web"));
+    await within(t, () => assert.ok(!fleet.rows.has(peers1)));
+    await within(t, () => assert.deepEqual(addresses(fleet.get(peers2)), ["10.2.0.2"]));
+  });
+
   test("a renderer that starts while the hub is away removes nothing and keeps peers current", async (t) => {
     const { server, hub, aggregator, fleet } = await servedBefore(t);
     const before = fleet.order.length;

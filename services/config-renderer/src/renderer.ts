@@ -2,6 +2,7 @@ import type { PartHolder, TableView } from "@sluice/bus";
 import {
   type ClusterRecord,
   type ClusterSeen,
+  decodeToken,
   type FleetCluster,
   type FleetValue,
   fleetKeys,
@@ -90,7 +91,7 @@ export class Renderer implements HubSink {
   /** Keys that were seen to go, whatever else is known: an observed removal needs no other knowledge. */
   readonly #gone = new Set<string>();
   /** Upstreams without a route, and when they go. */
-  readonly #doomed = new Map<string, number>();
+  readonly #doomed = new Map<string, { readonly dueAt: number; readonly service: string }>();
   readonly #peerKeysOf = new Map<string, Set<string>>();
 
   readonly #wake = new Wake();
@@ -402,7 +403,7 @@ export class Renderer implements HubSink {
     const { topology } = this.#attached;
     if (topology.doubts === 0 || rowOrder(key) !== 2) return false;
     const [, , id = "", cluster = ""] = key.split(".");
-    const service = this.#model.serviceOf(id);
+    const service = this.#model.serviceOf(id) ?? this.#doomed.get(id)?.service;
     if (service === undefined) return false;
     const [namespace = "", name = ""] = service.split("/");
     return topology.isDoubtful(topologyKeys.peers(namespace, name, cluster));
@@ -499,12 +500,19 @@ export class Renderer implements HubSink {
 
   /** Make before break: what routes need, then routes; what nothing needs any more goes later, by the ticker. */
   async #write(changes: FleetChanges, trace: Trace | undefined, signal: AbortSignal): Promise<void> {
+    const doom = (dueAt: number) => {
+      for (const { id, namespace, service } of changes.removedUpstreams) {
+        this.#doomed.set(id, { dueAt, service: `${namespace}/${service}` });
+      }
+    };
+    doom(Number.POSITIVE_INFINITY);
     const routes: [string, FleetValue | null][] = [];
     let needed = 0;
     for (const [key, row] of changes.rows) {
       if (rowOrder(key) === 3) routes.push([key, row]);
       else if (row !== null) {
         this.#set(key, row, trace);
+        if (rowOrder(key) === 1) this.#comesBack(key.split(".")[2] as string);
         needed += 1;
       }
     }
@@ -514,9 +522,20 @@ export class Renderer implements HubSink {
       if (row === null) this.#remove(key, trace);
       else this.#set(key, row, trace);
     }
-    const now = this.#kit.clock.monotonic();
-    for (const upstream of changes.removedUpstreams) this.#doomed.set(upstream.id, now + REMOVAL_GRACE_MS);
+    doom(this.#kit.clock.monotonic() + REMOVAL_GRACE_MS);
     this.#attached.reporter.verdicts(changes.verdicts);
+  }
+
+  /** An upstream whose grace is not over may have lost peers while nobody asked for it. */
+  #comesBack(id: string): void {
+    const service = this.#model.serviceOf(id);
+    if (service === undefined) return;
+    const [namespace = "", name = ""] = service.split("/");
+    for (const key of [...(this.#peerKeysOf.get(id) ?? [])]) {
+      const cluster = decodeToken(key.split(".")[3] ?? "");
+      if (cluster !== null && !this.#peers.has(topologyKeys.peers(namespace, name, cluster)))
+        this.#remove(key);
+    }
   }
 
   async #written(signal: AbortSignal): Promise<void> {
@@ -537,7 +556,7 @@ export class Renderer implements HubSink {
       health.set("fleet", ready ? null : "it does not hold the fleet's rows yet");
       this.#judgeClusters(clusters.connected);
       this.#sweep();
-      for (const [id, dueAt] of this.#doomed) {
+      for (const [id, { dueAt }] of this.#doomed) {
         const back = this.#model.hasUpstream(id);
         if (!back && clock.monotonic() < dueAt) continue;
         this.#doomed.delete(id);

@@ -1,5 +1,13 @@
 import type { Bus } from "@sluice/bus";
-import { intentsTable, orderOf, plainKeys, saidBy, sliceKeys, slicesTable } from "@sluice/contracts";
+import {
+  FORGET_ORDERS_MS,
+  intentsTable,
+  orderOf,
+  plainKeys,
+  saidBy,
+  sliceKeys,
+  slicesTable,
+} from "@sluice/contracts";
 import type { KubeClient } from "@sluice/kube";
 import { type Kit, LinkedAbort, slept } from "@sluice/service-kit";
 import { MemberLayout } from "./member-layout.ts";
@@ -50,6 +58,7 @@ async function watchWhileRanked(
   const layout = new MemberLayout(bus, client.name, wanted, signal);
   layout.follow(() => wake.resolve(), signal);
   const intents = bus.view(intentsTable, {
+    forgetMs: FORGET_ORDERS_MS,
     filter: plainKeys.intent("*", client.name),
     signal,
     onChange: () => {
