@@ -278,6 +278,8 @@ class ProxyAgent {
   async #profileLoop(): Promise<void> {
     const { signal, log } = this.#kit;
     let tried = "";
+    /** Each route that changes asks; nginx.conf is made anew only where it may be another. */
+    let rendered = { of: "", hash: "" };
     for (;;) {
       await this.#profiles.wait(signal);
       if (signal.aborted) return;
@@ -293,7 +295,9 @@ class ProxyAgent {
         this.#httpAddress = plan.httpAddress;
         if (this.#state === null) continue;
         const profiles = this.#wantedProfiles();
-        const { hash } = renderNginx(plan, profiles);
+        const of = JSON.stringify([plan, [...profiles]]);
+        if (of !== rendered.of) rendered = { of, hash: renderNginx(plan, profiles).hash };
+        const { hash } = rendered;
         if (hash === this.#state.config) this.#rows.setProfiles(new Set(["default", ...profiles.keys()]));
         else if (hash !== tried) {
           tried = hash;
