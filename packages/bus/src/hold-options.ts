@@ -22,6 +22,11 @@ export interface HoldOptions {
   readonly turns: Turns;
   /** Bounds what this process has in flight. */
   readonly window: WriteWindow;
+  /**
+   * Into how many shards the scope is cut where this holder is made for one of them; it ends when that changes. Records
+   * from before a layout are delivered before it. Default: as the newest layout delivered says.
+   */
+  readonly shards?: number;
   /** Ends this holder alone, e.g. because its cluster is cut otherwise now; default: only the kit's signal does. */
   readonly signal?: AbortSignal;
   /**

@@ -262,6 +262,46 @@ test("an empty place stays empty while what is wanted of it is in doubt, and the
   await holder.done;
 });
 
+test("who holds a shard of a new layout knows the records from before it, and removes what nobody wants", async () => {
+  const server = new MemoryServer();
+  const [key, value] = slice("a", "10.0.0.1");
+  const before: Envelope<SliceRecord> = {
+    v: 1,
+    epoch: { n: 1, id: "before" },
+    source: { EndpointSlice: 7 },
+    data: value,
+  };
+  server.put("slices", key, encodeEnvelope(before), 0);
+  // A number of shards for which the record falls to another than the first.
+  const what = sliceKeys.classify(key);
+  assert.ok(what.kind === "record");
+  const shards = [2, 3, 4, 5, 6, 7].find((n) => sliceKeys.shardOf(what.spread, n) !== "0") ?? 0;
+  const layout = Buffer.from(JSON.stringify({ v: 1, shards, at: 1 }));
+  server.put("slices", sliceKeys.layoutKey("member1", 1) ?? "", layout, 0);
+  const controller = new AbortController();
+  const kit = createKit({ service: "test", signal: controller.signal });
+  let sources: ReadonlyMap<string, number> | null = null;
+  const holder = new Holder<SliceRecord>(
+    server.connect(),
+    slicesTable as never,
+    { scope: "member1", shard: sliceKeys.shardOf(what.spread, shards) },
+    {
+      kit,
+      holder: "member-watcher.test",
+      turns: alone,
+      window: new WriteWindow(),
+      shards,
+      fresh: async (_signal, over) => {
+        sources = over.sources;
+      },
+    },
+  );
+  await until("removed", () => textAt(server, key)?.data === undefined);
+  assert.deepEqual(sources, new Map([["EndpointSlice", 7]]));
+  controller.abort();
+  await holder.done;
+});
+
 test("a record that no reader would believe is refused by name, and the rest of its part is written", async () => {
   const server = new MemoryServer();
   await withHolder(server, {}, async (holder) => {

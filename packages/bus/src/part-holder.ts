@@ -272,7 +272,8 @@ export class Holder<T> implements PartHolder<T>, FollowSink {
   #owns({ scope, spread }: KeyClass & { kind: "record" }): boolean {
     if (scope !== this.#part.scope) return false;
     const { keys } = this.#spec;
-    return keys.shardOf(spread, this.#layout.shards || keys.defaultShards) === this.#part.shard;
+    const shards = this.#options.shards ?? (this.#layout.shards || keys.defaultShards);
+    return keys.shardOf(spread, shards) === this.#part.shard;
   }
 
   #noteRecord(entry: StoredEntry): void {

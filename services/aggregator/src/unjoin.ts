@@ -114,6 +114,7 @@ export class Unjoins {
             { scope: cluster, shard: sliceKeys.shardAt(n) },
             {
               signal: until,
+              shards,
               // Nothing is wanted, whatever is there, as long as the order stands.
               fresh: async (claim) => {
                 await this.#intents.upToDate(claim);

@@ -83,6 +83,10 @@ test("peers in doubt are written over nothing, also when no route asks for them 
   await renderer.complete(end.signal);
   assert.equal(renderer.knows(row), false);
   assert.equal(renderer.fills(row), false);
+  // What becomes of them is no longer followed: that they were sure once says nothing.
+  doubts.delete(key);
+  assert.equal(renderer.knows(row), false);
+  assert.equal(renderer.fills(row), false);
   end.abort();
   await publishing;
 });

@@ -91,7 +91,7 @@ export class Renderer implements HubSink {
   /** Keys that were seen to go, whatever else is known: an observed removal needs no other knowledge. */
   readonly #gone = new Set<string>();
   /** Upstreams without a route, and when they go. */
-  readonly #doomed = new Map<string, { readonly dueAt: number; readonly service: string }>();
+  readonly #doomed = new Map<string, number>();
   readonly #peerKeysOf = new Map<string, Set<string>>();
 
   readonly #wake = new Wake();
@@ -401,9 +401,12 @@ export class Renderer implements HubSink {
   /** Peers that are made of a record which may be older than the one that the table's row was made of. */
   #isDoubtful(key: string): boolean {
     const { topology } = this.#attached;
-    if (topology.doubts === 0 || rowOrder(key) !== 2) return false;
+    if (rowOrder(key) !== 2) return false;
     const [, , id = "", cluster = ""] = key.split(".");
-    const service = this.#model.serviceOf(id) ?? this.#doomed.get(id)?.service;
+    // In its grace nobody follows what becomes of its peers.
+    if (this.#doomed.has(id) && !this.#model.hasUpstream(id)) return true;
+    if (topology.doubts === 0) return false;
+    const service = this.#model.serviceOf(id);
     if (service === undefined) return false;
     const [namespace = "", name = ""] = service.split("/");
     return topology.isDoubtful(topologyKeys.peers(namespace, name, cluster));
@@ -501,9 +504,7 @@ export class Renderer implements HubSink {
   /** Make before break: what routes need, then routes; what nothing needs any more goes later, by the ticker. */
   async #write(changes: FleetChanges, trace: Trace | undefined, signal: AbortSignal): Promise<void> {
     const doom = (dueAt: number) => {
-      for (const { id, namespace, service } of changes.removedUpstreams) {
-        this.#doomed.set(id, { dueAt, service: `${namespace}/${service}` });
-      }
+      for (const { id } of changes.removedUpstreams) this.#doomed.set(id, dueAt);
     };
     doom(Number.POSITIVE_INFINITY);
     const routes: [string, FleetValue | null][] = [];
@@ -556,7 +557,7 @@ export class Renderer implements HubSink {
       health.set("fleet", ready ? null : "it does not hold the fleet's rows yet");
       this.#judgeClusters(clusters.connected);
       this.#sweep();
-      for (const [id, { dueAt }] of this.#doomed) {
+      for (const [id, dueAt] of this.#doomed) {
         const back = this.#model.hasUpstream(id);
         if (!back && clock.monotonic() < dueAt) continue;
         this.#doomed.delete(id);

@@ -47,7 +47,9 @@ export class Shards {
     for (let n = 0; n < shards; n++) {
       const shard = sliceKeys.shardAt(n);
       const request = this.#ports.request(shard, () => holders[n]);
-      holders.push(bus.hold<SliceValue>(slicesTable, { scope: cluster, shard }, { ...request, signal }));
+      holders.push(
+        bus.hold<SliceValue>(slicesTable, { scope: cluster, shard }, { ...request, shards, signal }),
+      );
     }
     this.#holders = holders;
     this.#ended.push(...holders.map((holder) => holder.done));
