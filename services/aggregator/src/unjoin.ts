@@ -117,7 +117,9 @@ export class Unjoins {
               shards,
               // Nothing is wanted, whatever is there, as long as the order stands.
               fresh: async (claim) => {
-                await this.#intents.upToDate(claim);
+                // Read in this life of the servers: whoever was away may have missed that it was taken back.
+                await this.#intents.when(() => this.#intents.connected, claim);
+                await this.#intents.caughtUp(claim);
                 log.info({ cluster, shard: n }, "removing what an unjoined cluster had published");
                 if (n === 0) this.#forget(cluster, unjoined);
               },
