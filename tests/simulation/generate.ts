@@ -107,9 +107,11 @@ function deedOf(kind: Deed["do"], random: SeededRandom, crew: Crew): Deed {
     case "freeze":
     case "cut-bus":
     case "lost-acks":
+      return { do: kind, process: process(), forMs };
     case "late-writes":
     case "repeat-writes":
-      return { do: kind, process: process(), forMs };
+      // Orders are plain writes: one that lands after it was taken back stands again until people see it.
+      return { do: kind, process: random.pick(namesOf({ ...crew, gateway: 0 })), forMs };
     case "slow-bus":
       return { do: kind, process: process(), byMs: random.between(50, 3000), forMs };
     case "clock":

@@ -4,6 +4,8 @@ type States = readonly boolean[];
 /** Which orders stand, from the first moment on, as the table says. */
 export class Orders {
   readonly #states = new Map<string, boolean[]>();
+  /** When the bus lost its storage last, ms of virtual time. */
+  lostAt = Number.NEGATIVE_INFINITY;
 
   /** @param order e.g. `drain.member1` */
   set(order: string, stands: boolean): void {

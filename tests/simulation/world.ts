@@ -509,6 +509,7 @@ export class World {
 
   /** The storage is another: orders may be lost, or such that were taken back be there again. */
   #readOrders(): void {
+    this.#orders.lostAt = this.time.now;
     for (const cluster of MEMBERS) {
       const [drain, unjoin] = [plainKeys.intent("drain", cluster), plainKeys.intent("unjoin", cluster)];
       this.#orders.set(drain, this.#standsAtBus(drain));
