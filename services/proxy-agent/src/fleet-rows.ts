@@ -171,11 +171,22 @@ export class FleetRows {
     }
   }
 
-  /** The table is settled: what nginx has and nobody wants may go. */
-  settle(): void {
-    for (const key of this.#copied) if (this.#nameOf.has(key)) this.#dirty.add(key);
-    this.#copied.clear();
+  /**
+   * The table is settled: what nginx has and nobody wants may go, and what the copy says is as the table has it; but for
+   * keys that are still being asked for. @param doubtful those
+   */
+  settle(doubtful: (key: string) => boolean): void {
+    for (const key of this.#copied) {
+      if (doubtful(key)) continue;
+      this.#copied.delete(key);
+      if (this.#nameOf.has(key)) this.#dirty.add(key);
+    }
     for (const name of this.#held.keys()) if (!this.#keyOf.has(name)) this.#removable.add(name);
+  }
+
+  /** Rows of the last good copy that the bus has neither confirmed nor replaced. */
+  get copied(): number {
+    return this.#copied.size;
   }
 
   /** Refused rows are tried again: memory may have become free. */

@@ -156,7 +156,9 @@ class ProxyAgent {
   /** What nginx has and nobody wants may go, unless a row that cannot be read may be about it. */
   #settleRows(): void {
     const view = this.#view;
-    if (view?.isSettled(this.#part) === true && view.unreadable.size === 0) this.#rows.settle();
+    if (view?.isSettled(this.#part) === true && view.unreadable.size === 0) {
+      this.#rows.settle((key) => view.isDoubtful(key));
+    }
   }
 
   #changed(key: string, value: FleetValue | undefined, trace: Trace | undefined): void {
@@ -418,6 +420,11 @@ class ProxyAgent {
       if (clock.monotonic() >= retryAt) {
         retryAt = clock.monotonic() + RETRY_REFUSED_MS;
         this.#rows.retryRefused();
+        this.#apply.notify();
+      }
+      if (this.#rows.copied > 0) {
+        // What was in doubt when the table settled may be sure by now, and the same.
+        this.#settleRows();
         this.#apply.notify();
       }
       if (this.#instance === null) this.#apply.notify();
