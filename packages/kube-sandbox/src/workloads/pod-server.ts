@@ -1,14 +1,29 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { createServer as createTcpServer, type Server as TcpServer } from "node:net";
 import type { PodFault } from "../http/faults.ts";
 import type { ImageHandler } from "./images.ts";
 
 /** Keep-alive of an idle connection, milliseconds: longer than proxies keep theirs, so that they close first. */
 const KEEP_ALIVE_MS = 75_000;
 
+/**
+ * Listened on for as long as a pod has its address: while it refuses connections on its own ports, a pod of another
+ * sandbox on this machine would find the address free, and answer in its place for ever.
+ */
+const CLAIM_PORT = 65_533;
+
+function listening(server: Server | TcpServer, port: number, host: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once("error", reject);
+    server.listen({ port, host, backlog: 511 }, resolve);
+  });
+}
+
 /** The HTTP servers of one pod, on an address of its own. */
 export class PodServer {
   readonly address: string;
   readonly #ports: ReadonlyMap<number, ImageHandler>;
+  #claim: TcpServer | null = null;
   #servers: Server[] = [];
   #fault: PodFault = "none";
   #draining = false;
@@ -27,13 +42,15 @@ export class PodServer {
   /** @throws what listening throws, EADDRINUSE for instance; nothing listens then */
   async listen(): Promise<void> {
     try {
+      if (this.#claim === null) {
+        const claim = createTcpServer((socket) => socket.destroy());
+        await listening(claim, CLAIM_PORT, this.address);
+        this.#claim = claim;
+      }
       for (const [port, handler] of this.#ports) {
         const server = createServer((request, response) => this.#take(port, handler, request, response));
         server.keepAliveTimeout = KEEP_ALIVE_MS;
-        await new Promise<void>((resolve, reject) => {
-          server.once("error", reject);
-          server.listen({ port, host: this.address, backlog: 511 }, resolve);
-        });
+        await listening(server, port, this.address);
         this.#servers.push(server);
       }
     } catch (error) {
@@ -60,8 +77,15 @@ export class PodServer {
     this.#draining = true;
   }
 
-  /** Cuts what is still open. */
+  /** Cuts what is still open, and gives the address back. */
   async close(): Promise<void> {
+    await this.#unlisten();
+    const claim = this.#claim;
+    this.#claim = null;
+    if (claim !== null) await new Promise<void>((resolve) => claim.close(() => resolve()));
+  }
+
+  async #unlisten(): Promise<void> {
     this.#held = [];
     const servers = this.#servers;
     this.#servers = [];
@@ -80,7 +104,7 @@ export class PodServer {
     const before = this.#fault;
     if (before === fault) return;
     this.#fault = fault;
-    if (fault === "refuse") await this.close();
+    if (fault === "refuse") await this.#unlisten();
     else if (before === "refuse") await this.listen();
     if (fault === "none") {
       for (const { port, request, response } of this.#held.splice(0)) {
