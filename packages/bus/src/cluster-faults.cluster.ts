@@ -2,7 +2,14 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import type { JetStreamManager } from "@nats-io/jetstream";
-import { bootTable, type SliceValue, slicesTable, streamOf, type TableSpec } from "@sluice/contracts";
+import {
+  bootTable,
+  membersTable,
+  type SliceValue,
+  slicesTable,
+  streamOf,
+  type TableSpec,
+} from "@sluice/contracts";
 import { createKit } from "@sluice/service-kit";
 import { createBus } from "./bus.ts";
 import type { StoredEntry } from "./store.ts";
@@ -43,13 +50,23 @@ async function leaderOf(room: Room, spec: TableSpec): Promise<string> {
   }
 }
 
-/** Every copy of every stream is up to date, so that the next fault meets a whole cluster. */
+/** Servers that have just met again take each other for current before they have looked. */
+const STEADY_MS = 3000;
+
+/**
+ * Every copy of every stream is up to date, by its leader's word and by each server's own, so that the next fault meets a
+ * whole cluster: tables in memory lose their quorum with the next server that dies before one that came back has them.
+ */
 async function healed(room: Room): Promise<void> {
   const { connection, jsm } = await room.admin();
-  const streams = [slicesTable, bootTable].map(streamOf);
+  const streams = [slicesTable, bootTable, membersTable].map(streamOf);
+  let since = performance.now();
   await until("every copy is current", async () => {
     const infos = await Promise.all(streams.map((name) => currentCopies(jsm, name)));
-    return infos.every((copies) => copies === 2);
+    const healthy = await Promise.all(trial.cluster.nodes.map((node) => node.healthy()));
+    const whole = infos.every((copies) => copies === 2) && healthy.every((each) => each);
+    if (!whole) since = performance.now();
+    return performance.now() - since >= STEADY_MS;
   });
   await connection.close();
 }

@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { type JetStreamManager, jetstreamManager } from "@nats-io/jetstream";
 import { connect, type NatsConnection } from "@nats-io/transport-node";
 import { busUserName } from "@sluice/contracts";
@@ -9,6 +10,8 @@ import type { Kit } from "@sluice/service-kit";
 import { readCredentials } from "./credentials.ts";
 import { writeCredentials } from "./nats-auth.ts";
 import { NatsStore } from "./nats-store.ts";
+
+const ELECTION_MS = 120_000;
 
 /** Room on a cluster that nobody else sees: an account of its own, so that each case begins with an empty bus. */
 export interface Room {
@@ -52,7 +55,16 @@ export async function startTrialCluster(rooms: number): Promise<TrialCluster> {
       const admin = async () => {
         const { options } = await readCredentials(files);
         const connection = await connect({ servers: cluster.url.split(","), ...options });
-        return { connection, jsm: await jetstreamManager(connection) };
+        // While the servers elect who answers for JetStream nobody does.
+        const deadline = performance.now() + ELECTION_MS;
+        for (;;) {
+          try {
+            return { connection, jsm: await jetstreamManager(connection) };
+          } catch (error) {
+            if (performance.now() > deadline) throw error;
+            await delay(100);
+          }
+        }
       };
       return {
         cluster,
