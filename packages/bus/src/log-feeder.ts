@@ -1,5 +1,5 @@
 import { loggedTables, type TableSpec } from "@sluice/contracts";
-import { Backoff, type Kit, slept } from "@sluice/service-kit";
+import { Backoff, type Kit, LinkedAbort, slept } from "@sluice/service-kit";
 import {
   type Accepted,
   type BusLog,
@@ -226,19 +226,16 @@ export class LogFeeder {
 
   /** Waits until something is heard, or it may be time to leave it to another. */
   async #pause(signal: AbortSignal): Promise<void> {
-    const over = new AbortController();
-    const both = AbortSignal.any([signal, over.signal]);
-    const heard = this.#heard.wait(both).catch(() => {});
-    await Promise.race([heard, slept(this.#kit.clock, LOOK_MS, both)]);
-    over.abort(HEARD);
+    const over = new LinkedAbort(signal);
+    const heard = this.#heard.wait(over.signal).catch(() => {});
+    await Promise.race([heard, slept(this.#kit.clock, LOOK_MS, over.signal)]);
+    over.abort();
     await heard;
     // What comes right behind goes with it.
     if (this.#queue.length > 0) await slept(this.#kit.clock, GATHER_MS, signal);
   }
 }
 
-/** One for all: an abort without a reason makes an error with its stack, and this one comes with each change. */
-const HEARD = new Error("something was heard");
 const RESTORED = "~";
 
 /** The table's own life; what stands behind it tells copies that were put in its place apart. */

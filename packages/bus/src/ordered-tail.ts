@@ -1,6 +1,6 @@
 import { AckPolicy, DeliverPolicy, type JetStreamManager } from "@nats-io/jetstream";
 import { createInbox, type Msg, type NatsConnection, nuid } from "@nats-io/transport-node";
-import { type Kit, slept } from "@sluice/service-kit";
+import { type Kit, LinkedAbort, slept } from "@sluice/service-kit";
 import { isOlder } from "./server-check.ts";
 import type { StoredEntry } from "./store.ts";
 
@@ -81,8 +81,8 @@ export async function followTail(options: TailOptions, sink: TailSink): Promise<
 /** @returns the sequence from which another consumer shall go on */
 async function followConsumer(options: TailOptions, sink: TailSink): Promise<number> {
   const { connection, jsm, stream, prefix, filter, clock } = options;
-  const own = new AbortController();
-  const signal = AbortSignal.any([options.signal, own.signal]);
+  const own = new LinkedAbort(options.signal);
+  const { signal } = own;
   signal.throwIfAborted();
   const broken = Promise.withResolvers<never>();
   broken.promise.catch(() => {});
