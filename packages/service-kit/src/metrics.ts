@@ -1,5 +1,8 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 
+/** How often the delay of the event loop is looked at, ms: each look wakes the process, idle or not. */
+const EVENT_LOOP_LOOK_MS = 100;
+
 /** What every process measures. Base units, bounded labels: no host, peer or object name in a label. */
 export class Metrics {
   readonly registry = new Registry();
@@ -11,7 +14,10 @@ export class Metrics {
 
   constructor(service: string, options: { readonly processMetrics?: boolean } = {}) {
     this.registry.setDefaultLabels({ service });
-    if (options.processMetrics ?? false) collectDefaultMetrics({ register: this.registry });
+    if (options.processMetrics ?? false) {
+      const eventLoopMonitoringPrecision = EVENT_LOOP_LOOK_MS;
+      collectDefaultMetrics({ register: this.registry, eventLoopMonitoringPrecision });
+    }
     const registers = [this.registry];
     this.stage = new Histogram({
       name: "sluice_change_stage_duration_seconds",
