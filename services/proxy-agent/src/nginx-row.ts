@@ -2,13 +2,18 @@ import type { FleetCluster, RoutePath } from "@sluice/contracts";
 
 /** Address, port, weight, and 1 when it takes no new requests. */
 export type PeerEntry = readonly [address: string, port: number, weight: number, draining?: 1];
-/** Exact or prefix, path, upstream (`""`: answer 503), profile; and where to instead, with the status that says so. */
+/** What most paths do not say. */
+export interface PathMore {
+  /** Where to instead, with the status that says so. */
+  readonly redirect?: readonly [code: number, to: string];
+}
+/** Exact or prefix, path, upstream (`""`: answer 503), profile. */
 export type PathEntry = readonly [
   type: "E" | "P",
   path: string,
   upstream: string,
   profile: string,
-  ...redirect: [] | [code: number, to: string],
+  more?: PathMore,
 ];
 
 /** What nginx's API takes: the whole state of one small thing, as rows.lua reads it. */
@@ -72,8 +77,9 @@ export function removal(row: NginxRowName): NginxRemoval {
 
 export function pathEntry(path: RoutePath, profile: string): PathEntry {
   const { redirect } = path;
-  const more: [] | [number, string] = redirect === undefined ? [] : [redirect.code, redirect.to];
-  return [path.type === "Exact" ? "E" : "P", path.path, path.upstream ?? "", profile, ...more];
+  const more: PathMore = { ...(redirect === undefined ? {} : { redirect: [redirect.code, redirect.to] }) };
+  const entry = [path.type === "Exact" ? "E" : "P", path.path, path.upstream ?? "", profile] as const;
+  return Object.keys(more).length === 0 ? entry : [...entry, more];
 }
 
 /**

@@ -16,8 +16,11 @@ local LIMIT = 100000
 local hosts, count = {}, 0
 
 local function target_of(path)
-  local id = path[3]
-  return { id = id, profile = path[4], path = path[2], code = path[5], to = path[6] }
+  local more = path[5]
+  local redirect = more and more.redirect
+  return {
+    id = path[3], profile = path[4], path = path[2], code = redirect and redirect[1], to = redirect and redirect[2],
+  }
 end
 
 local function compile(host, slot, seen, gen)

@@ -144,6 +144,18 @@ function kinds.peers(row)
   return bump_upstream(id)
 end
 
+-- What is wrong with the part of a path that most paths do not have; nil: nothing.
+local function more_problem(more)
+  if type(more) ~= "table" then return "more is no object" end
+  local redirect = more.redirect
+  if redirect ~= nil then
+    if type(redirect) ~= "table" or not whole(redirect[1], 300, 308) then return "code is not 300 to 308" end
+    local to = redirect[2]
+    if type(to) ~= "string" or #to > 2048 or match(to, "[^\33-\126]") then return "redirect is no URL" end
+  end
+  return nil
+end
+
 function kinds.route(row)
   local host = row.host
   if type(host) ~= "string" or #host > 255 or match(host, "[%s%c/]") then return "host is no host name" end
@@ -161,13 +173,8 @@ function kinds.route(row)
     if type(path[4]) ~= "string" or not match(path[4], "^[0-9a-z]+$") then
       return "path " .. i .. ": profile is no name"
     end
-    local code, to = path[5], path[6]
-    if code ~= nil or to ~= nil then
-      if not whole(code, 300, 308) then return "path " .. i .. ": code is not 300 to 308" end
-      if type(to) ~= "string" or #to > 2048 or match(to, "[^\33-\126]") then
-        return "path " .. i .. ": redirect is no URL"
-      end
-    end
+    local why = path[5] ~= nil and more_problem(path[5])
+    if why then return "path " .. i .. ": " .. why end
   end
   local raw = #row.paths == 0 and "[]" or cjson.encode(row.paths)
   if not room(#raw) then return "shared memory: no room for " .. #raw .. " bytes" end
