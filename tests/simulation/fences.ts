@@ -20,6 +20,7 @@ const CREW: Crew = { watcher: 2, aggregator: 1, renderer: 1, agent: 1, reader: 1
 const DAY_MS = 25 * 3_600_000;
 const believer = "packages/bus/src/believer.ts";
 const holder = "packages/bus/src/part-holder.ts";
+const writer = "packages/bus/src/part-writer.ts";
 
 const everywhere = (deed: (member: string) => Deed & { readonly at: number }) => MEMBERS.map(deed);
 const replaced = (at: number) =>
@@ -89,7 +90,7 @@ export const fences: readonly Fence[] = [
   },
   {
     name: "stale counts as a difference",
-    file: holder,
+    file: writer,
     from: "return foreign || there.text !== (wanted?.text ?? null);",
     to: "return there.text !== (wanted?.text ?? null);",
     seeds: 60,
@@ -97,7 +98,7 @@ export const fences: readonly Fence[] = [
   },
   {
     name: "compare-and-set",
-    file: holder,
+    file: writer,
     from: ".put(this.#spec, key, bytes, there?.revision ?? 0, signal)",
     to: ".put(this.#spec, key, bytes, null, signal)",
     seeds: 20,
@@ -109,7 +110,7 @@ export const fences: readonly Fence[] = [
   },
   {
     name: "tombstones as puts",
-    file: holder,
+    file: writer,
     from: "    const result = await this.#store\n",
     to: `    if (text === null) {
       await this.#store.removeMessage(this.#spec, there?.revision ?? 0, signal);
@@ -122,7 +123,7 @@ export const fences: readonly Fence[] = [
   },
   {
     name: "purge by sequence",
-    file: holder,
+    file: writer,
     from: "await this.#store.removeMessage(this.#spec, there.revision, signal);",
     to: `const { signal: whole } = this.#options.kit;
         const found = await this.#store.get(this.#spec, key, whole);
