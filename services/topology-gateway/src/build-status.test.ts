@@ -118,6 +118,17 @@ const well: GatewayState = {
 };
 const status = (change: Partial<GatewayState> = {}) => buildStatus({ ...well, ...change }, options, now);
 
+test("a bus that takes no heartbeat, not even the gateway's, is one finding instead of a missing component each", () => {
+  const silent = new Map(roles.map((role) => member(role, 40_000)));
+  const { components, findings, missing } = status({ members: silent });
+  assert.deepEqual(missing, []);
+  assert.deepEqual(new Set(components.map(({ state }) => state)), new Set(["unknown"]));
+  const [finding] = findings.filter(({ about }) => about === "bus");
+  assert.equal(finding?.severity, "error");
+  assert.match(finding?.message ?? "", /^no heartbeat has come through for 40 s, .*members have a leader\?$/);
+  assert.deepEqual(status({ members: well.members }).findings.filter(({ about }) => about === "bus"), []);
+});
+
 test("a status fits its schema", () => {
   decode(Status, status(), "status");
 });

@@ -75,8 +75,8 @@ function componentsOf(state: GatewayState, options: StatusOptions, now: number):
     .sort((a, b) => order(a) - order(b) || compare(a, b))
     .map((role) => {
       const count = live.get(role) ?? 0;
-      // With the bus away nobody can say that he lives.
-      const silent = state.connected ? "missing" : "unknown";
+      // With the bus away nobody can say that he lives; nor where it takes no heartbeat, not even this process's.
+      const silent = state.connected && live.size > 0 ? "missing" : "unknown";
       return { role, live: count, state: count > 0 ? "ok" : silent };
     });
 }

@@ -1,28 +1,38 @@
 import { type Finding, type MemberRecord, saidBy } from "@sluice/contracts";
 import type { GatewayState, Heard } from "./gateway-state.ts";
+import { isClockWrong, wrongClockInWords } from "./wrong-clocks.ts";
 
 /** A process renews its record each second and loses it after three; two more for a slow bus. */
 export const MEMBER_LIVE_MS = 5000;
-/** A process whose clock is off by more than this is told of. Nothing rests on it: readers go by their own. */
-const CLOCK_OFF_MS = 60_000;
 /** Subjects of records left out that a status names. */
 const MAX_SUBJECTS = 20;
 
 /** What live processes say of the bus, and what their heartbeats show of their clocks. */
 export function memberFindings(state: GatewayState, now: number): Finding[] {
   const live = [...state.members].filter(([, { heardAt }]) => now - heardAt <= MEMBER_LIVE_MS);
-  return [...clockFindings(live), ...recordFindings(live)];
+  return [...silenceFindings(state, live, now), ...clockFindings(live), ...recordFindings(live)];
+}
+
+/** This process has one, too: where none is heard the bus takes none, e.g. because that table has no leader. */
+function silenceFindings(state: GatewayState, live: Live, now: number): Finding[] {
+  if (!state.connected || live.length > 0 || state.members.size === 0) return [];
+  const newest = Math.max(...[...state.members.values()].map(({ heardAt }) => heardAt));
+  const seconds = Math.round((now - newest) / 1000);
+  const message =
+    `no heartbeat has come through for ${seconds} s, so nobody writes; proxies serve what they have. ` +
+    "Are all servers of the bus up? Does the stream of table members have a leader?";
+  return [{ severity: "error", about: "bus", message }];
 }
 
 type Live = readonly (readonly [string, Heard<MemberRecord>])[];
 
 function clockFindings(live: Live): Finding[] {
   return live
-    .filter(([, { aheadMs = 0 }]) => Math.abs(aheadMs) > CLOCK_OFF_MS)
+    .filter(([, { aheadMs = 0 }]) => isClockWrong(aheadMs))
     .map(([key, { aheadMs = 0 }]) => ({
       severity: "warning",
       about: `process ${key}`,
-      message: `its clock is ${Math.round(Math.abs(aheadMs) / 1000)} s ${aheadMs > 0 ? "ahead of" : "behind"} the bus server's`,
+      message: `its clock is ${wrongClockInWords(aheadMs)}`,
     }));
 }
 
