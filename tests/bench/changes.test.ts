@@ -28,6 +28,9 @@ test("changes in two clusters are all answered by their new peers, and an inject
   assert.ok((figures["aggregator_p50_ms"] ?? 0) >= 500, shown);
   const { config_renderer_p50_ms: renderer = 0, aggregator_p50_ms: aggregator = 0 } = figures;
   assert.ok(renderer < aggregator, shown);
+  // From the API to the watch event, and from the fleet's row to the first answer, is told as well.
+  for (const stage of ["sandbox_p50_ms", "proxy_p50_ms"])
+    assert.ok((figures[stage] ?? 0) > 0, `${stage} of ${shown}`);
   for (const name of [
     "aggregator",
     "config_renderer",

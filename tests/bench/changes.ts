@@ -2,13 +2,20 @@ import { readFileSync } from "node:fs";
 import { Agent } from "node:http";
 import { setTimeout as delay } from "node:timers/promises";
 import { connectBus } from "@sluice/bus";
-import { fleetTable } from "@sluice/contracts";
+import { fleetKeys, fleetTable } from "@sluice/contracts";
+import { upstreamId } from "@sluice/ingress";
 import { freePort } from "@sluice/native-tools";
 import { createKit } from "@sluice/service-kit";
 import { type StartedWorld, startedWorld } from "../world/started-world.ts";
 import { Asker } from "./asker.ts";
 import { type BenchResult, percentile, thisMachine, writeRaw } from "./bench-result.ts";
-import { type ImportedService, installService, moveEndpoint, prepareCluster } from "./imported-service.ts";
+import {
+  type ImportedService,
+  installService,
+  moveEndpoint,
+  NAMESPACE,
+  prepareCluster,
+} from "./imported-service.ts";
 import { servePeer } from "./peer-server.ts";
 import { cpuMs, familyOf } from "./process-figures.ts";
 
@@ -29,6 +36,8 @@ export interface ChangesOptions {
 interface Moving extends ImportedService {
   readonly server: string;
   readonly peers: readonly [string, string];
+  /** Of its row in the fleet. */
+  readonly peersKey: string;
   /** Which of them it is at, or on its way to. */
   at: 0 | 1;
   busy: boolean;
@@ -53,6 +62,8 @@ const ASKERS = 24;
 /** How often a change that is waited for is asked after: a request each time, on the same two cores. */
 const ASK_MS = 1;
 const LOST_MS = 30_000;
+/** A mark that is so much older than the change is of the one before it, ms. */
+const CLOCK_STEP_MS = 1;
 /** A rate holds when 99 of 100 changes are answered by their new peer within this, ms. */
 const HOLDS_MS = 100;
 const TICK_MS = 2;
@@ -79,7 +90,7 @@ export async function changes(options: ChangesOptions): Promise<BenchResult> {
 
   const stages = await followStages(world.addresses, stack);
   const measure = async (rate: number, seconds: number): Promise<Offer & { readonly totals: number[] }> => {
-    const one = await offer(services, free, agent, rate, seconds, signal);
+    const one = await offer(services, free, agent, rate, seconds, stages, signal);
     log(
       `${rate}/s: ${one.madePerSecond.toFixed(0)}/s made, p50 ${one.p50.toFixed(1)} ms, p99 ${one.p99.toFixed(1)} ms, ` +
         `${one.lost} lost, ${one.skipped} skipped`,
@@ -87,7 +98,9 @@ export async function changes(options: ChangesOptions): Promise<BenchResult> {
     return one;
   };
   const seconds = options.seconds ?? 20;
+  // Until the code of every process is compiled: at the asked rate, for as long as the measuring takes.
   await measure(Math.min(options.rate, 100), Math.min(seconds, 5));
+  await measure(options.rate, seconds);
   const pids = processesOf(world);
   const before = await usedBy(pids);
   stages.forget();
@@ -142,10 +155,13 @@ async function followStages({ nats, natsFiles }: StartedWorld["addresses"], stac
     if (known === undefined) times.set(stage, [to - from]);
     else known.push(to - from);
   };
+  /** The newest marks of each upstream's peers, by key. */
+  const marks = new Map<string, Readonly<Record<string, number>>>();
   const view = bus.view(fleetTable, {
-    onChange: (_key, _row, { trace }) => {
+    onChange: (key, _row, { trace }) => {
       if (trace === undefined) return;
       const { watch, slices, topology, fleet } = trace.at;
+      marks.set(key, trace.at);
       note("member_watcher", watch, slices);
       note("aggregator", slices, topology);
       note("config_renderer", topology, fleet);
@@ -158,10 +174,19 @@ async function followStages({ nats, natsFiles }: StartedWorld["addresses"], stac
   });
   return {
     forget: () => times.clear(),
+    /** A change that was stored and first answered then, ms since 1970: what lies before the marks and behind them. */
+    made: (key: string, storedAt: number, answeredAt: number) => {
+      const { watch, fleet } = marks.get(key) ?? {};
+      if (watch === undefined || watch < storedAt - CLOCK_STEP_MS) return;
+      note("sandbox", storedAt, watch);
+      note("proxy", fleet, answeredAt);
+    },
     medians: () =>
       Object.fromEntries([...times].map(([stage, all]) => [`${stage}_p50_ms`, percentile(all, 0.5)])),
   };
 }
+
+type Stages = Awaited<ReturnType<typeof followStages>>;
 
 async function install(
   world: StartedWorld,
@@ -182,7 +207,8 @@ async function install(
       const service = { name, host: `${name}.example.test`, port };
       const peers = [peer(1), peer(2)] as const;
       await installService(hub, member, service, peers[0], signal);
-      all.push({ ...service, server: member.server, peers, at: 0, busy: false });
+      const peersKey = fleetKeys.peers("default", upstreamId(NAMESPACE, name, ""), `member${cluster}`);
+      all.push({ ...service, server: member.server, peers, peersKey, at: 0, busy: false });
     }
   }
   // Neighbours in time are of different clusters.
@@ -205,6 +231,7 @@ async function offer(
   agent: Agent,
   rate: number,
   seconds: number,
+  stages: Stages,
   signal: AbortSignal,
 ): Promise<Offer & { readonly totals: number[] }> {
   const totals: number[] = [];
@@ -222,7 +249,10 @@ async function offer(
     const storedAt = await moveEndpoint(service.server, service, peer, agent, signal);
     const answeredAt = await answered(service.host, peer, free, signal);
     if (answeredAt === null) lost++;
-    else totals.push(answeredAt - storedAt);
+    else {
+      totals.push(answeredAt - storedAt);
+      stages.made(service.peersKey, storedAt, answeredAt);
+    }
     service.busy = false;
   };
   for (let due = 0; due < wanted; ) {
