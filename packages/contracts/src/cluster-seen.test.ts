@@ -25,6 +25,14 @@ test("a cluster whose clock is wrong is not stale while its heartbeats come in",
   assert.equal(isClusterStale(seen, 1_041_000), true);
 });
 
+test("what a watcher's clock says is not asked where the server says when it took its first record", () => {
+  const hour = 3_600_000;
+  const behind = sawCluster(undefined, at(10 * hour - hour), 10 * hour, 10 * hour - 1000);
+  assert.equal(isClusterStale(behind, 10 * hour), false);
+  const longSilent = sawCluster(undefined, at(10 * hour + hour), 10 * hour, 10 * hour - 40_000);
+  assert.equal(isClusterStale(longSilent, 10 * hour), true);
+});
+
 test("a record that comes again unchanged is no heartbeat", () => {
   let seen = sawCluster(undefined, at(1_000_000), 1_000_000);
   seen = sawCluster(seen, at(1_000_000), 1_025_000);

@@ -10,12 +10,20 @@ export interface ClusterSeen {
   readonly heardAt: number;
 }
 
-/** @param before what was known of the cluster; undefined: its own clock has to do for once */
-export function sawCluster(before: ClusterSeen | undefined, heard: ClusterRecord, now: number): ClusterSeen {
+/**
+ * @param before what was known of the cluster; undefined: another clock than the reader's has to do for once
+ * @param storedAt when the bus's server took the record, by its own clock; without it the watcher's clock is asked
+ */
+export function sawCluster(
+  before: ClusterSeen | undefined,
+  heard: ClusterRecord,
+  now: number,
+  storedAt: number = heard.heartbeatAt,
+): ClusterSeen {
   // A watcher that has not listed its Nodes yet does not take away what was known of them.
   const { nodeCidrs = before?.record.nodeCidrs } = heard;
   const record = nodeCidrs === undefined ? heard : { ...heard, nodeCidrs };
-  if (before === undefined) return { record, heardAt: Math.min(now, record.heartbeatAt) };
+  if (before === undefined) return { record, heardAt: Math.min(now, storedAt) };
   return { record, heardAt: before.record.heartbeatAt === record.heartbeatAt ? before.heardAt : now };
 }
 

@@ -10,9 +10,17 @@ export interface ProxySeen {
   readonly heardAt: number;
 }
 
-/** @param before what was known of the proxy; undefined: its own clock has to do for once */
-export function sawProxy(before: ProxySeen | undefined, record: ProxyRecord, now: number): ProxySeen {
-  if (before === undefined) return { record, heardAt: Math.min(now, record.at) };
+/**
+ * @param before what was known of the proxy; undefined: another clock than the reader's has to do for once
+ * @param storedAt when the bus's server took the record, by its own clock; without it the proxy's clock is asked
+ */
+export function sawProxy(
+  before: ProxySeen | undefined,
+  record: ProxyRecord,
+  now: number,
+  storedAt: number = record.at,
+): ProxySeen {
+  if (before === undefined) return { record, heardAt: Math.min(now, storedAt) };
   // Delivered once more, e.g. after a reconnect: nobody has said it anew.
   return { record, heardAt: before.record.at === record.at ? before.heardAt : now };
 }

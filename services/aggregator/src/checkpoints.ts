@@ -26,6 +26,8 @@ export class CheckpointKeeper {
   #asked = false;
   /** undefined: not looked for yet, or none. */
   #last: CheckpointInfo | undefined;
+  /** Since when it is known to be the last, ms on the monotonic clock. */
+  #lastSince = 0;
 
   constructor(log: BusLog, options: CheckpointOptions, kit: Kit) {
     this.#log = log;
@@ -71,7 +73,7 @@ export class CheckpointKeeper {
     this.#logBytes.set(extent.bytes);
     if (extent.last === 0) return false;
     if (this.#last === undefined || !isUsable(this.#last, extent)) {
-      this.#last = (await this.#log.checkpoints.list(signal)).findLast((each) => isUsable(each, extent));
+      this.#knows((await this.#log.checkpoints.list(signal)).findLast((each) => isUsable(each, extent)));
     }
     const last = this.#last;
     if (last !== undefined && last.seq === extent.last) return false;
@@ -79,9 +81,19 @@ export class CheckpointKeeper {
     const due =
       last === undefined ||
       this.#asked ||
-      (this.#options.everyMs > 0 && this.#kit.clock.now() - last.at >= this.#options.everyMs) ||
+      (this.#options.everyMs > 0 && this.#ageMs(last, extent.lastAt) >= this.#options.everyMs) ||
       (extent.last - last.seq) * bytesEach >= this.#options.everyBytes;
     return due && (await isKnown(this.#log, signal));
+  }
+
+  #knows(last: CheckpointInfo | undefined): void {
+    this.#last = last;
+    this.#lastSince = this.#kit.clock.monotonic();
+  }
+
+  /** Its age by times of the bus's server, or by ours that has passed meanwhile: what a wall clock here says is not asked. */
+  #ageMs(last: CheckpointInfo, newestAt: number): number {
+    return Math.max(newestAt - last.at, this.#kit.clock.monotonic() - this.#lastSince);
   }
 
   async #write(signal: AbortSignal): Promise<void> {
@@ -101,7 +113,7 @@ export class CheckpointKeeper {
       return { log: begun.id, from: begun.last, seq: last, at: lastAt, extents };
     };
     const written = await log.checkpoints.write(tables, finish, signal);
-    this.#last = written;
+    this.#knows(written);
     this.#written.inc({ result: "written" });
     this.#newest.set(written.seq);
     this.#kit.log.info({ sequence: written.seq, bytes: written.bytes }, "checkpoint written");

@@ -50,14 +50,16 @@ export async function runConfigRenderer(
     onChange: (key, value, { trace }) => renderer.topologyChanged(key, value, trace),
     onSettled: () => renderer.topologySettled(),
   });
-  const clusters = bus.view(clustersTable, { onChange: (key, value) => renderer.clusterChanged(key, value) });
+  const clusters = bus.view(clustersTable, {
+    onChange: (key, value, { storedAt }) => renderer.clusterChanged(key, value, storedAt),
+  });
   const intents = bus.view(intentsTable, {
     onChange: () => renderer.intentChanged(),
     forgetMs: FORGET_ORDERS_MS,
   });
   const proxies = bus.view(proxiesTable, {
     filter: `${encodeToken(options.fleet)}.*`,
-    onChange: (key, value) => renderer.proxyChanged(key, value),
+    onChange: (key, value, { storedAt }) => renderer.proxyChanged(key, value, storedAt),
   });
   const fleet = bus.view(fleetTable, {
     filter: fleetTable.keys.filterOf(options.fleet),

@@ -207,7 +207,8 @@ export class Renderer implements HubSink {
 
   // --- clusters ------------------------------------------------------------------------------------------------------
 
-  clusterChanged(key: string, record: ClusterRecord | undefined): void {
+  /** @param storedAt when the bus's server took it, by its own clock, ms since 1970 */
+  clusterChanged(key: string, record: ClusterRecord | undefined, storedAt?: number): void {
     if (record === undefined) {
       const gone = [...this.#seen].find(([cluster]) => plainKeys.cluster(cluster) === key);
       if (gone === undefined) return;
@@ -215,7 +216,8 @@ export class Renderer implements HubSink {
       this.#renderCluster(gone[0]);
       return;
     }
-    this.#seen.set(record.cluster, sawCluster(this.#seen.get(record.cluster), record, this.#kit.clock.now()));
+    const before = this.#seen.get(record.cluster);
+    this.#seen.set(record.cluster, sawCluster(before, record, this.#kit.clock.now(), storedAt));
     this.#renderCluster(record.cluster);
     this.#wake.notify();
   }
@@ -226,10 +228,11 @@ export class Renderer implements HubSink {
     this.#sweep();
   }
 
-  proxyChanged(key: string, record: ProxyRecord | undefined): void {
+  /** @param storedAt when the bus's server took it, by its own clock, ms since 1970 */
+  proxyChanged(key: string, record: ProxyRecord | undefined, storedAt?: number): void {
     const before = this.#proxies.get(key);
     if (record === undefined) this.#proxies.delete(key);
-    else this.#proxies.set(key, sawProxy(before, record, this.#kit.clock.now()));
+    else this.#proxies.set(key, sawProxy(before, record, this.#kit.clock.now(), storedAt));
     // The ticker looks at all of them anyway; a verdict that changed does not wait for it.
     if (JSON.stringify(before?.record.clusters) !== JSON.stringify(record?.clusters)) this.#renderClusters();
   }

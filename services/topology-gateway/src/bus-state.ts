@@ -20,6 +20,7 @@ import {
 } from "@sluice/contracts";
 import { type Kit, slept } from "@sluice/service-kit";
 import type { GatewayState, Heard } from "./gateway-state.ts";
+import { WrongClocks } from "./wrong-clocks.ts";
 
 const WATCH_MS = 250;
 
@@ -47,23 +48,27 @@ export class BusState implements GatewayState {
     this.#kit = kit;
     const now = () => kit.clock.now();
     this.awaySince = bus.connected ? null : now();
+    const clocks = new WrongClocks(kit);
     const members = bus.view(membersTable, {
       onChange: (key, record, { storedAt }) => {
-        if (record === undefined) this.members.delete(key);
-        else {
-          const ahead = storedAt === undefined ? {} : { aheadMs: record.at - storedAt };
-          this.members.set(key, { record, heardAt: now(), ...ahead });
+        if (record === undefined) {
+          this.members.delete(key);
+          clocks.forget(key);
+          return;
         }
+        const ahead = storedAt === undefined ? {} : { aheadMs: record.at - storedAt };
+        this.members.set(key, { record, heardAt: now(), ...ahead });
+        if (ahead.aheadMs !== undefined) clocks.heard(key, record, ahead.aheadMs);
       },
     });
     const proxies = bus.view(proxiesTable, {
-      onChange: (key, record) => {
+      onChange: (key, record, { storedAt }) => {
         if (record === undefined) this.proxies.delete(key);
-        else this.proxies.set(key, { record, heardAt: this.#heardProxy(key, record) });
+        else this.proxies.set(key, { record, heardAt: this.#heardProxy(key, storedAt ?? record.at) });
       },
     });
     const clusters = bus.view(clustersTable, {
-      onChange: (key, record) => this.#clusterChanged(key, record),
+      onChange: (key, record, { storedAt }) => this.#clusterChanged(key, record, storedAt),
     });
     const topology = bus.view(topologyTable, { onChange: (key, value) => this.#topologyChanged(key, value) });
     this.#fleetView = bus.view(fleetTable, {
@@ -113,13 +118,13 @@ export class BusState implements GatewayState {
       this.proxies.set(key, { ...heard, heardAt: heard.heardAt + missedMs });
   }
 
-  /** As for clusters: the first record's own time has to do, after that ours. */
-  #heardProxy(key: string, record: ProxyRecord): number {
+  /** As for clusters: of the first record the server's time has to do, after that ours. */
+  #heardProxy(key: string, storedAt: number): number {
     const now = this.#kit.clock.now();
-    return this.proxies.has(key) ? now : Math.min(now, record.at);
+    return this.proxies.has(key) ? now : Math.min(now, storedAt);
   }
 
-  #clusterChanged(key: string, record: ClusterRecord | undefined): void {
+  #clusterChanged(key: string, record: ClusterRecord | undefined, storedAt: number | undefined): void {
     if (record === undefined) {
       const name = this.#clusterKeys.get(key);
       if (name !== undefined) this.clusters.delete(name);
@@ -129,7 +134,7 @@ export class BusState implements GatewayState {
     this.#clusterKeys.set(key, record.cluster);
     this.clusters.set(
       record.cluster,
-      sawCluster(this.clusters.get(record.cluster), record, this.#kit.clock.now()),
+      sawCluster(this.clusters.get(record.cluster), record, this.#kit.clock.now(), storedAt),
     );
   }
 
