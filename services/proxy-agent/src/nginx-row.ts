@@ -1,4 +1,4 @@
-import type { FleetCluster, RoutePath } from "@sluice/contracts";
+import type { Balance, FleetCluster, RoutePath } from "@sluice/contracts";
 
 /** Address, port, weight, and 1 when it takes no new requests. */
 export type PeerEntry = readonly [address: string, port: number, weight: number, draining?: 1];
@@ -6,6 +6,8 @@ export type PeerEntry = readonly [address: string, port: number, weight: number,
 export interface PathMore {
   /** Where to instead, with the status that says so. */
   readonly redirect?: readonly [code: number, to: string];
+  /** How peers are chosen; absent: by turns. */
+  readonly balance?: Balance;
 }
 /** Exact or prefix, path, upstream (`""`: answer 503), profile. */
 export type PathEntry = readonly [
@@ -76,8 +78,11 @@ export function removal(row: NginxRowName): NginxRemoval {
 }
 
 export function pathEntry(path: RoutePath, profile: string): PathEntry {
-  const { redirect } = path;
-  const more: PathMore = { ...(redirect === undefined ? {} : { redirect: [redirect.code, redirect.to] }) };
+  const { redirect, balance } = path;
+  const more: PathMore = {
+    ...(redirect === undefined ? {} : { redirect: [redirect.code, redirect.to] }),
+    ...(balance === undefined ? {} : { balance }),
+  };
   const entry = [path.type === "Exact" ? "E" : "P", path.path, path.upstream ?? "", profile] as const;
   return Object.keys(more).length === 0 ? entry : [...entry, more];
 }

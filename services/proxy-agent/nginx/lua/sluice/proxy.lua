@@ -3,9 +3,11 @@
 local bal = require "ngx.balancer"
 local base = require "resty.core.base"
 local balancer = require "sluice.balancer"
+local choice = require "sluice.choice"
 local counters = require "sluice.counters"
 local ffi = require "ffi"
 local holds = require "sluice.holds"
+local loads = require "sluice.loads"
 local router = require "sluice.router"
 local settings = require "sluice.settings"
 local upstreams = require "sluice.upstreams"
@@ -33,19 +35,19 @@ local answers = {
   ["too-large"] = { 413, "request body too large\n" },
 }
 
--- The upstream and the profile of this request, or nil and the reason why there is none.
+-- The upstream and the target of this request, or nil and the reason why there is none.
 local function enter()
   local target = find_route(var.host, var.uri)
   if not target then return nil, "no-route" end
   if target.id == "" then return nil, target.code and "redirect" or "no-backend" end
   local u = upstream_of(target)
   if not u or u.size == 0 then return nil, "no-peers" end
-  return u, target.profile
+  return u, target
 end
 
 -- From the rewrite phase to the balancer: mostly the same request comes next. When another came between (a body had
 -- to be read), the balancer looks the route up again.
-local last_request, last_upstream, last_profile = 0, nil, nil
+local last_request, last_upstream, last_target = 0, nil, nil
 
 -- State of requests that need more than one look, by the address of nginx's request; the log phase ends it.
 local live, live_count = {}, 0
@@ -81,9 +83,10 @@ end
 function M.route()
   local u, more = enter()
   if not u then return more end
-  last_request, last_upstream, last_profile = this_request(), u, more
-  if more == "default" and not settings.measures then return "" end
-  return elsewhere(more)
+  last_request, last_upstream, last_target = this_request(), u, more
+  local profile = more.profile
+  if profile == "default" and not settings.measures then return "" end
+  return elsewhere(profile)
 end
 
 local function say(reason)
@@ -179,7 +182,13 @@ local function last_peer(u)
   return last and balancer.named(u, last)
 end
 
-local function retry(u, request, failure, status)
+local function other_peer(u, target, tried, state)
+  local policy = target.policy
+  if policy then return choice.other[policy.method](u, policy, tried, state) end
+  return balancer.other(u, tried)
+end
+
+local function retry(u, target, request, failure, status)
   local state = state_of(request)
   local last = state.peer or last_peer(u)
   local tried = state.tried or {}
@@ -191,7 +200,7 @@ local function retry(u, request, failure, status)
   end
   count("retries")
   -- All tried: nginx asks once more when a kept connection was closed under it, which says nothing of the peer.
-  local peer = balancer.other(u, tried) or last or first_peer(u, true)
+  local peer = other_peer(u, target, tried, state) or last or first_peer(u, true)
   local limit = state.limit
   if limit and peer then
     -- The first try has spent the limit; the next ones share half of it, and whoever comes last may take its time.
@@ -229,23 +238,35 @@ local function note(u, peer, request, profile)
   end
 end
 
+local function chosen(u, policy, request)
+  local method = policy.method
+  return choice.first[method](u, policy, u.trials and is_read(), choice.measures[method] and state_of(request))
+end
+
 function M.balance()
   local request = this_request()
-  local u, name
+  local u, target
   if request == last_request then
-    u, name, last_request = again(last_upstream), last_profile, 0
+    u, target, last_request = again(last_upstream), last_target, 0
   else
-    u, name = enter()
+    u, target = enter()
     if not u then return set_current_peer(settings.replies) end
   end
   local peer
   local failure, status = get_last_failure()
   if failure then
-    peer = retry(u, request, failure, status)
+    peer = retry(u, target, request, failure, status)
   else
-    peer = first_peer(u, u.trials and is_read())
+    local policy = target.policy
+    if policy then
+      peer = chosen(u, policy, request)
+    else
+      peer = first_peer(u, u.trials and is_read())
+    end
     if peer then
-      local size, profile = u.usable, profile_of(name)
+      local size, profile = u.usable, profile_of(target.profile)
+      -- The session of a peer that is out for all others.
+      if policy and peer.list.usable ~= peer.list.peers then size = size + 1 end
       local tries = profile.tries
       if size > 1 then set_more_tries((size < tries and size or tries) - 1) end
       if u.watched or settings.firstByteSeconds then note(u, peer, request, profile) end
@@ -287,6 +308,12 @@ local function answered(state)
   end
 end
 
+-- Seconds to the first byte of the last try; nil: it had none.
+local function measured(state, status)
+  local failed_last = status == 502 or status == 504
+  loads.finish(state, not failed_last and tonumber(last_of(var.upstream_header_time)) or nil)
+end
+
 function M.log()
   local status = ngx.status
   count_status(status)
@@ -298,6 +325,7 @@ function M.log()
   elseif state and status ~= 499 then
     answered(state)
   end
+  if state and state.load then measured(state, status) end
   if state then live[request], live_count = nil, live_count - 1 end
 end
 

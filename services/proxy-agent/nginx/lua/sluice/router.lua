@@ -3,6 +3,7 @@
 local cjson = require "cjson.safe"
 
 local generations = require "sluice.generations"
+local policies = require "sluice.policies"
 
 local D = ngx.shared.sluice_rows
 local slots = generations.hosts
@@ -20,6 +21,7 @@ local function target_of(path)
   local redirect = more and more.redirect
   return {
     id = path[3], profile = path[4], path = path[2], code = redirect and redirect[1], to = redirect and redirect[2],
+    policy = more and policies.compile(more.balance),
   }
 end
 

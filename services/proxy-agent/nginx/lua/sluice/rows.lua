@@ -8,6 +8,7 @@
 --   instance            made once per start of nginx; survives a reload
 local cjson = require "cjson.safe"
 local generations = require "sluice.generations"
+local policies = require "sluice.policies"
 
 local D = ngx.shared.sluice_rows
 local floor, match, tonumber, type = math.floor, string.match, tonumber, type
@@ -153,7 +154,7 @@ local function more_problem(more)
     local to = redirect[2]
     if type(to) ~= "string" or #to > 2048 or match(to, "[^\33-\126]") then return "redirect is no URL" end
   end
-  return nil
+  return more.balance ~= nil and policies.problem(more.balance) or nil
 end
 
 function kinds.route(row)

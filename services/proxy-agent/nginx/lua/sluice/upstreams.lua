@@ -13,6 +13,7 @@ local cache, count = {}, 0
 -- How little a peer is wanted; the lowest sum that any peer has is what first tries take. So no failure ever empties
 -- an upstream: when all are held (panic), all are taken. Only an order does: see `obey`.
 local SUSPECT, DRAINING, HELD = 2, 4, 8
+M.DRAINING = DRAINING
 M.AGAIN = 1 -- added on a retry, for a peer of a cluster that has just failed this request
 
 local function parse(id, cluster, raw, old)
@@ -27,6 +28,8 @@ local function parse(id, cluster, raw, old)
       cluster = cluster, list = list,
       -- A peer keeps its turn: with many changes a second, starting anew would always favour the first.
       turn = before and before.turn or random() * entry[3],
+      -- loads.lua, rendezvous.lua and sessions.lua put these there when they are asked for.
+      load = before and before.load, hash = before and before.hash, token = before and before.token,
     }
   end
   return list
@@ -63,6 +66,7 @@ local function obey(u)
   for _, list in ipairs(u.lists) do
     local state = state_of[list]
     list.usable = (state == "forced" or state == "drained" and others) and NONE or list.peers
+    list.forced = state == "forced"
   end
   return state_of
 end
@@ -87,12 +91,16 @@ local function sort(u)
     list.held = ends
     if ends then base = base + SUSPECT end
     if ends and ends <= time and #list.usable > 0 then trials[#trials + 1] = { name = list.name, list = list, ends = ends } end
-    for _, peer in ipairs(list.usable) do
+    local in_use = list.usable == list.peers
+    -- Those of a drained cluster too: they go on with their sessions.
+    for _, peer in ipairs(list.peers) do
       local until_ = held(peer.name)
       peer.held = until_
       peer.score = base + (peer.draining and DRAINING or 0) + (until_ and HELD or 0)
-      if until_ and until_ <= time and not ends then trials[#trials + 1] = { name = peer.name, peer = peer, ends = until_ } end
-      if not best or peer.score < best then best = peer.score end
+      if in_use then
+        if until_ and until_ <= time and not ends then trials[#trials + 1] = { name = peer.name, peer = peer, ends = until_ } end
+        if not best or peer.score < best then best = peer.score end
+      end
     end
   end
   local active, total, equal, clusters, cluster = {}, 0, true, 0, nil
@@ -111,14 +119,15 @@ local function sort(u)
   u.active, u.count, u.total, u.equal, u.usable = active, #active, total, equal, usable
   -- The one cluster that first tries go to, or nil when there are several.
   u.only_cluster = clusters == 1 and cluster or nil
-  u.healthy = best ~= nil and best < HELD
+  u.best, u.healthy = best, best ~= nil and best < HELD
+  u.homes = nil
   u.turn = random(#active > 0 and #active or 1)
   u.trials, u.wake = #trials > 0 and trials or nil, wake
   u.streams = holds.streams(u.id)
   -- Somebody wants to know how requests end here: a hold may be over, or strikes may be forgiven.
   u.watched = any or u.struck ~= nil
   u.prob, u.alias = nil, nil
-  if u.count > M.ALIAS_ABOVE then u.prob, u.alias = alias_table(active, total) end
+  if u.count > M.ALIAS_ABOVE and not equal then u.prob, u.alias = alias_table(active, total) end
 end
 
 local function build(id, slot, seen, gen, old)
