@@ -260,39 +260,6 @@ export const Redirect = Type.Object({
 });
 export type Redirect = Type.Static<typeof Redirect>;
 
-export const RoutePath = Type.Object({
-  /** Exact: the whole path. Prefix: by path element, trailing slash ignored (Ingress v1). */
-  type: Type.Union([Type.Literal("Exact"), Type.Literal("Prefix")]),
-  path: Type.String({ pattern: "^/" }),
-  /** Where to; null: answer `redirect`, else 503, and `problem` says why. */
-  upstream: Type.Union([Type.String(), Type.Null()]),
-  profile: Type.String(),
-  redirect: Type.Optional(Redirect),
-  problem: Type.Optional(Type.String()),
-  /** The object that asked for it. */
-  source: Type.Object({ kind: Type.String(), namespace: Name, name: Name }),
-});
-export type RoutePath = Type.Static<typeof RoutePath>;
-
-/** `fleet`, key `<fleet>.routes.<host>`: all paths of one host. */
-export const RouteRow = Type.Object({
-  /** Lower case; `*.x` for a wildcard; `""` for the default. */
-  host: Type.String(),
-  paths: Type.Array(RoutePath, { maxItems: 10_000 }),
-});
-export type RouteRow = Type.Static<typeof RouteRow>;
-
-/** `fleet`, key `<fleet>.upstreams.<id>`: an import's port, as nginx balances over it. */
-export const UpstreamRow = Type.Object({
-  id: Type.String({ pattern: "^[0-9a-z-]{1,128}$" }),
-  namespace: Name,
-  service: Name,
-  /** Port name in the slices. */
-  port: Type.String(),
-  balance: Type.Literal("round_robin"),
-});
-export type UpstreamRow = Type.Static<typeof UpstreamRow>;
-
 /** Part of the text that requests are hashed by: as it stands, or what an nginx variable says of the request. */
 export const HashPart = Type.Union([
   Type.Object({ text: Type.String({ maxLength: 1024 }) }),
@@ -326,6 +293,40 @@ export const Balance = Type.Object({
 });
 export type Balance = Type.Static<typeof Balance>;
 
+export const RoutePath = Type.Object({
+  /** Exact: the whole path. Prefix: by path element, trailing slash ignored (Ingress v1). */
+  type: Type.Union([Type.Literal("Exact"), Type.Literal("Prefix")]),
+  path: Type.String({ pattern: "^/" }),
+  /** Where to; null: answer `redirect`, else 503, and `problem` says why. */
+  upstream: Type.Union([Type.String(), Type.Null()]),
+  profile: Type.String(),
+  balance: Type.Optional(Balance),
+  redirect: Type.Optional(Redirect),
+  problem: Type.Optional(Type.String()),
+  /** The object that asked for it. */
+  source: Type.Object({ kind: Type.String(), namespace: Name, name: Name }),
+});
+export type RoutePath = Type.Static<typeof RoutePath>;
+
+/** `fleet`, key `<fleet>.routes.<host>`: all paths of one host. */
+export const RouteRow = Type.Object({
+  /** Lower case; `*.x` for a wildcard; `""` for the default. */
+  host: Type.String(),
+  paths: Type.Array(RoutePath, { maxItems: 10_000 }),
+});
+export type RouteRow = Type.Static<typeof RouteRow>;
+
+/** `fleet`, key `<fleet>.upstreams.<id>`: an import's port, as nginx balances over it. */
+export const UpstreamRow = Type.Object({
+  id: Type.String({ pattern: "^[0-9a-z-]{1,128}$" }),
+  namespace: Name,
+  service: Name,
+  /** Port name in the slices. */
+  port: Type.String(),
+  balance: Type.Literal("round_robin"),
+});
+export type UpstreamRow = Type.Static<typeof UpstreamRow>;
+
 /** `fleet`, key `<fleet>.peers.<id>.<cluster>`. */
 export const PeersRow = Type.Object({
   upstream: Type.String({ pattern: "^[0-9a-z-]{1,128}$" }),
@@ -340,7 +341,6 @@ export const FleetCluster = Type.Object({
   state: Type.Union([
     Type.Literal("ok"),
     Type.Literal("stale"),
-  balance: Type.Optional(Balance),
     Type.Literal("down"),
     Type.Literal("drained"),
   ]),
