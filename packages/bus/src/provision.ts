@@ -2,9 +2,9 @@ import { isDeepStrictEqual } from "node:util";
 import { JetStreamApiError, type JetStreamManager, type StreamConfig } from "@nats-io/jetstream";
 import { BusAssetError } from "@sluice/contracts";
 import { type Asset, assetGroups, type Settings } from "./assets.ts";
+import { isMissing } from "./nats-messages.ts";
 import type { PatientApi } from "./patient-api.ts";
 
-const STREAM_NOT_FOUND = 10059;
 const STREAM_NAME_IN_USE = 10058;
 /** The limit that is asked for is more than the server may store. */
 const NO_STORAGE = new Set([10023, 10047]);
@@ -68,7 +68,7 @@ async function provisionOne(
       }
       return { created, differences };
     } catch (error) {
-      if (code(error) !== STREAM_NOT_FOUND) throw error;
+      if (!isMissing(error)) throw error;
     }
     try {
       // Deduplication serves the events alone; its window may not be longer than the age of messages.
