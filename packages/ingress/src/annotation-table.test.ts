@@ -1,15 +1,20 @@
 import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
 import { test } from "node:test";
-import { decode, Redirect } from "@sluice/contracts";
+import { decode, Redirect, RoutePath } from "@sluice/contracts";
 import fc from "fast-check";
-import { redirectAnnotations, settingAnnotations } from "./annotation-table.ts";
+import {
+  type Annotation,
+  redirectAnnotations,
+  routeAnnotations,
+  settingAnnotations,
+} from "./annotation-table.ts";
 import { defaultSettings, nextUpstreamWords, settingBounds } from "./profile.ts";
 
 const page = new URL("../../../docs/reference/annotations.md", import.meta.url);
 
 function render(): string {
-  const rows = (all: typeof settingAnnotations | typeof redirectAnnotations) =>
+  const rows = (all: readonly Pick<Annotation<unknown>, "name" | "shape" | "unsaid" | "note">[]) =>
     all.map((a) => `| \`${a.name}\` | ${a.shape} | ${a.unsaid || "–"} | ${a.note} |`);
   const head = ["| annotation | value | when nothing is said | |", "|---|---|---|---|"];
   return [
@@ -25,6 +30,13 @@ function render(): string {
     "",
     ...head,
     ...rows(redirectAnnotations),
+    "",
+    "## Paths and hosts",
+    "",
+    "Data of a route, too; but the first object that rewrites requests reloads nginx, as a set of sizes and times does.",
+    "",
+    ...head,
+    ...rows(routeAnnotations),
     "",
     "## Sizes and times",
     "",
@@ -59,6 +71,14 @@ test("what the table says holds when nothing is said is the default", () => {
   }
 });
 
+const plain = {
+  type: "Prefix",
+  path: "/",
+  upstream: "web",
+  profile: "0",
+  source: { kind: "MultiClusterIngress", namespace: "shop", name: "shop" },
+};
+
 test("whatever is written, a value is within its bounds or refused", () => {
   const text = fc.oneof(
     fc.string(),
@@ -72,6 +92,15 @@ test("whatever is written, a value is within its bounds or refused", () => {
       "/\\\\evil",
       "javascript:alert(1)",
       "https://a b/",
+      "/$1/$10?x=$2",
+      "/$0",
+      "https://$1.example.test/",
+      "https://new.example.test/$1",
+      "web.shop.svc:80",
+      "[::1]:99999",
+      "$host",
+      "a.example.test,*.example.test",
+      "~^www\\d+$",
     ),
     fc.constantFrom("on", "off", "1.0", "1.1", "2", "1e3", "-1", "0x10", "٣", "1m; deny all"),
   );
@@ -81,21 +110,34 @@ test("whatever is written, a value is within its bounds or refused", () => {
     temporalCode: [300, 308],
   };
   fc.assert(
-    fc.property(fc.constantFrom(...settingAnnotations, ...redirectAnnotations), text, ({ read }, given) => {
-      const reading = read(given);
-      if (!reading.ok) return;
-      for (const [key, value] of Object.entries(reading.said)) {
-        const [min, max] = limits[key] ?? [0, 0];
-        if (key === "appRoot" || key === "temporal" || key === "permanent") {
-          decode(Redirect, { code: 302, to: value }, key);
-          if (key === "appRoot") assert.match(String(value), /^\/(?![/\\])/);
-          else assert.match(new URL(String(value)).protocol, /^https?:$/);
-        } else if (typeof value === "number") {
-          assert.ok(Number.isInteger(value) && value >= min && value <= max);
-        } else if (typeof value === "string") assert.match(value, /^[a-z0-9_. ]+$/);
-        else assert.equal(typeof value, "boolean");
-      }
-    }),
+    fc.property(
+      fc.constantFrom(...settingAnnotations, ...redirectAnnotations, ...routeAnnotations),
+      text,
+      ({ read }, given) => {
+        const reading = read(given);
+        if (!reading.ok) return;
+        for (const [key, value] of Object.entries(reading.said)) {
+          const [min, max] = limits[key] ?? [0, 0];
+          if (key === "appRoot" || key === "temporal" || key === "permanent") {
+            decode(Redirect, { code: 302, to: value }, key);
+            if (key === "appRoot") assert.match(String(value), /^\/(?![/\\])/);
+            else assert.match(new URL(String(value)).protocol, /^https?:$/);
+          } else if (key === "rewrite" || key === "vhost" || key === "forwardedPrefix") {
+            const where = /^https?:/.test(String(value))
+              ? { redirect: { code: 302, to: value } }
+              : { [key]: value };
+            decode(RoutePath, { ...plain, ...where }, key);
+            // All that a $ may begin is a group.
+            assert.doesNotMatch(String(value).replaceAll(/\$[1-9]/g, ""), /\$/);
+          } else if (key === "aliases") {
+            for (const host of value as string[]) assert.match(host, /^(\*\.)?[a-z0-9.-]+$/);
+          } else if (typeof value === "number") {
+            assert.ok(Number.isInteger(value) && value >= min && value <= max);
+          } else if (typeof value === "string") assert.match(value, /^[a-z0-9_. ]+$/);
+          else assert.equal(typeof value, "boolean", key);
+        }
+      },
+    ),
     { numRuns: 2000 },
   );
 });

@@ -1,11 +1,17 @@
 // Each annotation of ingress-nginx that has a meaning here, once: what may be written, where it acts, and what holds when
 // nothing is said. docs/reference/annotations.md is made from it.
 import {
+  forwardedPrefix,
+  hostAndPort,
+  hostNames,
   hostPath,
   oneOf,
   onOff,
+  rewriteTarget,
   seconds,
+  serviceName,
   size,
+  trueFalse,
   type ValueReader,
   webUrl,
   wholeNumber,
@@ -13,6 +19,7 @@ import {
 } from "./annotation-values.ts";
 import { defaultSettings, nextUpstreamWords, type ProfileSettings, settingBounds } from "./profile.ts";
 import type { RedirectPolicy } from "./redirect.ts";
+import type { RoutePolicy } from "./route-policy.ts";
 
 /** One annotation that says one field of a `Said`. */
 export interface Annotation<Said> {
@@ -51,6 +58,7 @@ function kind<Said>() {
 
 const setting = kind<ProfileSettings>();
 const redirect = kind<RedirectPolicy>();
+const route = kind<RoutePolicy>();
 
 const bounds = settingBounds;
 const inSeconds = (ms: number) => String(ms / 1000);
@@ -146,5 +154,60 @@ export const redirectAnnotations: readonly Annotation<RedirectPolicy>[] = [
     hostPath,
     "",
     "/ itself, where the object serves it, is sent there by a 302",
+  ),
+  redirect(
+    "from-to-www-redirect",
+    "fromToWww",
+    trueFalse,
+    "false",
+    "each host of the object is reached from its name with www. too (or without, if it has one): that one answers 308. " +
+      "Left out where a rule or a server-alias serves the other name. As in ingress-nginx a closing slash gets lost",
+  ),
+];
+
+/** What paths of an object do beside leading to its backend: data of a route. */
+export const routeAnnotations: readonly Annotation<RoutePolicy>[] = [
+  route(
+    "use-regex",
+    "useRegex",
+    trueFalse,
+    "false",
+    "paths are regular expressions (docs/reference/routing.md): all paths of the hosts of this object, those of other objects too",
+  ),
+  route(
+    "rewrite-target",
+    "rewrite",
+    rewriteTarget,
+    "",
+    "what peers are asked for instead; implies use-regex unless it says the path itself. With an absolute URL: a 302",
+  ),
+  route(
+    "x-forwarded-prefix",
+    "forwardedPrefix",
+    forwardedPrefix,
+    "",
+    "header X-Forwarded-Prefix for peers; only together with rewrite-target. What a client sends under that name is taken away",
+  ),
+  route(
+    "upstream-vhost",
+    "vhost",
+    hostAndPort,
+    "",
+    "the Host that peers see; X-Forwarded-Host stays what was asked for. ingress-nginx: may hold nginx variables",
+  ),
+  route(
+    "default-backend",
+    "spare",
+    serviceName,
+    "",
+    "a ServiceImport of the same namespace, whose first TCP port is asked while the backend of a path has no peers",
+  ),
+  route(
+    "server-alias",
+    "aliases",
+    hostNames,
+    "",
+    "more names of the object's host (of several: the first by name), with all paths that any object has there. " +
+      "A name that a rule has is that rule's; of two objects the older one wins. ingress-nginx: may be regular expressions",
   ),
 ];

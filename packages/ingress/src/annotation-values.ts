@@ -1,4 +1,5 @@
 // How the text of an annotation becomes a value: what is not of the shape is refused, never mended.
+import { checkHost } from "./host.ts";
 
 export type ValueReading<T> =
   | { readonly ok: true; readonly value: T }
@@ -61,6 +62,12 @@ export const onOff: ValueReader<boolean> = reader("on or off", (text) =>
   text === "on" ? true : text === "off" ? false : null,
 );
 
+/** As Go reads it, in which ingress-nginx is written. */
+export const trueFalse: ValueReader<boolean> = reader("true or false", (text) => {
+  if (/^(1|t|T|TRUE|true|True)$/.test(text)) return true;
+  return /^(0|f|F|FALSE|false|False)$/.test(text) ? false : null;
+});
+
 export function oneOf<T extends string>(...values: readonly T[]): ValueReader<T> {
   return reader(`one of ${values.join(", ")}`, (text) => values.find((value) => value === text) ?? null);
 }
@@ -88,4 +95,53 @@ export const webUrl: ValueReader<string> = reader(
 export const hostPath: ValueReader<string> = reader(
   "a path that begins with one /, of printable ASCII without $",
   (text) => (PLAIN.test(text) && /^\/(?![/\\])/.test(text) ? text : null),
+);
+
+/** Printable ASCII in which `$` begins one of the groups `$1` to `$9`. */
+const WITH_GROUPS = /^(?:[\x21-\x23\x25-\x7e]|\$[1-9])+$/;
+const MAX_TEXT = 2048;
+
+export const rewriteTarget: ValueReader<string> = reader(
+  "a path, or an absolute http or https URL, of printable ASCII, in which $1 to $9 stand for groups of the path",
+  (text) => {
+    if (text.length > MAX_TEXT || !WITH_GROUPS.test(text)) return null;
+    if (/^(?:\/|\$[1-9])/.test(text)) return text;
+    // Which host a client is sent to is never for the request to say.
+    const origin = /^https?:\/\/[0-9A-Za-z.:[\]-]+(?=\/|\?|$)/i.exec(text)?.[0];
+    return origin !== undefined && URL.canParse(origin)
+      ? text.replace(/^https?/i, (scheme) => scheme.toLowerCase())
+      : null;
+  },
+);
+
+export const forwardedPrefix: ValueReader<string> = reader(
+  "printable ASCII, in which $1 to $9 stand for groups of the path",
+  (text) => (text.length <= MAX_TEXT && WITH_GROUPS.test(text) ? text : null),
+);
+
+const MAX_ALIASES = 32;
+
+export const hostNames: ValueReader<readonly string[]> = reader(
+  `up to ${MAX_ALIASES} DNS names with commas between; *.example.test is one label more`,
+  (text) => {
+    const names = text.split(",").map((name) => checkHost(name.trim()));
+    const hosts = names.flatMap((name) => (name.ok && name.host !== "" ? [name.host] : []));
+    return hosts.length < names.length || hosts.length > MAX_ALIASES ? null : [...new Set(hosts)];
+  },
+);
+
+export const serviceName: ValueReader<string> = reader("the name of a ServiceImport", (text) =>
+  /^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/.test(text) ? text : null,
+);
+
+export const hostAndPort: ValueReader<string> = reader(
+  "a host name or an IP address, with or without a port",
+  (text) => {
+    const [, host = "", port] =
+      /^([0-9A-Za-z]([0-9A-Za-z._-]{0,251}[0-9A-Za-z])?|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{1,5}))?$/
+        .exec(text)
+        ?.toSpliced(2, 1) ?? [];
+    if (host === "" || (host.startsWith("[") && !URL.canParse(`http://${host}`))) return null;
+    return port === undefined || within(Number(port), [1, 65_535]) !== null ? text : null;
+  },
 );

@@ -16,6 +16,7 @@ import { checkPath, type PathType } from "./path.ts";
 import { defaultProfile, profileOf } from "./profile.ts";
 import { type AnnotationReading, readAnnotations } from "./read-annotations.ts";
 import { redirected } from "./redirect.ts";
+import { type OtherName, otherNames, type RoutePolicy, regexAsked, routed } from "./route-policy.ts";
 import type { Reason, Verdict } from "./verdict.ts";
 
 /** Where a path shall go, before imports are looked at. */
@@ -28,6 +29,12 @@ export interface CompiledPath {
   readonly host: string;
   readonly type: PathType;
   readonly path: string;
+  /** `path` with its closing slash, if it was given one. */
+  readonly written: string;
+  /** Its object asks for regular expressions, and this path is one. */
+  readonly regex: boolean;
+  /** No regular expression, whatever other paths of its host are. */
+  readonly literal?: true;
   readonly backend: Backend;
   /** Field of the backend, for messages, e.g. `spec.rules[0].http.paths[1].backend`. */
   readonly field: string;
@@ -35,6 +42,12 @@ export interface CompiledPath {
   readonly fallback: boolean;
   /** Goes before the backend. */
   readonly redirect?: Redirect;
+  /** Name of a ServiceImport that is asked while the backend has no peers. */
+  readonly spare?: string;
+  /** What peers see instead; see RoutePath. */
+  readonly rewrite?: string;
+  readonly vhost?: string;
+  readonly forwardedPrefix?: string;
 }
 
 /** One MultiClusterIngress by itself: all that can be said of it without any other object but the classes. */
@@ -44,6 +57,8 @@ export interface CompiledIngress {
   readonly createdAt: number;
   readonly served: boolean;
   readonly paths: readonly CompiledPath[];
+  /** More names for hosts of its paths. */
+  readonly otherNames: readonly OtherName[];
   /** Of all its paths. */
   readonly profile: ProfileRow;
   readonly verdicts: readonly Verdict[];
@@ -57,6 +72,7 @@ export function byAge(a: CompiledIngress, b: CompiledIngress): number {
 
 interface Draft {
   readonly ingress: MultiClusterIngress;
+  readonly policy: RoutePolicy;
   paths: CompiledPath[];
   warn(reason: Reason, message: string): void;
 }
@@ -64,8 +80,10 @@ interface Draft {
 export function compileIngress(ingress: MultiClusterIngress, rules: ClassRules): CompiledIngress {
   const ref = refOf(ingress, "networking.karmada.io/v1alpha1", "MultiClusterIngress");
   const verdicts: Verdict[] = [];
+  const reading = readAnnotations(annotationsOf(ingress));
   const draft: Draft = {
     ingress,
+    policy: reading.routes,
     paths: [],
     warn: (reason, message) => verdicts.push({ object: ref, type: "Warning", reason, message }),
   };
@@ -83,10 +101,9 @@ export function compileIngress(ingress: MultiClusterIngress, rules: ClassRules):
     addRules(draft);
     addDefaultBackend(draft);
     noteTls(draft);
-    const reading = readAnnotations(annotationsOf(ingress));
-    profile = profileOf(reading.settings);
+    profile = profileOf({ ...reading.settings, ...rewriting(reading.routes) });
     noteAnnotations(draft, reading);
-    draft.paths = redirected(draft.paths, reading.redirects);
+    draft.paths = redirected(routed(draft.paths, reading.routes), reading.redirects);
     refuseUnprotected(draft, reading);
   }
   return {
@@ -95,9 +112,14 @@ export function compileIngress(ingress: MultiClusterIngress, rules: ClassRules):
     createdAt: createdAt(ingress),
     served: belonging.kind === "ours",
     paths: draft.paths,
+    otherNames: otherNames(draft.paths, reading.routes, reading.redirects),
     profile,
     verdicts,
   };
+}
+
+function rewriting({ rewrite, vhost }: RoutePolicy): { rewrites?: true } {
+  return rewrite === undefined && vhost === undefined ? {} : { rewrites: true };
 }
 
 function addRules(draft: Draft): void {
@@ -129,6 +151,8 @@ function addRules(draft: Draft): void {
         host: host.host,
         type: "Prefix",
         path: "/",
+        written: "/",
+        regex: regexAsked(draft.policy, "/"),
         backend,
         field: "spec.defaultBackend",
         fallback: true,
@@ -145,7 +169,8 @@ function addPath(draft: Draft, host: string, value: unknown, field: string): voi
     draft.warn("PathInvalid", `${field} is no object; it is left out`);
     return;
   }
-  const check = checkPath(item["path"], item["pathType"]);
+  const regex = regexAsked(draft.policy, item["path"]);
+  const check = checkPath(item["path"], item["pathType"], regex);
   if (!check.ok) {
     const reason = check.field === "path" ? "PathInvalid" : "PathTypeInvalid";
     const what = `${field}.${check.field}: ${quote(item[check.field])} ${check.why}`;
@@ -157,6 +182,8 @@ function addPath(draft: Draft, host: string, value: unknown, field: string): voi
     host,
     type: check.type,
     path: check.path,
+    written: check.written,
+    regex,
     backend,
     field: `${field}.backend`,
     fallback: false,
@@ -173,6 +200,8 @@ function addDefaultBackend(draft: Draft): void {
     host: "",
     type: "Prefix",
     path: "/",
+    written: "/",
+    regex: regexAsked(draft.policy, "/"),
     backend,
     field: "spec.defaultBackend",
     fallback: true,
@@ -232,7 +261,7 @@ function refuseUnprotected(draft: Draft, { protection }: AnnotationReading): voi
   if (protection.length === 0) return;
   const problem = `metadata.annotations: protection that cannot be given yet: ${shortened(protection)}`;
   draft.warn("ProtectionRefused", `${problem}; all paths answer 503 until these annotations are removed`);
-  draft.paths = draft.paths.map(({ redirect: _, ...path }) => ({
+  draft.paths = draft.paths.map(({ redirect: _, spare: __, ...path }) => ({
     ...path,
     backend: { kind: "none", problem },
   }));

@@ -23,7 +23,7 @@ interface Fixture {
   readonly classes?: string;
   readonly topology?: readonly TopologyPeers[];
   readonly exported?: Readonly<Record<string, readonly string[]>>;
-  /** Host → `Prefix /path -> upstream`, or `… -> 503: problem`. */
+  /** Host → `Prefix /path -> upstream`, or `… -> 503: problem`; `~` before a regular expression, then what else it says. */
   readonly routes: Readonly<Record<string, readonly string[]>>;
   /** `host path` → what its profile says beside the default. */
   readonly settings?: Readonly<Record<string, ProfileRow["settings"]>>;
@@ -39,8 +39,15 @@ const documents = (text: string | undefined): KubeObject[] =>
 
 function routesOf(rows: Iterable<[string, FleetValue]>): Record<string, string[]> {
   const target = ({ upstream, redirect, problem }: RoutePath) =>
-    redirect === undefined ? (upstream ?? `503: ${problem}`) : `${redirect.code} ${redirect.to}`;
-  const line = (p: RoutePath) => `${p.type} ${p.path} -> ${target(p)}`;
+    redirect === undefined
+      ? (upstream ?? `503: ${problem}`)
+      : [redirect.code, redirect.to, ...(redirect.keeps ?? [])].join(" ");
+  const more = (p: RoutePath) =>
+    (["spare", "rewrite", "forwardedPrefix", "vhost"] as const)
+      .filter((key) => p[key] !== undefined)
+      .map((key) => `, ${key} ${p[key]}`);
+  const line = (p: RoutePath) =>
+    `${p.type} ${p.regex === true ? "~ " : ""}${p.path} -> ${target(p)}${more(p).join("")}`;
   const found = [...rows].filter(([key]) => key.startsWith("default.routes."));
   return Object.fromEntries(
     found.map(([, row]) => [(row as RouteRow).host, (row as RouteRow).paths.map(line)]),

@@ -20,7 +20,7 @@ const backend = fc.oneof(
   fc.constant({ resource: { kind: "Bucket", name: "files" } }),
 );
 const path = fc.record({
-  path: fc.constantFrom("/", "/a", "/a/", "/a/b", "no-slash"),
+  path: fc.constantFrom("/", "/a", "/a/", "/a/b", "/(a|b)", "/a(", "no-slash"),
   pathType: fc.constantFrom("Exact", "Prefix", "ImplementationSpecific", "Other"),
   backend,
 });
@@ -38,6 +38,18 @@ const annotations = fc.constantFrom(
   },
   { "nginx.ingress.kubernetes.io/app-root": "/app" },
   { "nginx.ingress.kubernetes.io/temporal-redirect": "https://www.example.test/" },
+  { "nginx.ingress.kubernetes.io/use-regex": "true" },
+  {
+    "nginx.ingress.kubernetes.io/rewrite-target": "/a",
+    "nginx.ingress.kubernetes.io/x-forwarded-prefix": "/$1",
+    "nginx.ingress.kubernetes.io/default-backend": "cart",
+  },
+  { "nginx.ingress.kubernetes.io/rewrite-target": "https://new.example.test/$1?" },
+  { "nginx.ingress.kubernetes.io/server-alias": "example.test, www.example.test" },
+  {
+    "nginx.ingress.kubernetes.io/server-alias": "example.test, other.example.test",
+    "nginx.ingress.kubernetes.io/from-to-www-redirect": "true",
+  },
   { "other/x": "y" },
 );
 const creationTimestamp = fc.constantFrom("2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z");

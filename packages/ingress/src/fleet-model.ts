@@ -7,7 +7,7 @@ import {
   type UpstreamRow,
 } from "@sluice/contracts";
 import { type CompiledIngress, compileIngress } from "./compile-ingress.ts";
-import { assembleHost, type HostRoutes, importNames } from "./host-routes.ts";
+import { type HostRoutes, importNames } from "./host-routes.ts";
 import { type ClassRules, classRules } from "./ingress-class.ts";
 import {
   type IngressClass,
@@ -16,6 +16,7 @@ import {
   type ObjectRef,
   type ServiceImport,
 } from "./objects.ts";
+import { assembleName } from "./other-names.ts";
 import { buildPeers } from "./peers.ts";
 import { defaultProfile } from "./profile.ts";
 import { portMismatches, type ReadImport, readImport } from "./service-import.ts";
@@ -174,10 +175,15 @@ export class FleetModel {
     }
     const touched = new Map<string, UpstreamRow>();
     const touchedProfiles = new Map<string, ProfileRow>();
+    const at = (host: string) =>
+      [...this.#byHost.get(host)].map((key) => this.#ingresses.get(key) as CompiledIngress);
     for (const host of this.#dirtyHosts) {
+      // What it serves is served under its other names too; a set that grows is walked to its end.
+      for (const { otherNames } of at(host)) {
+        for (const { name, of } of otherNames) if (of === host) this.#dirtyHosts.add(name);
+      }
       const before = this.#hosts.get(host);
-      const ingresses = [...this.#byHost.get(host)].map((key) => this.#ingresses.get(key) as CompiledIngress);
-      const after = assembleHost(host, ingresses, (ns, name) => this.#imports.get(`${ns}/${name}`));
+      const after = assembleName(host, at, (ns, name) => this.#imports.get(`${ns}/${name}`));
       for (const upstream of before?.upstreams ?? []) {
         this.#upstreamHosts.delete(upstream.id, host);
         touched.set(upstream.id, upstream);
@@ -309,15 +315,19 @@ function sameSet(a: ReadonlySet<string>, b: ReadonlySet<string>): boolean {
 }
 
 function hostsOf(compiled: CompiledIngress): Set<string> {
-  return new Set(compiled.paths.map((path) => path.host));
+  return new Set([
+    ...compiled.paths.map((path) => path.host),
+    ...compiled.otherNames.map(({ name }) => name),
+  ]);
 }
 
 /** Every import that a change of would change this MCI's rows. */
 function importsOf(compiled: CompiledIngress): Set<string> {
   const found = new Set<string>();
-  for (const { backend } of compiled.paths) {
-    if (backend.kind !== "service") continue;
-    for (const name of importNames(backend.name)) found.add(`${compiled.ref.namespace}/${name}`);
+  for (const { backend, spare } of compiled.paths) {
+    const names = backend.kind === "service" ? importNames(backend.name) : [];
+    if (spare !== undefined) names.push(...importNames(spare));
+    for (const name of names) found.add(`${compiled.ref.namespace}/${name}`);
   }
   return found;
 }

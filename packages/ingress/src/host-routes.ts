@@ -2,7 +2,9 @@ import type { ProfileRow, RoutePath, RouteRow, UpstreamRow } from "@sluice/contr
 import { byAge, type CompiledIngress, type CompiledPath } from "./compile-ingress.ts";
 import { quote } from "./objects.ts";
 import { defaultProfile } from "./profile.ts";
+import { hasRegexes, MAX_REGEXES, type PathText, RegexTexts } from "./regex-host.ts";
 import { findPort, type ReadImport } from "./service-import.ts";
+import { slashRedirects } from "./slash-redirect.ts";
 import { upstreamId } from "./upstream-id.ts";
 import type { Reason, Verdict } from "./verdict.ts";
 
@@ -23,10 +25,18 @@ export interface HostRoutes {
 export type ImportLookup = (namespace: string, name: string) => ReadImport | undefined;
 
 /** Names under which a backend's import may stand: `derived-web` is what `web` is called inside a cluster. */
-export function importNames(backend: string): readonly string[] {
+export function importNames(backend: string): string[] {
   return backend.startsWith(DERIVED) && backend.length > DERIVED.length
     ? [backend, backend.slice(DERIVED.length)]
     : [backend];
+}
+
+/** A path of one host, and whose it is. */
+export interface Claim {
+  readonly owner: string;
+  readonly path: RoutePath;
+  /** As it was given, with its closing slash. */
+  readonly written: string;
 }
 
 /** All paths of one host, from every MCI that has one under it. */
@@ -35,48 +45,66 @@ export function assembleHost(
   ingresses: Iterable<CompiledIngress>,
   imports: ImportLookup,
 ): HostRoutes {
-  const claims = new Map<string, { path: RoutePath; owner: string }>();
+  const claims = new Map<string, Claim>();
   const upstreams = new Map<string, UpstreamRow>();
   const profiles = new Map<string, ProfileRow>();
   const verdicts = new Map<string, Verdict[]>();
+  const told = new Set<string>();
   const ordered = [...ingresses].sort(byAge);
+  const regexes = hasRegexes(host, ordered) ? new RegexTexts(host, ordered) : null;
   for (const fallback of [false, true]) {
     for (const ingress of ordered) {
       const warn = (reason: Reason, message: string) => {
+        // All paths of an object may lack one and the same import.
+        const what = `${ingress.key} ${reason} ${message}`;
+        if (told.has(what)) return;
+        told.add(what);
         const said = verdicts.get(ingress.key) ?? [];
         said.push({ object: ingress.ref, type: "Warning", reason, message });
         verdicts.set(ingress.key, said);
       };
       for (const path of ingress.paths) {
         if (path.host !== host || path.fallback !== fallback) continue;
-        const claim = `${path.type} ${path.path}`;
+        const text: PathText = regexes?.of(path) ?? { path: path.path };
+        const claim = `${path.type} ${text.path}`;
         const taken = claims.get(claim);
         if (taken !== undefined) {
           tellTaken(path, ingress.key, taken, warn);
           continue;
         }
-        if (claims.size >= MAX_PATHS) {
+        const most = text.regex ? MAX_REGEXES : MAX_PATHS;
+        if (claims.size >= most) {
+          const what = text.regex ? "regular expressions" : "paths";
           warn(
             "PathInvalid",
-            `${path.field}: host ${quote(host)} has ${MAX_PATHS} paths, and no room for this one`,
+            `${path.field}: host ${quote(host)} has ${most} ${what}, and no room for this one`,
           );
           continue;
         }
-        const { redirect } = path;
+        const { redirect, rewrite, vhost, forwardedPrefix } = path;
         const { upstream, problem } =
           redirect === undefined ? resolve(ingress, path, imports, warn) : { upstream: null, problem: null };
         // A redirect needs nothing of nginx.conf.
         const profile = redirect === undefined ? ingress.profile : defaultProfile;
-        if (upstream !== null) upstreams.set(upstream.id, upstream);
+        const spare =
+          redirect === undefined && path.spare !== undefined
+            ? resolveSpare(ingress, path.spare, imports, warn)
+            : null;
+        for (const each of [upstream, spare]) if (each !== null) upstreams.set(each.id, each);
         profiles.set(profile.hash, profile);
         claims.set(claim, {
           owner: ingress.key,
+          written: path.written,
           path: {
             type: path.type,
-            path: path.path,
+            ...text,
             upstream: upstream?.id ?? null,
+            ...(spare === null ? {} : { spare: spare.id }),
             profile: profile.hash,
             ...(redirect === undefined ? {} : { redirect }),
+            ...(rewrite === undefined ? {} : { rewrite }),
+            ...(vhost === undefined ? {} : { vhost }),
+            ...(forwardedPrefix === undefined ? {} : { forwardedPrefix }),
             ...(problem === null ? {} : { problem }),
             source: { kind: ingress.ref.kind, namespace: ingress.ref.namespace, name: ingress.ref.name },
           },
@@ -84,7 +112,13 @@ export function assembleHost(
       }
     }
   }
-  const paths = [...claims.values()].map((claim) => claim.path).sort(byPath);
+  const paths =
+    regexes === null
+      ? [...[...claims.values()].map((claim) => claim.path), ...slashRedirects(claims, MAX_PATHS)].sort(
+          byPath,
+        )
+      : [...claims.values()].sort((a, b) => byRegex(a, b)).map((claim) => claim.path);
+  if (paths.some((path) => path.redirect !== undefined)) profiles.set(defaultProfile.hash, defaultProfile);
   return {
     row: paths.length === 0 ? null : { host, paths },
     upstreams: [...upstreams.values()],
@@ -96,6 +130,14 @@ export function assembleHost(
 function byPath(a: RoutePath, b: RoutePath): number {
   if (a.path !== b.path) return a.path < b.path ? -1 : 1;
   return a.type < b.type ? -1 : a.type > b.type ? 1 : 0;
+}
+
+/** The longest first, as ingress-nginx puts them: nginx takes the first that matches. */
+function byRegex(a: Claim, b: Claim): number {
+  if (a.written.length !== b.written.length) return b.written.length - a.written.length;
+  if (a.written !== b.written) return a.written > b.written ? -1 : 1;
+  // A Prefix whose text an Exact path has too begins with / behind it.
+  return a.path.type > b.path.type ? -1 : a.path.type < b.path.type ? 1 : 0;
 }
 
 function tellTaken(
@@ -149,4 +191,33 @@ function resolve(
   const service = imported.ref.name;
   const id = upstreamId(namespace, service, port.name);
   return { upstream: { id, namespace, service, port: port.name, balance: "round_robin" }, problem: null };
+}
+
+/** The first TCP port of an import. */
+function resolveSpare(
+  ingress: CompiledIngress,
+  name: string,
+  imports: ImportLookup,
+  warn: (reason: Reason, message: string) => void,
+): UpstreamRow | null {
+  const { namespace } = ingress.ref;
+  const field = "metadata.annotations[nginx.ingress.kubernetes.io/default-backend]";
+  const names = importNames(name);
+  const imported = names.map((each) => imports(namespace, each)).find((found) => found !== undefined);
+  if (imported === undefined) {
+    warn(
+      "ImportMissing",
+      `${field}: namespace ${namespace} has no ServiceImport ${names.at(-1)}; create it, or correct the name. ` +
+        "Nobody stands in until then",
+    );
+    return null;
+  }
+  const port = imported.ports.find(({ protocol }) => protocol === "TCP");
+  if (port === undefined) {
+    warn("PortMissing", `${field}: ServiceImport ${namespace}/${imported.ref.name} has no TCP port`);
+    return null;
+  }
+  const service = imported.ref.name;
+  const id = upstreamId(namespace, service, port.name);
+  return { id, namespace, service, port: port.name, balance: "round_robin" };
 }

@@ -26,6 +26,8 @@ export interface ProfileSettings {
   readonly nextTries: number;
   /** Milliseconds that all tries together may take to get to a first byte; 0: no limit. */
   readonly nextTimeoutMs: number;
+  /** Requests change on their way to a peer, as their path says. */
+  readonly rewrites: boolean;
 }
 
 /** 60 s and 1 MiB are what ingress-nginx had; 250 ms is ours, because another peer is usually there. */
@@ -43,6 +45,7 @@ export const defaultSettings: ProfileSettings = {
   nextUpstream: "error timeout",
   nextTries: 3,
   nextTimeoutMs: 5000,
+  rewrites: false,
 };
 
 /** Least and most of each number, so that no object can make nginx refuse its configuration, or take its memory. */

@@ -1,7 +1,13 @@
-import { type Annotation, redirectAnnotations, settingAnnotations } from "./annotation-table.ts";
+import {
+  type Annotation,
+  redirectAnnotations,
+  routeAnnotations,
+  settingAnnotations,
+} from "./annotation-table.ts";
 import { quote } from "./objects.ts";
 import type { ProfileSettings } from "./profile.ts";
 import type { RedirectPolicy } from "./redirect.ts";
+import type { RoutePolicy } from "./route-policy.ts";
 
 const PREFIX = "nginx.ingress.kubernetes.io/";
 const LISTS = new Set(["whitelist-source-range", "allowlist-source-range", "denylist-source-range"]);
@@ -11,11 +17,13 @@ const GUARDS = /\b(deny|allow|auth_[a-z_]+|return|access_by_lua\w*|ssl_verify_cl
 const byName = <Said>(all: readonly Annotation<Said>[]) => new Map(all.map((each) => [each.name, each]));
 const settingOf = byName(settingAnnotations);
 const redirectOf = byName(redirectAnnotations);
+const routeOf = byName(routeAnnotations);
 
 export interface AnnotationReading {
   /** What those of the table say. */
   readonly settings: Partial<ProfileSettings>;
   readonly redirects: RedirectPolicy;
+  readonly routes: RoutePolicy;
   /** One line for each whose text is not of its shape; its default holds. */
   readonly invalid: readonly string[];
   /** Full names that this version gives no meaning, sorted. */
@@ -36,6 +44,7 @@ export function readAnnotations(annotations: ReadonlyMap<string, string>): Annot
   const invalid: string[] = [];
   const settings: Partial<ProfileSettings> = {};
   const redirects: RedirectPolicy = {};
+  const routes: RoutePolicy = {};
   const take = <Said>(key: string, value: string, annotation: Annotation<Said>, into: Partial<Said>) => {
     const reading = annotation.read(value);
     if (reading.ok) {
@@ -50,13 +59,15 @@ export function readAnnotations(annotations: ReadonlyMap<string, string>): Annot
     const name = key.slice(PREFIX.length);
     const setting = settingOf.get(name);
     const redirect = redirectOf.get(name);
+    const route = routeOf.get(name);
     // ingress-nginx reads an empty value as not set.
     if (value.trim() === "") {
-      if (setting === undefined && redirect === undefined) ignored.push(key);
+      if (setting === undefined && redirect === undefined && route === undefined) ignored.push(key);
     } else if (setting !== undefined) take(key, value, setting, settings);
     else if (redirect !== undefined) take(key, value, redirect, redirects);
+    else if (route !== undefined) take(key, value, route, routes);
     else if (protects(name, value)) protection.push(key);
     else ignored.push(key);
   }
-  return { settings, redirects, invalid, ignored, protection };
+  return { settings, redirects, routes, invalid, ignored, protection };
 }

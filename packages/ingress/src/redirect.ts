@@ -9,6 +9,8 @@ export interface RedirectPolicy {
   readonly temporalCode?: number;
   /** Where `/` goes, on the same host. */
   readonly appRoot?: string;
+  /** The name with (or without) `www.` leads here. */
+  readonly fromToWww?: boolean;
 }
 
 /** As in ingress-nginx a temporal redirect goes before a permanent one. */
@@ -28,7 +30,7 @@ export function redirected(paths: readonly CompiledPath[], policy: RedirectPolic
   const roots = new Map(all.filter(isRoot).map((path) => [path.host, path]));
   const rest = all.filter((path) => !(isRoot(path) && path.type === "Exact"));
   const jumps = [...roots.values()].map(
-    (path): CompiledPath => ({ ...path, type: "Exact", redirect: { code: 302, to: appRoot } }),
+    (path): CompiledPath => ({ ...path, type: "Exact", literal: true, redirect: { code: 302, to: appRoot } }),
   );
   return [...jumps, ...rest];
 }

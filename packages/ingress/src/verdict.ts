@@ -18,6 +18,7 @@ export type Reason =
   | "ClassUnknown"
   | "FromClustersInvalid"
   | "HostInvalid"
+  | "HostTaken"
   | "ImportInvalid"
   | "ImportMissing"
   | "MoreProblems"

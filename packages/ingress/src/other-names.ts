@@ -1,0 +1,69 @@
+import type { RouteRow } from "@sluice/contracts";
+import { byAge, type CompiledIngress } from "./compile-ingress.ts";
+import { assembleHost, type HostRoutes, type ImportLookup } from "./host-routes.ts";
+import { quote } from "./objects.ts";
+import { defaultProfile } from "./profile.ts";
+import type { OtherName } from "./route-policy.ts";
+import type { Verdict } from "./verdict.ts";
+
+interface Wish extends OtherName {
+  readonly ingress: CompiledIngress;
+}
+
+/**
+ * What is served under a host: its own paths; where it has none, what another host serves of which it is an alias; else a
+ * redirect to the host of which it is the name with or without `www.`. @param at MCIs with that host, or with that name
+ */
+export function assembleName(
+  host: string,
+  at: (host: string) => readonly CompiledIngress[],
+  imports: ImportLookup,
+): HostRoutes {
+  const here = at(host);
+  const own = assembleHost(host, here, imports);
+  const wishes = here
+    .toSorted(byAge)
+    .flatMap((ingress) =>
+      ingress.otherNames.filter(({ name }) => name === host).map((wish): Wish => ({ ...wish, ingress })),
+    )
+    .sort((a, b) => Number(a.redirects) - Number(b.redirects));
+  const [first] = wishes;
+  if (first === undefined) return own;
+  const verdicts = new Map(own.verdicts);
+  const refuse = ({ ingress, of, redirects }: Wish, by: string) => {
+    const name = redirects ? "from-to-www-redirect" : "server-alias";
+    const what = redirects ? `a redirect from ${host} to ${of}` : `${host} as another name of ${quote(of)}`;
+    const message =
+      `metadata.annotations[nginx.ingress.kubernetes.io/${name}]: ${what} is left out, because ${by}; ` +
+      "remove one of the two";
+    const verdict: Verdict = { object: ingress.ref, type: "Warning", reason: "HostTaken", message };
+    verdicts.set(ingress.key, [...(verdicts.get(ingress.key) ?? []), verdict]);
+  };
+  if (own.row !== null) {
+    for (const wish of wishes) refuse(wish, "a rule has that host");
+    return { ...own, verdicts };
+  }
+  for (const wish of wishes) {
+    if (wish.of === first.of && wish.redirects === first.redirects) continue;
+    refuse(wish, `MultiClusterIngress ${first.ingress.key} has it`);
+  }
+  if (first.redirects) return { ...own, row: wwwRow(host, first), profiles: [defaultProfile], verdicts };
+  const { row, upstreams, profiles } = assembleHost(first.of, at(first.of), imports);
+  return { row: row === null ? null : { ...row, host }, upstreams, profiles, verdicts };
+}
+
+function wwwRow(host: string, { of, ingress: { ref } }: Wish): RouteRow {
+  return {
+    host,
+    paths: [
+      {
+        type: "Prefix",
+        path: "/",
+        upstream: null,
+        profile: defaultProfile.hash,
+        redirect: { code: 308, to: `http://${of}`, keeps: ["scheme", "uri"] },
+        source: { kind: ref.kind, namespace: ref.namespace, name: ref.name },
+      },
+    ],
+  };
+}
