@@ -3,6 +3,7 @@ import {
   encodeEnvelope,
   type FencedTableSpec,
   membersTable,
+  type ObjectFindings,
   type Part,
   RecordTooLargeError,
   type TableSpec,
@@ -63,6 +64,8 @@ export interface Bus extends AsyncDisposable {
    * @param serves scopes whose parts it can hold, e.g. clusters; default: all
    */
   join(serves?: readonly string[]): Promise<void>;
+  /** From now on this process's heartbeats show what it finds wrong with people's objects; undefined: nothing. */
+  showObjects(findings: () => ObjectFindings | undefined): void;
   /** Records that this process left out or could not write; its heartbeat names the newest. */
   readonly dropped: Pick<DroppedRecords, "note" | "mend">;
   /** What became of the logged tables over time; null: nobody keeps it. */
@@ -94,6 +97,7 @@ class StoreBus implements Bus {
   readonly #membership: Membership;
   readonly #window = new WriteWindow();
   readonly #holding = new Set<{ readonly holding: boolean; readonly pending: number; hasHeir(): boolean }>();
+  #objects: () => ObjectFindings | undefined = () => undefined;
 
   constructor(store: Store, role: string, outer: BusKit, end: AbortController) {
     const dropped = new DroppedRecords();
@@ -107,6 +111,7 @@ class StoreBus implements Bus {
       publish: (key, record) => this.publish(membersTable, key, record),
       view: (options) => this.view(membersTable, options),
       problems: () => dropped.problems,
+      objects: () => this.#objects(),
     });
     this.#measure();
     const stop = () => void this.#end(outer.signal.reason, end);
@@ -116,6 +121,10 @@ class StoreBus implements Bus {
 
   get signal(): AbortSignal {
     return this.#kit.signal;
+  }
+
+  showObjects(findings: () => ObjectFindings | undefined): void {
+    this.#objects = findings;
   }
 
   #measure(): void {

@@ -1,4 +1,10 @@
-import { type MemberRecord, membersTable, type Part, plainKeys } from "@sluice/contracts";
+import {
+  type MemberRecord,
+  membersTable,
+  type ObjectFindings,
+  type Part,
+  plainKeys,
+} from "@sluice/contracts";
 import { type Kit, LinkedAbort, slept } from "@sluice/service-kit";
 import { type Candidate, partId, rank } from "./ranking.ts";
 import { Signal } from "./signal.ts";
@@ -39,6 +45,8 @@ export interface MembershipPorts {
   publish(key: string, record: MemberRecord): Promise<void>;
   /** Records that this process left out or could not write. */
   problems(): NonNullable<MemberRecord["problems"]>;
+  /** What this process finds wrong with people's objects; undefined: nothing, or it is not the one that says so. */
+  objects(): ObjectFindings | undefined;
   view(options: ViewOptions<MemberRecord>): Pick<TableView<MemberRecord>, "caughtUp" | "done">;
 }
 
@@ -251,6 +259,7 @@ export class Membership implements Turns {
     const { clock } = this.#ports.kit;
     this.#news = false;
     const problems = this.#ports.problems();
+    const objects = this.#ports.objects();
     const parts: NonNullable<MemberRecord["parts"]> = [];
     for (const [part, state] of this.#shown) {
       const now = state();
@@ -268,6 +277,7 @@ export class Membership implements Turns {
       ...(this.#resigned.size === 0 ? {} : { resigned: [...this.#resigned] }),
       ...(parts.length === 0 ? {} : { parts }),
       ...(problems.length === 0 ? {} : { problems }),
+      ...(objects === undefined ? {} : { objects }),
     });
   }
 

@@ -52,6 +52,22 @@ export const Boot = Type.Object({ v: Type.Literal(1), id: Type.String({ minLengt
 export type Boot = Type.Static<typeof Boot>;
 
 /** One live process of a role; renewed each second, gone after its TTL. */
+/** What a process finds wrong with objects that people wrote; the same is told on the object, as Events or conditions. */
+export const ObjectFindings = Type.Object({
+  findings: Type.Array(
+    Type.Object({
+      /** `<Kind> <namespace>/<name>` */
+      object: Type.String(),
+      reason: Type.String(),
+      message: Type.String(),
+    }),
+    { maxItems: 20 },
+  ),
+  /** Findings that are not listed. */
+  more: Type.Integer({ minimum: 0 }),
+});
+export type ObjectFindings = Type.Static<typeof ObjectFindings>;
+
 export const MemberRecord = Type.Object({
   role: Name,
   process: Type.String({ minLength: 1 }),
@@ -92,6 +108,8 @@ export const MemberRecord = Type.Object({
       { maxItems: 20 },
     ),
   ),
+  /** Of a process that speaks for its part, e.g. of the renderer that holds its fleet; absent: nothing is wrong. */
+  objects: Type.Optional(ObjectFindings),
 });
 export type MemberRecord = Type.Static<typeof MemberRecord>;
 

@@ -66,6 +66,7 @@ export async function runConfigRenderer(
     onChange: (key, value) => renderer.fleetChanged(key, value),
   });
   const reporter = new HubReporter(hub, options.publishAddresses, () => holder.holding, kit);
+  bus.showObjects(() => reporter.findings());
   const source = new HubSource(hub, renderer, kit);
   renderer.attach({ holder, topology, clusters, intents, proxies, hub: source, reporter });
   await Promise.all([

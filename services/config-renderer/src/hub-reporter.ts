@@ -1,6 +1,6 @@
 import { isIP } from "node:net";
-import { KubeStatusError } from "@sluice/contracts";
-import type { Verdict } from "@sluice/ingress";
+import { KubeStatusError, type ObjectFindings } from "@sluice/contracts";
+import type { Reason, Verdict } from "@sluice/ingress";
 import { type KubeClient, type KubeObject, type MultiClusterIngress, recordEvent } from "@sluice/kube";
 import { Backoff, createGuard, type Guard, type Kit, NewestByKey, slept } from "@sluice/service-kit";
 
@@ -9,6 +9,21 @@ const MANAGER = "sluice-config-renderer";
 const SETTLE_MS = 1000;
 const CALL_MS = 5000;
 const WORKERS = 4;
+/**
+ * Reasons that heartbeats leave out: routes that answer 503 are rows of the fleet, which say why; and an annotation that
+ * means nothing here changes nothing.
+ */
+const shownElsewhere: ReadonlySet<Reason> = new Set([
+  "AnnotationsIgnored",
+  "BackendInvalid",
+  "BackendUnsupported",
+  "ImportMissing",
+  "PortMissing",
+  "ProtectionRefused",
+]);
+/** A heartbeat a second carries them. */
+const MAX_FINDINGS = 20;
+const MAX_MESSAGE = 200;
 /** Answers of the API that say nothing of its health, and that the same write would get again. */
 const ANSWERS = new Set([400, 403, 404, 409, 422]);
 
@@ -73,6 +88,26 @@ export class HubReporter {
       this.#changedAt.set(object, now);
     }
     this.#count();
+  }
+
+  /** What stands and is wrong, bounded, for heartbeats; undefined: nothing, or another process speaks. */
+  findings(): ObjectFindings | undefined {
+    if (!this.#speaks()) return undefined;
+    const findings: ObjectFindings["findings"] = [];
+    let more = 0;
+    for (const object of [...this.#standing.keys()].sort()) {
+      for (const { type, object: ref, reason, message } of this.#standing.get(object) ?? []) {
+        if (type !== "Warning" || shownElsewhere.has(reason)) continue;
+        if (findings.length === MAX_FINDINGS) more++;
+        else
+          findings.push({
+            object: `${ref.kind} ${ref.namespace}/${ref.name}`,
+            reason,
+            message: shortened(message),
+          });
+      }
+    }
+    return findings.length === 0 ? undefined : { findings, more };
   }
 
   async run(signal: AbortSignal): Promise<void> {
@@ -160,6 +195,10 @@ export class HubReporter {
       }
     }
   }
+}
+
+function shortened(message: string): string {
+  return message.length > MAX_MESSAGE ? `${message.slice(0, MAX_MESSAGE - 1)}…` : message;
 }
 
 function sameAddresses(there: readonly object[], wanted: readonly Address[]): boolean {

@@ -118,6 +118,30 @@ const well: GatewayState = {
 };
 const status = (change: Partial<GatewayState> = {}) => buildStatus({ ...well, ...change }, options, now);
 
+test("what a live renderer finds wrong with objects is a finding each, and how many more there are one more", () => {
+  const [key, heard] = member("config-renderer");
+  const objects = {
+    findings: [
+      { object: "MultiClusterIngress shop/web", reason: "AnnotationInvalid", message: "proxy-body-size: …" },
+    ],
+    more: 3,
+  };
+  const said = (agoMs: number) => {
+    const record = { ...heard.record, objects };
+    const members = new Map([...well.members, [key, { record, heardAt: now - agoMs }]]);
+    const found = status({ members }).findings.filter(({ about }) => !about.startsWith("route "));
+    return found.map(({ severity, about, message }) => `${severity} ${about}: ${message}`);
+  };
+  assert.deepEqual(said(0), [
+    "warning MultiClusterIngress shop/web: AnnotationInvalid: proxy-body-size: …",
+    "warning objects: 3 more things are wrong with objects, by config-renderer.p; each is an Event on its object",
+  ]);
+  assert.ok(
+    !said(60_000).some((line) => line.includes("AnnotationInvalid")),
+    "a dead renderer's word is old",
+  );
+});
+
 test("a bus that takes no heartbeat, not even the gateway's, is one finding instead of a missing component each", () => {
   const silent = new Map(roles.map((role) => member(role, 40_000)));
   const { components, findings, missing } = status({ members: silent });
@@ -126,7 +150,10 @@ test("a bus that takes no heartbeat, not even the gateway's, is one finding inst
   const [finding] = findings.filter(({ about }) => about === "bus");
   assert.equal(finding?.severity, "error");
   assert.match(finding?.message ?? "", /^no heartbeat has come through for 40 s, .*members have a leader\?$/);
-  assert.deepEqual(status({ members: well.members }).findings.filter(({ about }) => about === "bus"), []);
+  assert.deepEqual(
+    status({ members: well.members }).findings.filter(({ about }) => about === "bus"),
+    [],
+  );
 });
 
 test("a status fits its schema", () => {

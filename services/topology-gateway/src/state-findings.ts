@@ -10,7 +10,12 @@ const MAX_SUBJECTS = 20;
 /** What live processes say of the bus, and what their heartbeats show of their clocks. */
 export function memberFindings(state: GatewayState, now: number): Finding[] {
   const live = [...state.members].filter(([, { heardAt }]) => now - heardAt <= MEMBER_LIVE_MS);
-  return [...silenceFindings(state, live, now), ...clockFindings(live), ...recordFindings(live)];
+  return [
+    ...silenceFindings(state, live, now),
+    ...clockFindings(live),
+    ...recordFindings(live),
+    ...objectFindings(live),
+  ];
 }
 
 /** This process has one, too: where none is heard the bus takes none, e.g. because that table has no leader. */
@@ -60,6 +65,22 @@ function recordFindings(live: Live): Finding[] {
     findings.push({ severity: "warning", about: "records", message: `${more} more subjects are left out` });
   }
   return findings;
+}
+
+/** What is wrong with people's objects, by the word of the processes that read them. */
+function objectFindings(live: Live): Finding[] {
+  const found: Finding[] = [];
+  for (const [key, { record }] of live) {
+    if (record.objects === undefined) continue;
+    for (const { object, reason, message } of record.objects.findings)
+      found.push({ severity: "warning", about: object, message: `${reason}: ${message}` });
+    const { more } = record.objects;
+    if (more > 0) {
+      const message = `${more} more things are wrong with objects, by ${key}; each is an Event on its object`;
+      found.push({ severity: "warning", about: "objects", message });
+    }
+  }
+  return found;
 }
 
 /** Orders that somebody works against, or that nobody has carried out yet. */
