@@ -107,11 +107,9 @@ function deedOf(kind: Deed["do"], random: SeededRandom, crew: Crew): Deed {
     case "freeze":
     case "cut-bus":
     case "lost-acks":
-      return { do: kind, process: process(), forMs };
     case "late-writes":
     case "repeat-writes":
-      // Orders are plain writes: one that lands after it was taken back stands again until people see it.
-      return { do: kind, process: random.pick(namesOf({ ...crew, gateway: 0 })), forMs };
+      return { do: kind, process: process(), forMs };
     case "slow-bus":
       return { do: kind, process: process(), byMs: random.between(50, 3000), forMs };
     case "clock":

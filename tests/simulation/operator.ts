@@ -7,10 +7,10 @@ type Verb = "drain" | "unjoin";
 /** A gateway, as who talks to it sees it. */
 export interface Gateway {
   /** Resolves once the table says so. */
-  put(intent: IntentRecord): Promise<void>;
-  remove(intent: IntentRecord): Promise<void>;
-  /** It has read that order from the table. */
-  knows(key: string): boolean;
+  put(intent: IntentRecord): Promise<unknown>;
+  takeBack(order: Pick<IntentRecord, "verb" | "cluster">): Promise<unknown>;
+  /** Whether the order stands by the newest word that it has read; null: it has read none. */
+  knows(key: string): boolean | null;
 }
 
 interface Wanted {
@@ -25,22 +25,23 @@ const AGAIN_MS = 500;
 const PATIENCE_MS = 7000;
 
 /**
- * Somebody at the command line, who tries until the gateway says that the order stands or is taken back. Orders come
- * from no API: those that a living gateway knows it must bring back itself when the bus has lost them; where it was
- * started anew before it could, or an older copy of the storage says otherwise, people order again.
+ * Somebody at the command line, who tries one gateway after the other until one says that the order stands or is taken
+ * back. Orders come from no API: what a living gateway knows of them it must bring back itself when the bus has lost it, or
+ * has something older; where nobody alive knows, people order again.
  */
 export class Operator {
   readonly #time: VirtualTime;
-  readonly #gateway: () => Gateway | null;
+  readonly #gateways: () => readonly Gateway[];
   readonly #wanted = new Map<string, Wanted>();
   /** Orders of which nobody has said yet that they are carried out. */
   readonly #open = new Set<string>();
-  /** Orders that the bus has lost, and that the gateway knows. */
+  /** Orders of which the bus says something else, and that a gateway knows. */
   readonly #lost = new Set<string>();
+  #tries = 0;
 
-  constructor(time: VirtualTime, gateway: () => Gateway | null) {
+  constructor(time: VirtualTime, gateways: () => readonly Gateway[]) {
     this.#time = time;
-    this.#gateway = gateway;
+    this.#gateways = gateways;
   }
 
   order(verb: Verb, cluster: string, on: boolean): void {
@@ -60,7 +61,7 @@ export class Operator {
 
   #try(key: string): void {
     const wanted = this.#wanted.get(key);
-    const gateway = this.#gateway();
+    const gateways = this.#gateways();
     if (wanted === undefined) return;
     let answered = false;
     const again = (ms: number) =>
@@ -69,12 +70,15 @@ export class Operator {
         answered = true;
         this.#try(key);
       });
-    if (gateway === null) return void again(AGAIN_MS);
+    const gateway = gateways[this.#tries++ % gateways.length];
+    if (gateway === undefined) return void again(AGAIN_MS);
     const { verb, cluster, on, at } = wanted;
-    const intent: IntentRecord = { verb, cluster, at, by: "somebody" };
     // One that is killed never answers.
     again(PATIENCE_MS);
-    (on ? gateway.put(intent) : gateway.remove(intent)).then(
+    const asked = on
+      ? gateway.put({ verb, cluster, at, by: "somebody" })
+      : gateway.takeBack({ verb, cluster });
+    asked.then(
       () => {
         if (answered) return;
         answered = true;
@@ -85,23 +89,41 @@ export class Operator {
     );
   }
 
-  /** The table says so now. */
-  stored(key: string, stands: boolean): void {
-    if (stands) this.#lost.delete(key);
+  #isKnown(key: string, on: boolean): boolean {
+    return this.#gateways().some((gateway) => gateway.knows(key) === on);
+  }
+
+  /**
+   * The table says so now.
+   * @returns gateways that know better, where people were told otherwise; null: all is as they were told
+   */
+  stored(key: string, stands: boolean): Gateway[] | null {
+    const wanted = this.#wanted.get(key);
+    if (wanted === undefined || this.#open.has(key)) return null;
+    if (wanted.on === stands) {
+      this.#lost.delete(key);
+      return null;
+    }
+    this.#missing(key, wanted.on);
+    return this.#gateways().filter((gateway) => gateway.knows(key) === wanted.on);
+  }
+
+  #missing(key: string, on: boolean): void {
+    if (this.#isKnown(key, on)) this.#lost.add(key);
+    else this.#tryOn(key);
   }
 
   /** The bus has lost its storage, or has that of an older copy. */
   storageLost(stands: (key: string) => boolean): void {
-    for (const [key, { on }] of this.#wanted) {
-      if (stands(key) === on) continue;
-      if (on && this.#gateway()?.knows(key) === true) this.#lost.add(key);
-      else this.#tryOn(key);
-    }
+    for (const [key, { on }] of this.#wanted) if (stands(key) !== on) this.#missing(key, on);
   }
 
   gatewayEnded(): void {
-    for (const key of this.#lost) this.#tryOn(key);
-    this.#lost.clear();
+    for (const key of this.#lost) {
+      if (this.#isKnown(key, this.#wanted.get(key)?.on === true)) continue;
+      this.#lost.delete(key);
+      this.#tryOn(key);
+    }
   }
 
   /** Orders that are not what people have last ordered. */

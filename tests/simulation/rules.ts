@@ -37,6 +37,19 @@ function lateWriter(role: "aggregator" | "renderer"): (random: SeededRandom) => 
   };
 }
 
+/** A gateway sleeps while an unjoin is taken back through the other one, and until the bus has lost all it had. */
+function missedJoin(random: SeededRandom): Steps {
+  const away = `gateway-${random.between(1, 2)}`;
+  const member = random.pick(MEMBERS);
+  return [
+    { at: 3100, do: "unjoin", member, on: true },
+    { at: 5000, do: "freeze", process: away, forMs: 9000 },
+    { at: 5100, do: "unjoin", member, on: false },
+    // While the sleeper is asked, nobody is: the other one is asked when he has not answered for long.
+    { at: 13_500, do: "wipe-bus", forMs: random.between(600, 900) },
+  ];
+}
+
 const currentByClaim = {
   file: "packages/bus/src/believer.ts",
   from: "const current = claim !== null && claim.id === record.epoch.id && record.revision > claim.revision;",
@@ -94,17 +107,51 @@ export const rules: readonly Fence[] = [
   },
   {
     name: "orders that the bus has lost are written again",
-    file: "services/topology-gateway/src/intent-writer.ts",
-    from: "if (revision < known) {",
-    to: "if (revision < 0) {",
+    file: "services/topology-gateway/src/order-book.ts",
+    from: "if ((this.#lying.get(key)?.generation ?? 0) < word.generation) yield [key, word];",
+    to: "if ((this.#lying.get(key)?.generation ?? 0) < 0) yield [key, word];",
     crew: CREW,
     seeds: 3,
     schedule: (random) => [
       { at: 3100, do: "drain", member: random.pick(MEMBERS), on: true },
-      // What this process has written itself it would write again anyway.
-      { at: 4500, do: "stop", process: "gateway-1", forMs: 300 },
       { at: random.between(7000, 9000), do: "wipe-bus", forMs: random.between(50, 500) },
     ],
+  },
+  {
+    name: "an order is written over what was read",
+    file: "packages/bus/src/bus.ts",
+    from: "const { ok } = await this.#store.put(spec, key, bytes, revision, this.#kit.signal);",
+    to: "const { ok } = await this.#store.put(spec, key, bytes, revision < 0 ? 0 : null, this.#kit.signal);",
+    crew: CREW,
+    seeds: 10,
+    schedule: (random) => [
+      ...["gateway-1", "gateway-2"].flatMap((process) => [
+        { at: 3000, do: "late-writes" as const, process, forMs: 9000 },
+        { at: 3000, do: "repeat-writes" as const, process, forMs: 9000 },
+      ]),
+      ...MEMBERS.flatMap((member) => [
+        { at: 3100, do: "drain" as const, member, on: true },
+        { at: random.between(3300, 7000), do: "drain" as const, member, on: false },
+      ]),
+    ],
+  },
+  {
+    name: "that an order was taken back is written again",
+    file: "services/topology-gateway/src/orders.ts",
+    from: "for (const [key, word] of due) {",
+    to: "for (const [key, word] of due.filter(([, { intent }]) => intent !== undefined)) {",
+    crew: CREW,
+    seeds: 5,
+    schedule: missedJoin,
+  },
+  {
+    name: "who may know better speaks first",
+    file: "services/topology-gateway/src/orders.ts",
+    from: "const OTHERS_FIRST_MS = 3000;",
+    to: "const OTHERS_FIRST_MS = 0;",
+    crew: CREW,
+    seeds: 20,
+    schedule: missedJoin,
   },
   {
     name: "a proxy takes a route away when the hub does",

@@ -24,7 +24,7 @@ export interface BusFaults {
   late: number;
   /** How much later, ms. */
   lateMs: readonly [least: number, most: number];
-  /** Plain writes land twice. */
+  /** Writes land twice. */
   repeat: number;
 }
 
@@ -205,7 +205,7 @@ export class SimStore implements Store {
 
   // --- requests -----------------------------------------------------------------------------------------------------
 
-  #request<T>(atServer: () => T, options: { readonly write: boolean; readonly plain: boolean }): Promise<T> {
+  #request<T>(atServer: () => T, options: { readonly write: boolean }): Promise<T> {
     const life = this.#life;
     if (life === null || !this.#process.alive)
       return Promise.reject(new BusUnreachableError("no server answers"));
@@ -226,7 +226,7 @@ export class SimStore implements Store {
         // Without a leader nobody answers, and what was written may be in its log or not.
         if (this.#bus.leaderless && !(options.write && this.#random.chance(0.5))) return;
         const result = atServer();
-        if (options.plain && faults.repeat > 0 && this.#random.chance(0.5)) {
+        if (options.write && faults.repeat > 0 && this.#random.chance(0.5)) {
           this.#time.after(this.#random.between(50, 5000), () => void (this.#bus.up && atServer()));
         }
         if (this.#bus.leaderless || (options.write && faults.lostAcks > 0 && this.#random.chance(0.7)))
@@ -261,7 +261,7 @@ export class SimStore implements Store {
 
   async get(spec: TableSpec, key: string, signal: AbortSignal): Promise<Entry | null> {
     signal.throwIfAborted();
-    return this.#request(() => this.#bus.get(spec.name, key), { write: false, plain: false });
+    return this.#request(() => this.#bus.get(spec.name, key), { write: false });
   }
 
   async put(
@@ -274,19 +274,18 @@ export class SimStore implements Store {
     signal.throwIfAborted();
     const revision = await this.#request(() => this.#bus.put(spec.name, key, value, expected), {
       write: true,
-      plain: expected === null,
     });
     return revision === null ? { ok: false } : { ok: true, revision };
   }
 
   async removeMessage(spec: TableSpec, revision: number, signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
-    await this.#request(() => this.#bus.removeMessage(spec.name, revision), { write: true, plain: false });
+    await this.#request(() => this.#bus.removeMessage(spec.name, revision), { write: true });
   }
 
   async lastRevision(spec: TableSpec, signal: AbortSignal): Promise<number> {
     await this.boot(signal);
-    return this.#request(() => this.#bus.lastRevision(spec.name, () => true), { write: false, plain: false });
+    return this.#request(() => this.#bus.lastRevision(spec.name, () => true), { write: false });
   }
 
   async boot(signal: AbortSignal): Promise<string> {

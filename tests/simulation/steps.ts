@@ -94,7 +94,7 @@ export function inWords(step: Step): string {
     case "late-writes":
       return `writes of ${step.process} land late, out of order, for ${seconds(step.forMs)}`;
     case "repeat-writes":
-      return `plain writes of ${step.process} land twice for ${seconds(step.forMs)}`;
+      return `writes of ${step.process} land twice for ${seconds(step.forMs)}`;
     case "reset-consumer":
       return `one consumer of ${step.process} starts again`;
     case "restart-bus":

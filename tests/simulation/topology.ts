@@ -30,5 +30,5 @@ export function roleOf(process: string): Role {
   return role;
 }
 
-/** Two of each: one that works, and one that takes over; one gateway, which people give their orders to. */
-export const CREW: Crew = { watcher: 2, aggregator: 2, renderer: 2, agent: 2, reader: 1, gateway: 1 };
+/** Two of each: one that works, and one that takes over; people give their orders to either gateway. */
+export const CREW: Crew = { watcher: 2, aggregator: 2, renderer: 2, agent: 2, reader: 1, gateway: 2 };

@@ -9,6 +9,7 @@ export type ViolationName =
   | "not-served-again"
   | "drained-out-of-ignorance"
   | "undrained-out-of-ignorance"
+  | "order-came-back"
   | "bad-object-blocks"
   | "foreign-write"
   | "ended-by-itself"

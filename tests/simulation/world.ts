@@ -5,7 +5,7 @@ import { fleetTable, intentsTable, plainKeys, proxiesTable } from "@sluice/contr
 import { runMemberWatcher } from "@sluice/member-watcher";
 import { runProxyAgent } from "@sluice/proxy-agent";
 import { createKit, type Kit, type Logger, silentLogger } from "@sluice/service-kit";
-import { IntentWriter } from "@sluice/topology-gateway/testing";
+import { Orders as GatewayOrders, OrderBook } from "@sluice/topology-gateway/testing";
 import type { EventTrace } from "./event-trace.ts";
 import { foreignWrite } from "./foreign-write.ts";
 import { NginxChecks } from "./nginx-checks.ts";
@@ -36,6 +36,8 @@ interface Slot {
   /** Faults that keep it down, or frozen, now. */
   down: number;
   frozen: number;
+  /** Something was wrong with it, or with its link to the bus, until then, ms of virtual time. */
+  hinderedUntil: number;
   offsetMs: number;
   /** Of a watcher: into how many shards it was told to cut members. */
   readonly shards: Map<string, number>;
@@ -58,6 +60,10 @@ interface Life {
 const STOP_MS = 10_000;
 const LOOK_MS = 500;
 const LATE_MS = [200, 9000] as const;
+/** Faults behind which what was sent may land in another life of the servers. */
+const MAY_LAND_LATE: ReadonlySet<keyof BusFaults> = new Set(["cut", "late", "repeat"]);
+/** By then every process that nothing hinders is connected again, and has said what it knows, ms. */
+const CONNECTED_MS = 1500;
 
 function agentOf(nginx: string): string {
   return nginx.replace("nginx", "agent");
@@ -91,6 +97,10 @@ export class World {
   readonly #nginxes = new Map<string, SimNginx>();
   readonly #slots = new Map<string, Slot>();
   #busFaults = 0;
+  /** When the bus came back last, or had a leader again, ms of virtual time. */
+  #busBackAt = 0;
+  /** An order may have been sent in one life of the servers, and land in the next. */
+  #lateOrders = false;
   #over = false;
   #sleptMs = 0;
 
@@ -105,7 +115,9 @@ export class World {
     this.#bus.onStored.add((table, key) => {
       if (table === intentsTable.name) this.#readOrder(key);
     });
-    this.#operator = new Operator(this.time, () => this.#slots.get("gateway-1")?.life?.gateway ?? null);
+    this.#operator = new Operator(this.time, () =>
+      [...this.#slots.values()].flatMap(({ life }) => life?.gateway ?? []),
+    );
     this.#hub = new SimHub(this.#cluster("hub"));
     const tell: SliceTeller = (slice, addresses, visible) => {
       this.truth.set(this.time.now, slice, addresses, visible);
@@ -127,6 +139,7 @@ export class World {
         apis: new Map(APIS.map((api) => [api, { cut: 0 }])),
         down: 0,
         frozen: 0,
+        hinderedUntil: 0,
         offsetMs: 0,
         shards: new Map(),
         lives: 0,
@@ -211,6 +224,7 @@ export class World {
       gateway: null,
     };
     slot.life = life;
+    slot.hinderedUntil = this.time.now;
     this.trace.note(this.time.now, `${slot.name} started`);
     const ended = (error?: unknown) => {
       life.ended = true;
@@ -261,14 +275,17 @@ export class World {
         );
         break;
       case "gateway": {
-        const intents = bus.view(intentsTable);
-        const orders = new IntentWriter(bus, intents, kit);
+        const book = new OrderBook();
+        const orders = new GatewayOrders(bus, kit, book);
         slot.life!.gateway = {
           put: (intent) => orders.put(intent),
-          remove: (intent) => orders.remove(intent, {}),
-          knows: (key) => intents.get(key) !== undefined,
+          takeBack: (order) => orders.takeBack(order),
+          knows: (key) => {
+            const { intent, generation } = book.newest(key);
+            return generation === 0 ? null : intent !== undefined;
+          },
         };
-        await Promise.all([intents.done, orders.done, bus.join()]);
+        await Promise.all([orders.done, bus.join()]);
         break;
       }
       case "agent": {
@@ -334,6 +351,7 @@ export class World {
         slot.frozen++;
         slot.life?.process.freeze();
         return until(step.forMs, () => {
+          slot.hinderedUntil = this.time.now;
           if (--slot.frozen === 0) slot.life?.process.thaw();
         });
       }
@@ -355,6 +373,7 @@ export class World {
       case "repeat-writes":
         return this.#busFault(step.process, step.forMs, "repeat", 1);
       case "reset-consumer":
+        this.#slot(step.process).hinderedUntil = this.time.now;
         return this.#slot(step.process).life?.store.resetOne();
       case "restart-bus":
         return this.#busAway(step.forMs, () => {});
@@ -372,7 +391,10 @@ export class World {
         });
       case "change-leader":
         this.#bus.loseLeader();
-        return until(step.forMs, () => this.#bus.findLeader());
+        return until(step.forMs, () => {
+          this.#busBackAt = this.time.now;
+          this.#bus.findLeader();
+        });
       case "cut-api": {
         const slot = this.#slot(step.process);
         const link = slot.apis.get(step.api)!;
@@ -466,9 +488,11 @@ export class World {
   #busFault(process: string, forMs: number, fault: Exclude<keyof BusFaults, "lateMs">, by: number): void {
     const slot = this.#slot(process);
     slot.bus[fault] += by;
+    if (roleOf(process) === "gateway" && MAY_LAND_LATE.has(fault)) this.#lateOrders = true;
     slot.life?.store.faultsChanged();
     this.time.after(forMs, () => {
       slot.bus[fault] -= by;
+      slot.hinderedUntil = this.time.now;
       slot.life?.store.faultsChanged();
     });
   }
@@ -486,7 +510,9 @@ export class World {
     this.#bus.stop();
     whileDown();
     this.time.after(forMs, () => {
-      if (--this.#busFaults === 0) this.#bus.start();
+      if (--this.#busFaults > 0) return;
+      this.#busBackAt = this.time.now;
+      this.#bus.start();
     });
   }
 
@@ -504,7 +530,30 @@ export class World {
     const stands = this.#standsAtBus(key);
     this.#orders.set(key, stands);
     if (verb === "unjoin") member.join(!stands);
-    this.#operator.stored(key, stands);
+    const better = this.#operator.stored(key, stands);
+    if (better !== null) this.#cameBack(key, stands, better);
+  }
+
+  /**
+   * People were told otherwise, and the table has another word. Within one life of the storage that must never be. Later,
+   * not while a gateway that knows better is there.
+   */
+  #cameBack(key: string, stands: boolean, better: readonly Gateway[]): void {
+    const says = `${key} ${stands ? "stands" : "is taken back"}, and people were told otherwise`;
+    if (this.#orders.lostAt === Number.NEGATIVE_INFINITY) return this.#violate("order-came-back", says);
+    // What was on its way when the storage was lost may land before anybody is connected again.
+    if (this.#lateOrders && this.time.now - this.#busBackAt < CONNECTED_MS) return;
+    for (const slot of this.#slots.values()) {
+      const { life } = slot;
+      if (life === null || life.gateway === null || !better.includes(life.gateway)) continue;
+      const hindered =
+        slot.frozen > 0 ||
+        life.stopping ||
+        Object.values(slot.bus).some((n) => typeof n === "number" && n > 0);
+      const since = slot.hinderedUntil > this.#busBackAt ? this.time.now - slot.hinderedUntil : CONNECTED_MS;
+      if (hindered || since < CONNECTED_MS) continue;
+      return this.#violate("order-came-back", `${says}; ${slot.name} knows better`);
+    }
   }
 
   /** The storage is another: orders may be lost, or such that were taken back be there again. */

@@ -60,6 +60,18 @@ export interface Bus extends AsyncDisposable {
   /** One write of a plain table. @throws when the bus does not answer */
   publish<T>(spec: TableSpec<T>, key: string, value: T, trace?: Trace): Promise<void>;
   /**
+   * One write of a plain table over exactly what its writer has read there; undefined: a tombstone.
+   * @param over the revision that was read, 0 for none, and the number of this change: see Envelope.generation
+   * @returns false when another revision is there
+   * @throws when no answer came; it may land yet, for as long as that revision is there
+   */
+  compareAndSet<T>(
+    spec: TableSpec<T>,
+    key: string,
+    value: T | undefined,
+    over: { readonly revision: number; readonly generation: number },
+  ): Promise<boolean>;
+  /**
    * Shows this process in `members` until it ends; whoever holds a part has joined.
    * @param serves scopes whose parts it can hold, e.g. clusters; default: all
    */
@@ -235,6 +247,18 @@ class StoreBus implements Bus {
   async publish<T>(spec: TableSpec<T>, key: string, value: T, trace?: Trace): Promise<void> {
     const envelope: Envelope<T> = { v: 1, ...(trace === undefined ? {} : { trace }), data: value };
     await this.#store.put(spec, key, encodeEnvelope(envelope), null, this.#kit.signal);
+  }
+
+  async compareAndSet<T>(
+    spec: TableSpec<T>,
+    key: string,
+    value: T | undefined,
+    { revision, generation }: { readonly revision: number; readonly generation: number },
+  ): Promise<boolean> {
+    const said = value === undefined ? ({ deleted: true } as const) : { data: value };
+    const bytes = encodeEnvelope({ v: 1, generation, ...said });
+    const { ok } = await this.#store.put(spec, key, bytes, revision, this.#kit.signal);
+    return ok;
   }
 
   writer<T>(

@@ -20,6 +20,8 @@ export interface ChangeMeta {
   readonly trace?: Trace;
   /** Of a plain table: when the server stored it, by the server's clock, ms since 1970. */
   readonly storedAt?: number;
+  /** Of a plain table: the number that its writer gave this change; where he gave none, `storedAt` in whole ms. */
+  readonly generation?: number;
 }
 
 export interface ViewOptions<T> {
@@ -40,6 +42,10 @@ export interface ViewOptions<T> {
   onSettled?(part: Part): void;
   /** A record came at a key of `unreadable`. */
   onReadable?(key: string): void;
+  /** Of a plain table: what lies at this key cannot be read. What was held there is kept. */
+  onUnreadable?(key: string, revision: number): void;
+  /** A snapshot begins: revisions that were told before it say nothing any more. */
+  onRestart?(): void;
   /**
    * Of a plain table: what a new snapshot lacks is forgotten after so long, ms; default: never. For what somebody takes
    * back, and writes again when it was lost: he may have taken it back while this reader was away.
@@ -143,6 +149,7 @@ abstract class BaseView<T> implements TableView<T>, FollowSink {
     this.#caughtUp = false;
     // Revisions of another life of the servers say nothing of this one.
     this.#revision = 0;
+    this.options.onRestart?.();
   }
 
   resumed(): void {
@@ -156,7 +163,7 @@ abstract class BaseView<T> implements TableView<T>, FollowSink {
     } catch (error) {
       if (!(error instanceof BadRecordError)) throw error;
       this.drop(entry.key, error.reason, error);
-      this.unread(entry.key);
+      this.unread(entry);
     }
     if (this.#drops === drops) this.kit.dropped.mend(`${this.spec.name}/${entry.key}`);
     if (entry.revision > this.#revision) this.#revision = entry.revision;
@@ -219,7 +226,7 @@ abstract class BaseView<T> implements TableView<T>, FollowSink {
   }
 
   /** What lies at this key cannot be read: whoever has nothing there does not know that nothing is there. */
-  protected unread(_key: string): void {}
+  protected unread(_entry: StoredEntry): void {}
 
   /** Counted each time, logged once a key. */
   protected drop(key: string, reason: string, error?: Error): void {
@@ -305,15 +312,22 @@ export class PlainView<T> extends BaseView<T> {
     const schema = this.spec.schemaOf(entry.key);
     if (schema === null) return this.drop(entry.key, "foreign_key");
     const envelope = decodeEnvelope(schema, entry.value, `${this.spec.name}/${entry.key}`) as Envelope<T>;
-    const { deleted, data, trace } = envelope;
-    if (deleted === true) this.#held.delete(entry.key);
+    const { deleted, trace, generation = Math.floor(entry.storedAt) } = envelope;
+    const data = deleted === true ? undefined : (envelope.data as T);
+    if (data === undefined) this.#held.delete(entry.key);
     else {
-      if (this.spec.keyOf !== undefined && this.spec.keyOf(data as T) !== entry.key) {
+      if (this.spec.keyOf !== undefined && this.spec.keyOf(data) !== entry.key) {
+        this.unread(entry);
         return this.drop(entry.key, "foreign_name");
       }
-      this.#held.set(entry.key, data as T);
+      this.#held.set(entry.key, data);
     }
-    this.options.onChange?.(entry.key, data, { ...meta(entry.revision, trace), storedAt: entry.storedAt });
+    const { storedAt } = entry;
+    this.options.onChange?.(entry.key, data, { ...meta(entry.revision, trace), storedAt, generation });
+  }
+
+  protected override unread({ key, revision }: StoredEntry): void {
+    this.options.onUnreadable?.(key, revision);
   }
 }
 
@@ -371,7 +385,7 @@ export class FencedView<T> extends BaseView<T> {
     return this.#believer.doubts;
   }
 
-  protected override unread(key: string): void {
+  protected override unread({ key }: StoredEntry): void {
     if (this.#fenced.keys.classify(key).kind === "record") this.#unreadable.add(key);
   }
 

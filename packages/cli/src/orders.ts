@@ -20,7 +20,7 @@ function orderedBy(): string {
 
 const readAnswer = (answer: unknown, subject: string) => decode(OrderAnswer, answer, subject);
 
-/** @throws LastClusterError, OrderRefusedError, OrderPendingError, GatewayUnreachableError */
+/** @throws LastClusterError, OrderRefusedError, OrderPendingError, OrderOvertakenError, GatewayUnreachableError */
 export async function giveOrder(
   verb: IntentRecord["verb"],
   cluster: string,
@@ -36,7 +36,7 @@ export async function giveOrder(
   await askGateway(gatewayAddress(gateway), readAnswer, { path: "/api/v1/intents", method: "POST", body });
 }
 
-/** @returns false when no such order stood. @throws OrderRefusedError, OrderPendingError, GatewayUnreachableError */
+/** @returns false when no such order stood. @throws OrderRefusedError, OrderPendingError, OrderOvertakenError, GatewayUnreachableError */
 export async function takeOrderBack(
   verb: IntentRecord["verb"],
   cluster: string,

@@ -14,6 +14,11 @@ export interface Envelope<T> {
    * seen no less once its own cache has reached these. Numbers, as KEP-5504 lets resourceVersions be compared.
    */
   readonly source?: Readonly<Record<string, number>>;
+  /**
+   * Of a plain table whose writers number what they say: rises with each change of the key, removals among them, over
+   * all losses of the table. Of two records the one with the higher number was meant to last.
+   */
+  readonly generation?: number;
   readonly data?: T;
 }
 
@@ -24,6 +29,7 @@ export const EnvelopeShape = Type.Object({
   deleted: Type.Optional(Type.Literal(true)),
   trace: Type.Optional(Trace),
   source: Type.Optional(Type.Record(Type.String(), Type.Integer({ minimum: 0 }))),
+  generation: Type.Optional(Type.Integer({ minimum: 0 })),
   data: Type.Optional(Type.Unknown()),
 });
 const Outer = Compile(EnvelopeShape);

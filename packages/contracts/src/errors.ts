@@ -165,6 +165,12 @@ export class OrderRefusedError extends defineError("SLUICE_ORDER_REFUSED", {
 }) {}
 export class OrderPendingError extends defineError("SLUICE_ORDER_PENDING", {
   exit: 69,
-  when: "The bus did not confirm an order in time.",
-  solve: "Look at `sluice status` before you give it again: it takes effect once the bus answers.",
+  when: "The bus did not confirm in time that an order stands, or is taken back.",
+  solve: "It may have been stored or not: look at `sluice status`, and give it again.",
+}) {}
+export class OrderOvertakenError extends defineError("SLUICE_ORDER_OVERTAKEN", {
+  exit: 1,
+  when: "Somebody else ordered the opposite while an order was on its way; his stands.",
+  solve:
+    "Agree with whom the message names, look at `sluice status`, and give it again if it is still wanted.",
 }) {}

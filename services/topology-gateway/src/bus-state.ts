@@ -7,7 +7,6 @@ import {
   type FleetValue,
   fleetTable,
   type IntentRecord,
-  intentsTable,
   type MemberRecord,
   membersTable,
   type ProxyRecord,
@@ -20,6 +19,7 @@ import {
 } from "@sluice/contracts";
 import { type Kit, slept } from "@sluice/service-kit";
 import type { GatewayState, Heard } from "./gateway-state.ts";
+import type { Orders } from "./orders.ts";
 import { WrongClocks } from "./wrong-clocks.ts";
 
 const WATCH_MS = 250;
@@ -32,9 +32,7 @@ export class BusState implements GatewayState {
   readonly peers = new Map<string, TopologyPeers>();
   readonly fleet = new Map<string, FleetValue>();
   readonly proxies = new Map<string, Heard<ProxyRecord>>();
-  readonly intents = new Map<string, IntentRecord>();
-  /** The table that `intents` is read from. */
-  readonly intentsView: TableView<IntentRecord>;
+  readonly intents: ReadonlyMap<string, IntentRecord>;
   readonly #revisions = new Map<string, number>();
   readonly #clusterKeys = new Map<string, string>();
   readonly #bus: Bus;
@@ -43,7 +41,7 @@ export class BusState implements GatewayState {
   readonly #fleetView: TableView<FleetValue>;
   awaySince: number | null;
 
-  constructor(bus: Bus, kit: Kit) {
+  constructor(bus: Bus, orders: Orders, kit: Kit) {
     this.#bus = bus;
     this.#kit = kit;
     const now = () => kit.clock.now();
@@ -74,13 +72,8 @@ export class BusState implements GatewayState {
     this.#fleetView = bus.view(fleetTable, {
       onChange: (key, row, { revision }) => this.#fleetChanged(key, row, revision),
     });
-    this.intentsView = bus.view(intentsTable, {
-      onChange: (key, intent) => {
-        if (intent === undefined) this.intents.delete(key);
-        else this.intents.set(key, intent);
-      },
-    });
-    this.#views = [members, proxies, clusters, topology, this.#fleetView, this.intentsView];
+    this.intents = orders.standing;
+    this.#views = [members, proxies, clusters, topology, this.#fleetView, orders];
   }
 
   get connected(): boolean {

@@ -13,6 +13,7 @@ import type { FastifyInstance } from "fastify";
 import Type from "typebox";
 import type { GatewayState } from "./gateway-state.ts";
 import { lastServedBy } from "./last-cluster.ts";
+import type { Orders } from "./orders.ts";
 
 /** Imports that a refusal names; the rest is counted. */
 const MAX_NAMED = 10;
@@ -20,11 +21,7 @@ const MAX_HOSTS = 3;
 
 export interface IntentsApi {
   readonly state: GatewayState;
-  readonly orders: {
-    put(intent: IntentRecord): Promise<void>;
-    /** @param said who takes it back, and why */
-    remove(intent: IntentRecord, said: { readonly by?: string; readonly reason?: string }): Promise<void>;
-  };
+  readonly orders: Pick<Orders, "put" | "takeBack">;
   now(): number;
 }
 
@@ -39,7 +36,7 @@ const TakenBackBy = Type.Object({
 const Standing = Type.Object({ intents: Type.Array(IntentRecord) });
 
 /** HTTP status of a failure, by its exit code. */
-const STATUS: Readonly<Record<number, number>> = { 2: 409, 65: 422, 69: 503 };
+const STATUS: Readonly<Record<number, number>> = { 1: 409, 2: 409, 65: 422, 69: 503 };
 
 /** Orders to Sluice: given, taken back, and those that stand. */
 export function registerIntents(app: FastifyInstance, { state, orders, now }: IntentsApi): void {
@@ -67,12 +64,7 @@ export function registerIntents(app: FastifyInstance, { state, orders, now }: In
   app.post<{ Body: OrderRequest }>(
     "/api/v1/intents",
     { schema: { ...json(OrderAnswer), body: OrderRequest } },
-    async ({ body }, reply) =>
-      answer(async () => {
-        const intent = intentFor(state, body, now());
-        await orders.put(intent);
-        return intent;
-      }, reply),
+    async ({ body }, reply) => answer(async () => orders.put(intentFor(state, body, now())), reply),
   );
 
   app.delete<{ Params: Type.Static<typeof OrderPath>; Querystring: Type.Static<typeof TakenBackBy> }>(
@@ -80,10 +72,8 @@ export function registerIntents(app: FastifyInstance, { state, orders, now }: In
     { schema: { ...json(OrderAnswer), params: OrderPath, querystring: TakenBackBy } },
     async ({ params: { verb, cluster }, query }, reply) =>
       answer(async () => {
-        const stood = state.intents.get(plainKeys.intent(verb, cluster)) ?? null;
-        if (stood !== null) await orders.remove(stood, query);
-        else if (!isKnown(state, cluster)) throw unknown(state, cluster);
-        return stood;
+        if (!isKnown(state, cluster)) throw unknown(state, cluster);
+        return orders.takeBack({ verb, cluster, ...query });
       }, reply),
   );
 }

@@ -1,2 +1,3 @@
 // For tests only: what takes orders, without the HTTP in front of it.
-export { IntentWriter } from "./intent-writer.ts";
+export { OrderBook } from "./order-book.ts";
+export { Orders } from "./orders.ts";

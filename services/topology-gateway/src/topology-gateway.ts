@@ -4,7 +4,7 @@ import type { Kit } from "@sluice/service-kit";
 import { buildApp } from "./app.ts";
 import type { StatusOptions } from "./build-status.ts";
 import { BusState } from "./bus-state.ts";
-import { IntentWriter } from "./intent-writer.ts";
+import { Orders } from "./orders.ts";
 
 export interface TopologyGatewayOptions extends StatusOptions {
   readonly host: string;
@@ -25,8 +25,8 @@ export async function runTopologyGateway(
 ): Promise<void> {
   const { signal, health, log, clock } = kit;
   health.set("tables", "not read yet");
-  const state = new BusState(bus, kit);
-  const orders = new IntentWriter(bus, state.intentsView, kit);
+  const orders = new Orders(bus, kit);
+  const state = new BusState(bus, orders, kit);
   const past = { log: bus.log, logger: log, signal, clock };
   const app = buildApp({ state, options, orders, past, health, now: () => clock.now() });
   const { host, port } = options;
