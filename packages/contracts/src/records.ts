@@ -275,6 +275,21 @@ export const Redirect = Type.Object({
   code: Type.Integer({ minimum: 300, maximum: 308 }),
   /** An absolute URL, or a path on the host that was asked for. */
   to: Type.String({ pattern: "^(https?://[\\x21-\\x7e]+|/[\\x21-\\x7e]*)$", maxLength: 2048 }),
+  /**
+   * What of the request goes into it. groups: `$1` to `$9` are what the groups of the path caught; query: its query, at
+   * the end; scheme: in place of the one that is given; uri: path and query as they came, but for a closing slash.
+   */
+  keeps: Type.Optional(
+    Type.Array(
+      Type.Union([
+        Type.Literal("groups"),
+        Type.Literal("query"),
+        Type.Literal("scheme"),
+        Type.Literal("uri"),
+      ]),
+      { maxItems: 4 },
+    ),
+  ),
 });
 export type Redirect = Type.Static<typeof Redirect>;
 
@@ -293,21 +308,6 @@ export const SessionCookie = Type.Object({
   persistent: Type.Optional(Type.Literal(true)),
   /** A session leaves a peer that fails for good, not only until it answers again. */
   changeOnFailure: Type.Optional(Type.Literal(true)),
-  /**
-   * What of the request goes into it. groups: `$1` to `$9` are what the groups of the path caught; query: its query, at
-   * the end; scheme: in place of the one that is given; uri: path and query as they came, but for a closing slash.
-   */
-  keeps: Type.Optional(
-    Type.Array(
-      Type.Union([
-        Type.Literal("groups"),
-        Type.Literal("query"),
-        Type.Literal("scheme"),
-        Type.Literal("uri"),
-      ]),
-      { maxItems: 4 },
-    ),
-  ),
   maxAge: Type.Optional(Type.Integer({ minimum: 0 })),
   expires: Type.Optional(Type.Integer({ minimum: 0 })),
   domain: Type.Optional(Type.String({ pattern: "^[A-Za-z0-9.-]+$", maxLength: 255 })),
@@ -330,11 +330,27 @@ export const RoutePath = Type.Object({
   /** Exact: the whole path. Prefix: by path element, trailing slash ignored (Ingress v1). */
   type: Type.Union([Type.Literal("Exact"), Type.Literal("Prefix")]),
   path: Type.String({ pattern: "^/" }),
+  /**
+   * `path` is a regular expression (PCRE, without case) that a path must begin with. After paths that match literally
+   * and are Exact, before those that are a Prefix; the first in the list that matches counts.
+   */
+  regex: Type.Optional(Type.Literal(true)),
   /** Where to; null: answer `redirect`, else 503, and `problem` says why. */
   upstream: Type.Union([Type.String(), Type.Null()]),
+  /** Upstream that is asked while the first one is null or has no peers. */
+  spare: Type.Optional(Type.String()),
   profile: Type.String(),
   balance: Type.Optional(Balance),
   redirect: Type.Optional(Redirect),
+  /**
+   * What peers are asked for instead of the path that came; `$1` to `$9`: what the groups of `path` caught. Behind ? a
+   * query, to which the one that came is added, unless there is nothing behind ?.
+   */
+  rewrite: Type.Optional(Type.String({ pattern: "^[/$][\\x21-\\x7e]*$", maxLength: 2048 })),
+  /** The Host that peers see. */
+  vhost: Type.Optional(Type.String({ pattern: "^[0-9A-Za-z._:\\[\\]-]+$", maxLength: 259 })),
+  /** X-Forwarded-Prefix for peers, with `$1` to `$9` as in `rewrite`. */
+  forwardedPrefix: Type.Optional(Type.String({ pattern: "^[\\x21-\\x7e]+$", maxLength: 2048 })),
   problem: Type.Optional(Type.String()),
   /** The object that asked for it. */
   source: Type.Object({ kind: Type.String(), namespace: Name, name: Name }),
@@ -348,27 +364,11 @@ export const RouteRow = Type.Object({
   paths: Type.Array(RoutePath, { maxItems: 10_000 }),
 });
 export type RouteRow = Type.Static<typeof RouteRow>;
-  /**
-   * `path` is a regular expression (PCRE, without case) that a path must begin with. After paths that match literally
-   * and are Exact, before those that are a Prefix; the first in the list that matches counts.
-   */
-  regex: Type.Optional(Type.Literal(true)),
 
 /** `fleet`, key `<fleet>.upstreams.<id>`: an import's port, as nginx balances over it. */
-  /** Upstream that is asked while the first one is null or has no peers. */
-  spare: Type.Optional(Type.String()),
 export const UpstreamRow = Type.Object({
   id: Type.String({ pattern: "^[0-9a-z-]{1,128}$" }),
   namespace: Name,
-  /**
-   * What peers are asked for instead of the path that came; `$1` to `$9`: what the groups of `path` caught. Behind ? a
-   * query, to which the one that came is added, unless there is nothing behind ?.
-   */
-  rewrite: Type.Optional(Type.String({ pattern: "^[/$][\\x21-\\x7e]*$", maxLength: 2048 })),
-  /** The Host that peers see. */
-  vhost: Type.Optional(Type.String({ pattern: "^[0-9A-Za-z._:\\[\\]-]+$", maxLength: 259 })),
-  /** X-Forwarded-Prefix for peers, with `$1` to `$9` as in `rewrite`. */
-  forwardedPrefix: Type.Optional(Type.String({ pattern: "^[\\x21-\\x7e]+$", maxLength: 2048 })),
   service: Name,
   /** Port name in the slices. */
   port: Type.String(),
