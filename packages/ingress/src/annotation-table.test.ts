@@ -5,6 +5,7 @@ import { decode, Redirect, RoutePath } from "@sluice/contracts";
 import fc from "fast-check";
 import {
   type Annotation,
+  balanceAnnotations,
   redirectAnnotations,
   routeAnnotations,
   settingAnnotations,
@@ -37,6 +38,14 @@ function render(): string {
     "",
     ...head,
     ...rows(routeAnnotations),
+    "",
+    "## Balancing and sessions",
+    "",
+    "Data of a route: a change of them reloads nothing, and one backend may be balanced by one object's rule and by another's.",
+    "`cookie` goes before a key, a key before a method.",
+    "",
+    ...head,
+    ...rows(balanceAnnotations),
     "",
     "## Sizes and times",
     "",

@@ -1,4 +1,5 @@
 // How the text of an annotation becomes a value: what is not of the shape is refused, never mended.
+import type { HashPart } from "@sluice/contracts";
 import { checkHost } from "./host.ts";
 
 export type ValueReading<T> =
@@ -70,6 +71,13 @@ export const trueFalse: ValueReader<boolean> = reader("true or false", (text) =>
 
 export function oneOf<T extends string>(...values: readonly T[]): ValueReader<T> {
   return reader(`one of ${values.join(", ")}`, (text) => values.find((value) => value === text) ?? null);
+}
+
+export function oneOfAnyCase<T extends string>(...values: readonly T[]): ValueReader<T> {
+  return reader(
+    `one of ${values.join(", ")}, in any case`,
+    (text) => values.find((value) => value.toLowerCase() === text.toLowerCase()) ?? null,
+  );
 }
 
 /** Words of a list, in any order. @returns them sorted, each once, with a blank between */
@@ -144,4 +152,54 @@ export const hostAndPort: ValueReader<string> = reader(
     if (host === "" || (host.startsWith("[") && !URL.canParse(`http://${host}`))) return null;
     return port === undefined || within(Number(port), [1, 65_535]) !== null ? text : null;
   },
+);
+
+const VARIABLES: ReadonlySet<string> = new Set([
+  "args",
+  "binary_remote_addr",
+  "host",
+  "https",
+  "query_string",
+  "remote_addr",
+  "remote_user",
+  "request_method",
+  "request_uri",
+  "scheme",
+  "server_port",
+  "uri",
+]);
+const MAX_PARTS = 32;
+
+function hashPart(token: string): HashPart | null {
+  if (!token.startsWith("$")) return { text: token };
+  const variable = token.replace(/^\$\{?|\}$/g, "").toLowerCase();
+  const known = VARIABLES.has(variable) || /^(http|arg|cookie)_[a-z0-9_]{1,100}$/.test(variable);
+  return known ? { variable } : null;
+}
+
+/** Names of a closed set beside text: nothing of it is evaluated. */
+export const hashKey: ValueReader<readonly HashPart[]> = reader(
+  `printable ASCII with at least one of ${[...VARIABLES].map((name) => `$${name}`).join(", ")}, ` +
+    "$http_NAME, $arg_NAME and $cookie_NAME in it, in braces or not",
+  (text) => {
+    if (text.length > 1024 || !/^[\x20-\x7e]+$/.test(text)) return null;
+    const tokens = text.match(/\$\{\w+\}|\$\w+|[^$]+|\$/g) ?? [];
+    const parts = tokens.map(hashPart).filter((part) => part !== null);
+    if (parts.length < tokens.length || parts.length > MAX_PARTS) return null;
+    return parts.some((part) => "variable" in part) ? parts : null;
+  },
+);
+
+export const cookieName: ValueReader<string> = reader("letters, digits, _, . and -, up to 128", (text) =>
+  /^[A-Za-z0-9_.-]{1,128}$/.test(text) ? text : null,
+);
+
+export const cookiePath: ValueReader<string> = reader(
+  "a path that begins with /, of printable ASCII without ; and $",
+  (text) => (PLAIN.test(text) && /^\/[^;]*$/.test(text) ? text : null),
+);
+
+export const cookieDomain: ValueReader<string> = reader(
+  "a DNS name, with or without a leading dot",
+  (text) => (text.length <= 254 && /^\.?[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})*$/.test(text) ? text : null),
 );

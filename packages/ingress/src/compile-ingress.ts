@@ -1,4 +1,5 @@
-import type { ProfileRow, Redirect } from "@sluice/contracts";
+import type { Balance, ProfileRow, Redirect } from "@sluice/contracts";
+import { balanced } from "./balance.ts";
 import { checkHost } from "./host.ts";
 import { belongs, type ClassRules } from "./ingress-class.ts";
 import {
@@ -42,6 +43,8 @@ export interface CompiledPath {
   readonly fallback: boolean;
   /** Goes before the backend. */
   readonly redirect?: Redirect;
+  /** Absent: peers take turns. */
+  readonly balance?: Balance;
   /** Name of a ServiceImport that is asked while the backend has no peers. */
   readonly spare?: string;
   /** What peers see instead; see RoutePath. */
@@ -103,7 +106,10 @@ export function compileIngress(ingress: MultiClusterIngress, rules: ClassRules):
     noteTls(draft);
     profile = profileOf({ ...reading.settings, ...rewriting(reading.routes) });
     noteAnnotations(draft, reading);
-    draft.paths = redirected(routed(draft.paths, reading.routes), reading.redirects);
+    draft.paths = balanced(
+      redirected(routed(draft.paths, reading.routes), reading.redirects),
+      reading.balance,
+    );
     refuseUnprotected(draft, reading);
   }
   return {

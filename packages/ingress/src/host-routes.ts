@@ -81,7 +81,7 @@ export function assembleHost(
           );
           continue;
         }
-        const { redirect, rewrite, vhost, forwardedPrefix } = path;
+        const { redirect, rewrite, vhost, forwardedPrefix, balance } = path;
         const { upstream, problem } =
           redirect === undefined ? resolve(ingress, path, imports, warn) : { upstream: null, problem: null };
         // A redirect needs nothing of nginx.conf.
@@ -101,6 +101,7 @@ export function assembleHost(
             upstream: upstream?.id ?? null,
             ...(spare === null ? {} : { spare: spare.id }),
             profile: profile.hash,
+            ...(balance === undefined || redirect !== undefined ? {} : { balance }),
             ...(redirect === undefined ? {} : { redirect }),
             ...(rewrite === undefined ? {} : { rewrite }),
             ...(vhost === undefined ? {} : { vhost }),

@@ -1,9 +1,11 @@
 import {
   type Annotation,
+  balanceAnnotations,
   redirectAnnotations,
   routeAnnotations,
   settingAnnotations,
 } from "./annotation-table.ts";
+import type { BalancePolicy } from "./balance.ts";
 import { quote } from "./objects.ts";
 import type { ProfileSettings } from "./profile.ts";
 import type { RedirectPolicy } from "./redirect.ts";
@@ -18,12 +20,14 @@ const byName = <Said>(all: readonly Annotation<Said>[]) => new Map(all.map((each
 const settingOf = byName(settingAnnotations);
 const redirectOf = byName(redirectAnnotations);
 const routeOf = byName(routeAnnotations);
+const balanceOf = byName(balanceAnnotations);
 
 export interface AnnotationReading {
   /** What those of the table say. */
   readonly settings: Partial<ProfileSettings>;
   readonly redirects: RedirectPolicy;
   readonly routes: RoutePolicy;
+  readonly balance: BalancePolicy;
   /** One line for each whose text is not of its shape; its default holds. */
   readonly invalid: readonly string[];
   /** Full names that this version gives no meaning, sorted. */
@@ -45,6 +49,7 @@ export function readAnnotations(annotations: ReadonlyMap<string, string>): Annot
   const settings: Partial<ProfileSettings> = {};
   const redirects: RedirectPolicy = {};
   const routes: RoutePolicy = {};
+  const balance: BalancePolicy = {};
   const take = <Said>(key: string, value: string, annotation: Annotation<Said>, into: Partial<Said>) => {
     const reading = annotation.read(value);
     if (reading.ok) {
@@ -60,14 +65,16 @@ export function readAnnotations(annotations: ReadonlyMap<string, string>): Annot
     const setting = settingOf.get(name);
     const redirect = redirectOf.get(name);
     const route = routeOf.get(name);
+    const balancing = balanceOf.get(name);
     // ingress-nginx reads an empty value as not set.
     if (value.trim() === "") {
-      if (setting === undefined && redirect === undefined && route === undefined) ignored.push(key);
+      if ([setting, redirect, route, balancing].every((known) => known === undefined)) ignored.push(key);
     } else if (setting !== undefined) take(key, value, setting, settings);
     else if (redirect !== undefined) take(key, value, redirect, redirects);
     else if (route !== undefined) take(key, value, route, routes);
+    else if (balancing !== undefined) take(key, value, balancing, balance);
     else if (protects(name, value)) protection.push(key);
     else ignored.push(key);
   }
-  return { settings, redirects, routes, invalid, ignored, protection };
+  return { settings, redirects, routes, balance, invalid, ignored, protection };
 }
