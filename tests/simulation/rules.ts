@@ -83,7 +83,7 @@ export const rules: readonly Fence[] = [
   },
   {
     name: "nothing but an order ends a drain",
-    file: "services/config-renderer/src/renderer.ts",
+    file: "services/config-renderer/src/fleet-clusters.ts",
     from: 'const drain = orderOf(intents, "drain", cluster);',
     to: 'const drain = seen !== undefined && seen.record.api.reachable ? orderOf(intents, "drain", cluster) : undefined;',
     crew: CREW,

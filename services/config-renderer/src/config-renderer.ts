@@ -10,10 +10,11 @@ import {
 } from "@sluice/contracts";
 import type { KubeClient } from "@sluice/kube";
 import type { Kit } from "@sluice/service-kit";
+import { rowOrder } from "./fleet-rows.ts";
 import { HubReporter } from "./hub-reporter.ts";
 import { HubSource } from "./hub-source.ts";
 import type { ConfigRendererOptions } from "./options.ts";
-import { Renderer, rowOrder } from "./renderer.ts";
+import { Renderer } from "./renderer.ts";
 
 export interface ConfigRendererPorts {
   readonly bus: Bus;
