@@ -303,6 +303,23 @@ function orders(
   );
 }
 
+test("a service whose only peers are in clusters that are drained by force answers 503, and that is an error", () => {
+  const about = (intents: ReadonlyMap<string, IntentRecord>, more: readonly string[] = []) => {
+    const known = new Map([
+      peers("member1", ["10.1.0.1"]),
+      ...more.map((cluster) => peers(cluster, ["10.2.0.1"])),
+    ]);
+    const { findings } = status({ intents, peers: known });
+    return findings.filter((f) => f.about === "service shop/web").map((f) => `${f.severity}: ${f.message}`);
+  };
+  const forced = orders({ verb: "drain", force: true });
+  assert.deepEqual(about(forced), [
+    "error: answers 503: every cluster with peers of it is drained by force (member1)",
+  ]);
+  assert.deepEqual(about(forced, ["member2"]), []);
+  assert.deepEqual(about(orders({ verb: "drain" })), [], "without force the last cluster goes on serving");
+});
+
 test("a drained cluster says who ordered it, and is no finding", () => {
   const intents = orders({ verb: "drain", reason: "kernel update", force: true });
   const {

@@ -305,10 +305,15 @@ function findingsOf(status: Omit<Status, "findings">): Finding[] {
     const about = `route ${host === "" ? "*" : host}${path}`;
     warning(about, `answers 503 (${source.kind} ${source.namespace}/${source.name}): ${problem}`);
   }
+  const drains = status.orders.filter(({ verb, force }) => verb === "drain" && force === true);
+  const forced = new Set(drains.map(({ cluster }) => cluster));
   for (const service of status.services) {
     const about = `service ${service.namespace}/${service.service}`;
     if (service.peers === 0 && service.routes.length > 0)
       warning(about, "routed to, and no peer in any cluster");
+    const out = service.clusters.filter(({ peers }) => peers > 0).map(({ cluster }) => cluster);
+    if (service.routes.length > 0 && out.length > 0 && out.every((cluster) => forced.has(cluster)))
+      error(about, `answers 503: every cluster with peers of it is drained by force (${out.join(", ")})`);
     for (const { cluster, message } of service.conflicts) warning(about, `${cluster}: ${message}`);
   }
   return found;
