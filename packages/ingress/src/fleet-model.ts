@@ -20,6 +20,8 @@ import { assembleName } from "./other-names.ts";
 import { buildPeers } from "./peers.ts";
 import { defaultProfile } from "./profile.ts";
 import { portMismatches, type ReadImport, readImport } from "./service-import.ts";
+import { SetIndex } from "./set-index.ts";
+import { SharedRows } from "./shared-rows.ts";
 import { bounded, type Verdict } from "./verdict.ts";
 
 export interface FleetOptions {
@@ -43,23 +45,6 @@ export interface FleetChanges {
 const INGRESS = "MultiClusterIngress";
 const IMPORT = "ServiceImport";
 
-/** Map of sets that forgets empty sets. */
-class Index {
-  readonly #sets = new Map<string, Set<string>>();
-  get(key: string): ReadonlySet<string> {
-    return this.#sets.get(key) ?? new Set();
-  }
-  add(key: string, value: string): void {
-    const set = this.#sets.get(key);
-    if (set === undefined) this.#sets.set(key, new Set([value]));
-    else set.add(value);
-  }
-  delete(key: string, value: string): void {
-    const set = this.#sets.get(key);
-    if (set?.delete(value) && set.size === 0) this.#sets.delete(key);
-  }
-}
-
 /**
  * The fleet's routes as a function of the hub's objects, kept current object by object. It has no clock and does no
  * I/O; after any sequence of sets and removes its rows equal those of a fresh model that was given what is left.
@@ -73,16 +58,13 @@ export class FleetModel {
   #rules: ClassRules;
   /** Port names that exported Services have, by service; absent: topology knows nothing of it. */
   readonly #exported = new Map<string, ReadonlySet<string>>();
-  readonly #byHost = new Index();
+  readonly #byHost = new SetIndex();
   /** MCIs by the import names that their backends may mean. */
-  readonly #byImport = new Index();
+  readonly #byImport = new SetIndex();
   readonly #hosts = new Map<string, HostRoutes>();
-  readonly #upstreams = new Map<string, UpstreamRow>();
-  readonly #upstreamHosts = new Index();
-  readonly #upstreamsOfService = new Index();
-  /** But for the default one, which is always there. */
-  readonly #profiles = new Set<string>();
-  readonly #profileHosts = new Index();
+  readonly #upstreams = new SharedRows<UpstreamRow>(({ id }) => id);
+  readonly #upstreamsOfService = new SetIndex();
+  readonly #profiles = new SharedRows<ProfileRow>(({ hash }) => hash);
 
   readonly #dirtyHosts = new Set<string>();
   readonly #dirtyVerdicts = new Set<string>();
@@ -148,12 +130,12 @@ export class FleetModel {
   /** `namespace/name` of the service that an upstream stands for, as of the last `settle`. */
   serviceOf(id: string): string | undefined {
     const upstream = this.#upstreams.get(id);
-    return upstream === undefined ? undefined : `${upstream.namespace}/${upstream.service}`;
+    return upstream === undefined ? undefined : serviceOf(upstream);
   }
 
   /** Rows of one cluster's topology record, one an upstream of that service; null: the row is not to be. */
   *peerRows(record: TopologyPeers): IterableIterator<[string, PeersRow | null]> {
-    const service = `${record.namespace}/${record.service}`;
+    const service = serviceOf(record);
     const ids = this.#upstreamsOfService.get(service);
     if (ids.size === 0) return;
     const imported = this.#imports.get(service);
@@ -173,8 +155,6 @@ export class FleetModel {
       this.#started = true;
       rows.set(fleetKeys.profile(fleet, defaultProfile.hash), defaultProfile);
     }
-    const touched = new Map<string, UpstreamRow>();
-    const touchedProfiles = new Map<string, ProfileRow>();
     const at = (host: string) =>
       [...this.#byHost.get(host)].map((key) => this.#ingresses.get(key) as CompiledIngress);
     for (const host of this.#dirtyHosts) {
@@ -184,22 +164,8 @@ export class FleetModel {
       }
       const before = this.#hosts.get(host);
       const after = assembleName(host, at, (ns, name) => this.#imports.get(`${ns}/${name}`));
-      for (const upstream of before?.upstreams ?? []) {
-        this.#upstreamHosts.delete(upstream.id, host);
-        touched.set(upstream.id, upstream);
-      }
-      for (const upstream of after.upstreams) {
-        this.#upstreamHosts.add(upstream.id, host);
-        touched.set(upstream.id, upstream);
-      }
-      for (const profile of before?.profiles ?? []) {
-        this.#profileHosts.delete(profile.hash, host);
-        touchedProfiles.set(profile.hash, profile);
-      }
-      for (const profile of after.profiles) {
-        this.#profileHosts.add(profile.hash, host);
-        touchedProfiles.set(profile.hash, profile);
-      }
+      this.#upstreams.use(host, before?.upstreams, after.upstreams);
+      this.#profiles.use(host, before?.profiles, after.profiles);
       for (const key of before?.verdicts.keys() ?? []) this.#dirtyVerdicts.add(`${INGRESS} ${key}`);
       for (const key of after.verdicts.keys()) this.#dirtyVerdicts.add(`${INGRESS} ${key}`);
       if (after.row === null) this.#hosts.delete(host);
@@ -207,51 +173,28 @@ export class FleetModel {
       if (after.row !== null || before !== undefined) rows.set(fleetKeys.route(fleet, host), after.row);
     }
     this.#dirtyHosts.clear();
-    this.#settleProfiles(touchedProfiles, rows);
-    const removedUpstreams = this.#settleUpstreams(touched, rows);
+    for (const [hash, profile, used] of this.#profiles.settle()) {
+      // The default one is always there.
+      if (hash !== defaultProfile.hash) rows.set(fleetKeys.profile(fleet, hash), used ? profile : null);
+    }
+    const removedUpstreams: UpstreamRow[] = [];
+    for (const [id, upstream, used] of this.#upstreams.settle()) {
+      const service = serviceOf(upstream);
+      rows.set(fleetKeys.upstream(fleet, id), used ? upstream : null);
+      if (used) {
+        this.#upstreamsOfService.add(service, id);
+        this.#dirtyServices.add(service);
+      } else {
+        this.#upstreamsOfService.delete(service, id);
+        removedUpstreams.push(upstream);
+      }
+    }
     const services = new Set(this.#dirtyServices);
     this.#dirtyServices.clear();
     const verdicts = new Map<string, readonly Verdict[]>();
     for (const object of this.#dirtyVerdicts) verdicts.set(object, this.#verdictsOf(object));
     this.#dirtyVerdicts.clear();
     return { rows, services, removedUpstreams, verdicts };
-  }
-
-  #settleProfiles(touched: ReadonlyMap<string, ProfileRow>, rows: Map<string, FleetValue | null>): void {
-    touched.forEach((profile, hash) => {
-      if (hash === defaultProfile.hash) return;
-      const used = this.#profileHosts.get(hash).size > 0;
-      if (used === this.#profiles.has(hash)) return;
-      if (used) this.#profiles.add(hash);
-      else this.#profiles.delete(hash);
-      rows.set(fleetKeys.profile(this.#options.fleet, hash), used ? profile : null);
-    });
-  }
-
-  #settleUpstreams(
-    touched: ReadonlyMap<string, UpstreamRow>,
-    rows: Map<string, FleetValue | null>,
-  ): UpstreamRow[] {
-    const removed: UpstreamRow[] = [];
-    for (const [id, upstream] of touched) {
-      const service = `${upstream.namespace}/${upstream.service}`;
-      const used = this.#upstreamHosts.get(id).size > 0;
-      const was = this.#upstreams.has(id);
-      if (used === was) continue;
-      const key = fleetKeys.upstream(this.#options.fleet, id);
-      if (used) {
-        this.#upstreams.set(id, upstream);
-        this.#upstreamsOfService.add(service, id);
-        rows.set(key, upstream);
-        this.#dirtyServices.add(service);
-      } else {
-        this.#upstreams.delete(id);
-        this.#upstreamsOfService.delete(service, id);
-        rows.set(key, null);
-        removed.push(upstream);
-      }
-    }
-    return removed;
   }
 
   #verdictsOf(object: string): readonly Verdict[] {
@@ -308,6 +251,10 @@ export class FleetModel {
     this.#rules = classRules(this.#options, this.#classes.values());
     for (const object of [...this.#objects.values()]) this.setIngress(object);
   }
+}
+
+function serviceOf({ namespace, service }: UpstreamRow | TopologyPeers): string {
+  return `${namespace}/${service}`;
 }
 
 function sameSet(a: ReadonlySet<string>, b: ReadonlySet<string>): boolean {
