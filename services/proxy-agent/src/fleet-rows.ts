@@ -12,6 +12,7 @@ import {
   costOf,
   type NginxRow,
   type NginxRowName,
+  type PathEntry,
   type PeerEntry,
   pathEntry,
   removal,
@@ -305,8 +306,9 @@ export class FleetRows {
 
   #buildRoute({ host, paths }: RouteRow): Built {
     for (const path of paths) {
-      if (path.upstream !== null && !this.#held.has(rowKey({ k: "upstream", id: path.upstream }))) {
-        return { waits: `path ${path.path} waits for upstream ${path.upstream}` };
+      for (const id of [path.upstream, path.spare]) {
+        if (id == null || this.#held.has(rowKey({ k: "upstream", id }))) continue;
+        return { waits: `path ${path.path} waits for upstream ${id}` };
       }
       if (!this.#profiles.has(profileName(path.profile))) {
         return { waits: `path ${path.path} waits for profile ${path.profile}` };
@@ -358,7 +360,7 @@ export class FleetRows {
       else known.set(id, row);
     }
     if (row.k !== "route") return;
-    for (const [, , upstream] of row.paths) {
+    for (const upstream of upstreamsOf(row.paths)) {
       const users = this.#users.get(upstream) ?? new Set();
       this.#users.set(upstream, users.add(id));
     }
@@ -375,7 +377,7 @@ export class FleetRows {
       const known = this.#peersOf.get(row.cluster);
       if (known?.delete(id) && known.size === 0) this.#peersOf.delete(row.cluster);
     }
-    if (row.k === "route") for (const [, , upstream] of row.paths) this.#users.get(upstream)?.delete(id);
+    if (row.k === "route") for (const each of upstreamsOf(row.paths)) this.#users.get(each)?.delete(id);
   }
 
   /** Every record with the row that nginx has for it. */
@@ -426,6 +428,13 @@ export class FleetRows {
   /** Number of records; 0: nothing has ever been wanted. */
   get size(): number {
     return this.#wanted.size;
+  }
+}
+
+function* upstreamsOf(paths: readonly PathEntry[]): IterableIterator<string> {
+  for (const [, , upstream, , more] of paths) {
+    yield upstream;
+    if (more?.spare !== undefined) yield more.spare;
   }
 }
 

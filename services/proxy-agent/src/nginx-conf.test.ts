@@ -58,6 +58,7 @@ const cases: Record<string, NginxConf> = {
           nextTimeoutMs: 1000,
         },
       ],
+      ["d4", { ...defaultSettings, rewrites: true }],
     ]),
   },
 };

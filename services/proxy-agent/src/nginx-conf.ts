@@ -93,24 +93,40 @@ function policy(settings: ProfileSettings, base: ProfileSettings | null): Direct
   return out;
 }
 
-/** What is sent on, in every profile the same; said once, because a location with a header of its own inherits none. */
-export function proxyHeaders(): Directive[] {
+/** Variables that the headers to a peer are made of. */
+export function headerVariables(): Directive[] {
   return [
-    d("map", [w`$http_upgrade`, w`$sluice_connection`], [d("default", [w`upgrade`]), d('""', [w`""`])]),
+    // An upgrade to HTTP/2 would be a tunnel: what came through it would meet no route and no limit.
+    d("map", [w`$http_upgrade`, w`$sluice_upgrade`], [d("default", [w`$http_upgrade`]), d("~*h2", [w`""`])]),
+    d("map", [w`$sluice_upgrade`, w`$sluice_connection`], [d("default", [w`upgrade`]), d('""', [w`""`])]),
     d(
       "map",
       [w`$http_x_request_id`, w`$sluice_request_id`],
       [d("default", [w`$http_x_request_id`]), d('""', [w`$request_id`])],
     ),
-    // HTTP/1.0 may come without a Host; HTTP/1.1 to the peer must not.
-    d("map", [w`$http_host`, w`$sluice_host`], [d("default", [w`$http_host`]), d('""', [w`$host`])]),
-    d("proxy_set_header", [w`Host`, w`$sluice_host`]),
-    d("proxy_set_header", [w`Upgrade`, w`$http_upgrade`]),
+    // The port that was asked for; the name comes from $host, by which the route was found: of two that differ (an
+    // absolute-form request has another beside the header) the peer must not believe the other one.
+    d(
+      "map",
+      [w`$http_host`, w`$sluice_port`],
+      [d("default", [w`""`]), d("~(?<sluice_p>:[0-9]+)$", [w`$sluice_p`])],
+    ),
+  ];
+}
+
+/** All that is said to a peer; repeated where one differs, because a location with a header of its own inherits none. */
+export function proxyHeaders(host: Value = w`$host$sluice_port`, prefix: Value = w`""`): Directive[] {
+  return [
+    d("proxy_set_header", [w`Host`, host]),
+    d("proxy_set_header", [w`Upgrade`, w`$sluice_upgrade`]),
     d("proxy_set_header", [w`Connection`, w`$sluice_connection`]),
+    // httpoxy: a CGI program would take it for a setting.
+    d("proxy_set_header", [w`Proxy`, w`""`]),
     // What a client says of itself is not believed.
     d("proxy_set_header", [w`X-Forwarded-For`, w`$remote_addr`]),
     d("proxy_set_header", [w`X-Forwarded-Proto`, w`$scheme`]),
-    d("proxy_set_header", [w`X-Forwarded-Host`, w`$sluice_host`]),
+    d("proxy_set_header", [w`X-Forwarded-Host`, w`$host$sluice_port`]),
+    d("proxy_set_header", [w`X-Forwarded-Prefix`, prefix]),
     d("proxy_set_header", [w`X-Real-IP`, w`$remote_addr`]),
     d("proxy_set_header", [w`X-Request-Id`, w`$sluice_request_id`]),
   ];
@@ -155,6 +171,9 @@ export function luaDirectives(conf: NginxConf): Directive[] {
     ...(conf.luaPackageCpath === "" ? [] : [d("lua_package_cpath", [quoted(`${conf.luaPackageCpath};;`)])]),
     d("lua_shared_dict", [w`sluice_rows`, megabytes(conf.rowsMegabytes)]),
     d("lua_shared_dict", [w`sluice_holds`, megabytes(8)]),
+    // Users write regular expressions: what one may cost, and how many a worker keeps compiled.
+    d("lua_regex_match_limit", [number(100_000)]),
+    d("lua_regex_cache_max_entries", [number(16_384)]),
     lua("init_by_lua_block")`sluice = require "sluice.start"; sluice.init(${conf.settingsFile})`,
     lua("init_worker_by_lua_block")`sluice.worker()`,
     lua("exit_worker_by_lua_block")`sluice.flush()`,
@@ -188,6 +207,17 @@ const toProfiles: readonly Directive[] = [
   d("if", [w`($sluice_answer)`], [d("return", [number(ELSEWHERE)])]),
   d("error_page", [number(ELSEWHERE), w`=`, w`@answer`]),
 ];
+
+/** What a peer is asked for, and under which name, comes from the route. */
+function rewrittenPass(): Directive[] {
+  return [
+    d("set", [w`$sluice_vhost`, w`$host$sluice_port`]),
+    d("set", [w`$sluice_prefix`, w`""`]),
+    luaSet(w`$sluice_uri`)`return sluice.rewrite()`,
+    ...proxyHeaders(w`$sluice_vhost`, w`$sluice_prefix`),
+    d("proxy_pass", [w`http://sluice_peers$sluice_uri`]),
+  ];
+}
 
 function httpServer(conf: NginxConf): Directive {
   const base = conf.profiles.get("default") ?? defaultSettings;
@@ -227,7 +257,7 @@ function httpServer(conf: NginxConf): Directive {
             ...(settings.nextTimeoutMs === base.nextTimeoutMs
               ? []
               : [d("proxy_next_upstream_timeout", [milliseconds(settings.nextTimeoutMs)])]),
-            d("proxy_pass", [w`http://sluice_peers`]),
+            ...(settings.rewrites ? rewrittenPass() : [d("proxy_pass", [w`http://sluice_peers`])]),
           ],
         ),
       ),
@@ -276,6 +306,7 @@ export function nginxConf(conf: NginxConf): string {
       [
         ...httpBasics(conf),
         ...luaDirectives(conf),
+        ...headerVariables(),
         ...proxyHeaders(),
         ...proxyPolicy(conf),
         peersUpstream(),

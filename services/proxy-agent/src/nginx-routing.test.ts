@@ -205,8 +205,23 @@ test("a row that does not fit its form is refused by name, and what was there se
       /not an IP address/,
     ],
     [{ k: "peers", upstream: "we b", cluster: "member1", peers: [] }, /no name/],
-    [{ k: "route", host: "shop.example.test", paths: [["X", "/", "web", "default"]] }, /neither E nor P/],
+    [{ k: "route", host: "shop.example.test", paths: [["X", "/", "web", "default"]] }, /none of E, P and R/],
     [{ k: "route", host: "shop.example.test", paths: [["P", "/", "web", "../etc"]] }, /profile/],
+    ...(
+      [
+        ["R", "/(", {}, /missing/],
+        ["P", "/", { rewrite: "http://evil.example.test/" }, /rewrite is no path/],
+        ["P", "/", { rewrite: "/a b" }, /rewrite is no path/],
+        ["P", "/", { vhost: "a\r\nb" }, /vhost is no host/],
+        ["P", "/", { prefix: "a\nb" }, /prefix/],
+        ["P", "/", { spare: "a b" }, /spare is no name/],
+        ["P", "/", { redirect: [200, "/"] }, /code/],
+        ["P", "/", { redirect: [301, "/", ["all"]] }, /keeps/],
+      ] as const
+    ).map(([type, path, with_, why]): [unknown, RegExp] => [
+      { k: "route", host: "shop.example.test", paths: [[type, path, "web", "default", with_]] },
+      why,
+    ]),
     [{ k: "cluster", cluster: "member1", state: "asleep" }, /state/],
     [{ k: "other" }, /unknown kind/],
   ];

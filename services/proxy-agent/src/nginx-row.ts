@@ -1,17 +1,23 @@
-import type { Balance, FleetCluster, RoutePath } from "@sluice/contracts";
+import type { Balance, FleetCluster, Redirect, RoutePath } from "@sluice/contracts";
 
 /** Address, port, weight, and 1 when it takes no new requests. */
 export type PeerEntry = readonly [address: string, port: number, weight: number, draining?: 1];
 /** What most paths do not say. */
 export interface PathMore {
   /** Where to instead, with the status that says so. */
-  readonly redirect?: readonly [code: number, to: string];
+  readonly redirect?: readonly [code: number, to: string, keeps?: Redirect["keeps"]];
+  /** Upstream that is asked while the path's own is `""` or has no peers. */
+  readonly spare?: string;
+  /** What peers see instead of path and Host, and their X-Forwarded-Prefix; see RoutePath. */
+  readonly rewrite?: string;
+  readonly vhost?: string;
+  readonly prefix?: string;
   /** How peers are chosen; absent: by turns. */
   readonly balance?: Balance;
 }
-/** Exact or prefix, path, upstream (`""`: answer 503), profile. */
+/** Exact, prefix or regular expression, path, upstream (`""`: answer 503), profile. */
 export type PathEntry = readonly [
-  type: "E" | "P",
+  type: "E" | "P" | "R",
   path: string,
   upstream: string,
   profile: string,
@@ -77,24 +83,33 @@ export function removal(row: NginxRowName): NginxRemoval {
   }
 }
 
+function redirectEntry({ code, to, keeps }: Redirect): NonNullable<PathMore["redirect"]> {
+  return keeps === undefined ? [code, to] : [code, to, keeps];
+}
+
 export function pathEntry(path: RoutePath, profile: string): PathEntry {
-  const { redirect, balance } = path;
+  const { redirect, balance, spare, rewrite, vhost, forwardedPrefix: prefix } = path;
   const more: PathMore = {
-    ...(redirect === undefined ? {} : { redirect: [redirect.code, redirect.to] }),
+    ...(redirect === undefined ? {} : { redirect: redirectEntry(redirect) }),
+    ...(spare === undefined ? {} : { spare }),
+    ...(rewrite === undefined ? {} : { rewrite }),
+    ...(vhost === undefined ? {} : { vhost }),
+    ...(prefix === undefined ? {} : { prefix }),
     ...(balance === undefined ? {} : { balance }),
   };
-  const entry = [path.type === "Exact" ? "E" : "P", path.path, path.upstream ?? "", profile] as const;
+  const type = path.regex === true ? "R" : path.type === "Exact" ? "E" : "P";
+  const entry = [type, path.path, path.upstream ?? "", profile] as const;
   return Object.keys(more).length === 0 ? entry : [...entry, more];
 }
 
 /**
- * Microseconds that a worker needs for a row, roughly (measured: 15 for a row, 2 for a peer or a path): rows go in
+ * Microseconds that a worker needs for a row, roughly (measured: 15 for a row, 2 for a peer or a path, 10 for a regular expression): rows go in
  * requests of at most BATCH_COST, because a worker that applies rows serves nobody.
  */
 export function costOf(row: NginxRow): number {
   if ("del" in row) return 10;
   if (row.k === "peers") return 15 + 2 * row.peers.length;
-  if (row.k === "route") return 15 + 2 * row.paths.length;
+  if (row.k === "route") return 15 + row.paths.reduce((sum, [type]) => sum + (type === "R" ? 10 : 2), 0);
   return 10;
 }
 

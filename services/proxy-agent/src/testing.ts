@@ -3,6 +3,7 @@
 import { defaultSettings } from "@sluice/ingress";
 import {
   apiServer,
+  headerVariables,
   httpBasics,
   luaDirectives,
   type NginxConf,
@@ -44,6 +45,7 @@ export function staticConf(conf: NginxConf, peers: readonly string[]): string {
       [],
       [
         ...httpBasics(conf),
+        ...headerVariables(),
         ...proxyHeaders(),
         ...proxyPolicy(conf),
         upstream,
@@ -73,6 +75,7 @@ export function unroutedConf(conf: NginxConf): string {
       [
         ...httpBasics(conf),
         ...luaDirectives(conf).map((each) => ("name" in each && each.name === hook.name ? both : each)),
+        ...headerVariables(),
         ...proxyHeaders(),
         ...proxyPolicy(conf),
         d(

@@ -8,6 +8,7 @@ local counters = require "sluice.counters"
 local ffi = require "ffi"
 local holds = require "sluice.holds"
 local loads = require "sluice.loads"
+local rewriting = require "sluice.rewriting"
 local router = require "sluice.router"
 local settings = require "sluice.settings"
 local upstreams = require "sluice.upstreams"
@@ -15,8 +16,6 @@ local upstreams = require "sluice.upstreams"
 local ngx, now, get_method = ngx, ngx.now, ngx.req.get_method
 local var = ngx.var
 local tonumber, cast = tonumber, ffi.cast
-local byte = string.byte
-local SLASH = byte("/")
 local uintptr = ffi.typeof "uintptr_t"
 local get_request = base.get_request
 local find_route, first_peer = router.find, balancer.first
@@ -33,15 +32,26 @@ local answers = {
   ["no-backend"] = { 503, "service unavailable\n" },
   ["no-peers"] = { 503, "service unavailable\n" },
   ["too-large"] = { 413, "request body too large\n" },
+  ["regex-limit"] = { 500, "internal server error\n" },
 }
+
+-- Who is asked where nobody of a route's own upstream can be.
+local function stand_in(target, reason)
+  local u = target.spare and upstream_of(target.spare)
+  if u and u.size > 0 then return u, target end
+  return nil, reason
+end
 
 -- The upstream and the target of this request, or nil and the reason why there is none.
 local function enter()
-  local target = find_route(var.host, var.uri)
-  if not target then return nil, "no-route" end
-  if target.id == "" then return nil, target.code and "redirect" or "no-backend" end
+  local target, why = find_route(var.host, var.uri)
+  if not target then return nil, why or "no-route" end
+  if target.id == "" then
+    if target.redirect then return nil, "redirect" end
+    return stand_in(target, "no-backend")
+  end
   local u = upstream_of(target)
-  if not u or u.size == 0 then return nil, "no-peers" end
+  if not u or u.size == 0 then return stand_in(target, "no-peers") end
   return u, target
 end
 
@@ -102,19 +112,29 @@ end
 -- A path leads to the host that was asked for, by the scheme that the client used: where the balancer has sent the
 -- request to this server, a header of ours says it.
 local function redirect()
-  local target = find_route(var.host, var.uri)
-  if not target or not target.code then return say("no-route") end
-  local to = target.to
-  if byte(to) == SLASH then
-    local scheme = var.server_addr:sub(1, 5) == "unix:" and var.http_x_forwarded_proto or var.scheme
-    to = scheme .. "://" .. (var.http_host or var.host) .. to
-  end
-  ngx.status = target.code
-  ngx.header["location"] = to
+  local target, why = find_route(var.host, var.uri)
+  local to = target and target.redirect
+  if not to then return say(why or "no-route") end
+  local scheme = var.server_addr:sub(1, 5) == "unix:" and var.http_x_forwarded_proto or var.scheme
+  ngx.status = to.code
+  ngx.header["location"] = rewriting.target(to, var, scheme, var.host .. var.sluice_port)
   ngx.header["content-length"] = 0
   ngx.header["x-sluice-reason"] = "redirect"
   ngx.send_headers()
-  return ngx.exit(target.code)
+  return ngx.exit(to.code)
+end
+
+local AS_IT_CAME = {}
+
+-- In a location whose profile rewrites: what the peer is asked for. Set as variables, because the headers of a request
+-- to a peer are made before a peer is chosen.
+function M.rewrite()
+  local target = find_route(var.host, var.uri)
+  local changes = target and target.rewriting or AS_IT_CAME
+  local uri, prefix = rewriting.request(changes, var)
+  if changes.vhost then var.sluice_vhost = changes.vhost end
+  if prefix then var.sluice_prefix = prefix end
+  return uri
 end
 
 -- Content of the location that is entered when `route` had something to say.
@@ -272,7 +292,11 @@ function M.balance()
       if u.watched or settings.firstByteSeconds then note(u, peer, request, profile) end
     end
   end
-  if not peer then return set_current_peer(settings.replies) end
+  if not peer then
+    -- This server would look for the route of what the request has become.
+    if profile_of(target.profile).rewrites then return ngx.exit(503) end
+    return set_current_peer(settings.replies)
+  end
   local ok, err = set_current_peer(peer.address, peer.port)
   if not ok then
     ngx.log(ngx.ERR, "sluice: peer ", peer.name, ": ", err)

@@ -1,9 +1,11 @@
--- host -> exact and longest-prefix path -> target. Each worker keeps the hosts that it was asked for; one read of the
+-- host -> exact path, first regular expression, longest prefix -> target. Each worker keeps the hosts that it was asked for; one read of the
 -- host's generation tells whether what it keeps still holds.
 local cjson = require "cjson.safe"
 
 local generations = require "sluice.generations"
+local patterns = require "sluice.patterns"
 local policies = require "sluice.policies"
+local rewriting = require "sluice.rewriting"
 
 local D = ngx.shared.sluice_rows
 local slots = generations.hosts
@@ -17,12 +19,19 @@ local LIMIT = 100000
 local hosts, count = {}, 0
 
 local function target_of(path)
+  local target = { id = path[3], profile = path[4], path = path[2] }
   local more = path[5]
-  local redirect = more and more.redirect
-  return {
-    id = path[3], profile = path[4], path = path[2], code = redirect and redirect[1], to = redirect and redirect[2],
-    policy = more and policies.compile(more.balance),
-  }
+  if more then
+    local pattern = path[1] == "R" and patterns.compile(path[2]) or nil
+    target.pattern = pattern
+    target.redirect = more.redirect and rewriting.compile_redirect(pattern, more.redirect)
+    target.rewriting = rewriting.compile(pattern, more)
+    target.spare = more.spare and { id = more.spare }
+    target.policy = policies.compile(more.balance)
+  elseif path[1] == "R" then
+    target.pattern = patterns.compile(path[2])
+  end
+  return target
 end
 
 local function compile(host, slot, seen, gen)
@@ -34,6 +43,9 @@ local function compile(host, slot, seen, gen)
     local text = path[2]
     if path[1] == "E" then
       row.exact[text] = row.exact[text] or target_of(path)
+    elseif path[1] == "R" then
+      row.regexes = row.regexes or {}
+      row.regexes[#row.regexes + 1] = target_of(path)
     else
       -- By path element: /foo and /foo/ are one prefix; where both are given the longer text wins.
       local element = text
@@ -89,6 +101,23 @@ local function longest(row, uri)
   return row.root
 end
 
+-- The first that matches; or nil and why nobody can tell: then the others are not asked, since what an expression
+-- guards must not fall to the next, nor a request cost more than one of them.
+local function first_regex(row, uri)
+  for _, target in ipairs(row.regexes) do
+    local matches, why = patterns.matches(target.pattern, uri)
+    if matches then return target end
+    if why then
+      if not target.told then
+        target.told = true
+        ngx.log(ngx.WARN, "sluice: regular expression ", target.path, " gave up: ", why)
+      end
+      return nil, "regex-limit"
+    end
+  end
+  return nil
+end
+
 local function match(row, uri)
   local memo = row.memo
   if row.epoch ~= epoch then
@@ -97,7 +126,13 @@ local function match(row, uri)
   end
   local target = memo[uri]
   if target ~= nil then return target or nil end
-  target = row.exact[uri] or longest(row, uri)
+  target = row.exact[uri]
+  if not target and row.regexes then
+    local why
+    target, why = first_regex(row, uri)
+    if why then return nil, why end
+  end
+  target = target or longest(row, uri)
   if #uri <= MEMO_URI then
     kept = kept + 1
     if kept > MEMO then epoch, kept = epoch + 1, 0 end
@@ -107,13 +142,15 @@ local function match(row, uri)
 end
 
 -- The most specific row decides alone, as a server block of nginx does: a path it lacks is not looked for elsewhere.
+-- The target, or nil, and a reason if it is another than that there is none.
 function M.find(host, uri)
   local row = row_of(host)
   if not row then
     local dot = find(host, ".", 1, true)
     row = dot and row_of("*" .. sub(host, dot)) or row_of("")
   end
-  return row and match(row, uri)
+  if not row then return nil end
+  return match(row, uri)
 end
 
 return M

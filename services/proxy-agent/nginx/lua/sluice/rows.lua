@@ -8,7 +8,9 @@
 --   instance            made once per start of nginx; survives a reload
 local cjson = require "cjson.safe"
 local generations = require "sluice.generations"
+local patterns = require "sluice.patterns"
 local policies = require "sluice.policies"
+local rewriting = require "sluice.rewriting"
 
 local D = ngx.shared.sluice_rows
 local floor, match, tonumber, type = math.floor, string.match, tonumber, type
@@ -148,12 +150,9 @@ end
 -- What is wrong with the part of a path that most paths do not have; nil: nothing.
 local function more_problem(more)
   if type(more) ~= "table" then return "more is no object" end
-  local redirect = more.redirect
-  if redirect ~= nil then
-    if type(redirect) ~= "table" or not whole(redirect[1], 300, 308) then return "code is not 300 to 308" end
-    local to = redirect[2]
-    if type(to) ~= "string" or #to > 2048 or match(to, "[^\33-\126]") then return "redirect is no URL" end
-  end
+  if more.spare ~= nil and not name(more.spare) then return "spare is no name" end
+  local why = more.redirect ~= nil and rewriting.redirect_problem(more.redirect) or rewriting.problem(more)
+  if why then return why end
   return more.balance ~= nil and policies.problem(more.balance) or nil
 end
 
@@ -168,13 +167,14 @@ function kinds.route(row)
   if type(row.paths) ~= "table" then return "paths is no list" end
   for i, path in ipairs(row.paths) do
     if type(path) ~= "table" then return "path " .. i .. " is no list" end
-    if path[1] ~= "E" and path[1] ~= "P" then return "path " .. i .. ": type is neither E nor P" end
+    local kind = path[1]
+    if kind ~= "E" and kind ~= "P" and kind ~= "R" then return "path " .. i .. ": type is none of E, P and R" end
     if type(path[2]) ~= "string" or path[2]:sub(1, 1) ~= "/" then return "path " .. i .. " does not begin with /" end
     if path[3] ~= "" and not name(path[3]) then return "path " .. i .. ": upstream is no name" end
     if type(path[4]) ~= "string" or not match(path[4], "^[0-9a-z]+$") then
       return "path " .. i .. ": profile is no name"
     end
-    local why = path[5] ~= nil and more_problem(path[5])
+    local why = path[5] ~= nil and more_problem(path[5]) or kind == "R" and patterns.problem(path[2])
     if why then return "path " .. i .. ": " .. why end
   end
   local raw = #row.paths == 0 and "[]" or cjson.encode(row.paths)

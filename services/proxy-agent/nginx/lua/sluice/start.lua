@@ -1,6 +1,7 @@
 -- Runs in nginx's master, at the start and at each reload; workers inherit what is loaded here.
 require "resty.core"
 local counters = require "sluice.counters"
+local patterns = require "sluice.patterns"
 local rows = require "sluice.rows"
 local settings = require "sluice.settings"
 local api = require "sluice.api"
@@ -9,11 +10,12 @@ local workers = require "sluice.workers"
 
 -- nginx.conf calls these as `sluice.…`: `require` in a hook would cost each request.
 local M = {
-  route = proxy.route, answer = proxy.answer, reply = proxy.reply, balance = proxy.balance, log = proxy.log,
+  route = proxy.route, rewrite = proxy.rewrite, answer = proxy.answer, reply = proxy.reply, balance = proxy.balance, log = proxy.log,
   api = api.serve, flush = counters.flush,
 }
 
 function M.init(path)
+  patterns.init()
   settings.load(path)
   workers.init()
   rows.seed(settings.lastGood)
