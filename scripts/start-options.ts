@@ -1,6 +1,6 @@
+import { runSettings } from "@sluice/cli";
 import { ConfigError } from "@sluice/contracts";
 import {
-  assignment,
   bool,
   type ConfigOf,
   type ConfigSpec,
@@ -8,24 +8,11 @@ import {
   integer,
   natsFileSettings,
   natsReplicasSetting,
-  oneOf,
   readConfig,
-  text,
   usageOf,
 } from "@sluice/service-kit";
 
-/** What can be left out, to see that its absence is found out and named. */
-export const STAGES = [
-  "member-watcher",
-  "aggregator",
-  "config-renderer",
-  "proxy-agent",
-  "propagator",
-  "topology-gateway",
-  "nats",
-  "nginx",
-] as const;
-export type Stage = (typeof STAGES)[number];
+const run = runSettings("SLUICE_START");
 
 const startSettings = {
   members: {
@@ -35,27 +22,9 @@ const startSettings = {
     default: "2",
     read: integer(1, 200),
   },
-  stateDir: {
-    env: "SLUICE_START_STATE_DIR",
-    flag: "state-dir",
-    help: "folder for kubeconfigs, state and logs",
-    default: ".sluice",
-    read: text,
-  },
-  httpPort: {
-    env: "SLUICE_START_HTTP_PORT",
-    flag: "http-port",
-    help: "port of the proxy on 127.0.0.1",
-    default: "31590",
-    read: integer(1, 65535),
-  },
-  gatewayPort: {
-    env: "SLUICE_START_GATEWAY_PORT",
-    flag: "gateway-port",
-    help: "port of the topology-gateway on 127.0.0.1",
-    default: "31580",
-    read: integer(1, 65535),
-  },
+  stateDir: { ...run.stateDir, help: "folder for kubeconfigs, state and logs" },
+  httpPort: run.httpPort,
+  gatewayPort: run.gatewayPort,
   empty: {
     env: "SLUICE_START_EMPTY",
     flag: "empty",
@@ -72,47 +41,11 @@ const startSettings = {
     boolean: true,
     read: bool,
   },
-  without: {
-    env: "SLUICE_START_WITHOUT",
-    flag: "without",
-    help: `leave a part out: ${STAGES.join(", ")}; may be repeated`,
-    many: true,
-    read: oneOf(...STAGES),
-  },
-  processes: {
-    env: "SLUICE_START_PROCESSES",
-    flag: "processes",
-    help: "one process a service",
-    default: "false",
-    boolean: true,
-    read: bool,
-  },
-  inject: {
-    env: "SLUICE_START_INJECT",
-    flag: "inject",
-    help: "SERVICE=DURATION: how long that service waits before it publishes a change; for benchmarks",
-    many: true,
-    read: (value: string) => {
-      const [service, time] = assignment(value);
-      oneOf(...STAGES)(service);
-      duration(time);
-      return value;
-    },
-  },
-  natsUrl: {
-    env: "SLUICE_START_NATS_URL",
-    flag: "nats-url",
-    help: "a bus that runs already; by default one is started",
-    default: "",
-    read: text,
-  },
-  natsAuth: {
-    env: "SLUICE_START_NATS_AUTH",
-    flag: "nats-auth",
-    help: "folder that sluice nats auth wrote for that bus",
-    default: "",
-    read: text,
-  },
+  without: run.without,
+  processes: run.processes,
+  inject: run.inject,
+  natsUrl: run.natsUrl,
+  natsAuth: run.natsAuth,
   natsCa: natsFileSettings.natsCa,
   natsReplicas: natsReplicasSetting,
   firstByteTimeout: {
@@ -125,21 +58,8 @@ const startSettings = {
       return value;
     },
   },
-  logLevel: {
-    env: "SLUICE_LOG_LEVEL",
-    flag: "log-level",
-    help: "level of the logs in STATE-DIR/logs",
-    default: "info",
-    read: oneOf("trace", "debug", "info", "warn", "error"),
-  },
-  json: {
-    env: "SLUICE_START_JSON",
-    flag: "json",
-    help: "one line of JSON on stdout when ready, with every address",
-    default: "false",
-    boolean: true,
-    read: bool,
-  },
+  logLevel: run.logLevel,
+  json: run.json,
 } satisfies ConfigSpec;
 
 export type StartOptions = ConfigOf<typeof startSettings>;

@@ -138,7 +138,7 @@ async function startSluice(
   args.push("--nats-replicas", String(options.natsReplicas));
   if (options.processes) args.push("--processes");
   for (const stage of options.without) args.push("--without", stage);
-  for (const delayed of options.inject) args.push("--inject", delayed);
+  for (const delayed of options.inject) args.push("--inject", delayed.join("="));
   const child = spawn(process.execPath, ["--disable-warning=ExperimentalWarning", sluiceEntry(), ...args], {
     stdio: ["ignore", "pipe", "inherit"],
     env: { ...process.env, SLUICE_LAUNCHER_PID: String(process.pid), [LOCK_HOLDER]: String(process.pid) },

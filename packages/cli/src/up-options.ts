@@ -1,7 +1,6 @@
 import { ConfigError } from "@sluice/contracts";
 import {
   assignment,
-  bool,
   type ConfigOf,
   type ConfigSpec,
   duration,
@@ -14,22 +13,12 @@ import {
   text,
   usageOf,
 } from "@sluice/service-kit";
-
-/** Everything that `up` starts; each can be left out with `--without`. */
-export const PARTS = [
-  "nats",
-  "nginx",
-  "member-watcher",
-  "aggregator",
-  "config-renderer",
-  "proxy-agent",
-  "topology-gateway",
-  "propagator",
-] as const;
-export type PartName = (typeof PARTS)[number];
+import { runSettings } from "./run-settings.ts";
 
 /** Services of which several share the work, or stand by. */
 const SHARED = ["member-watcher", "aggregator", "config-renderer"] as const;
+
+const run = runSettings("SLUICE_UP");
 
 export const upSettings = {
   hub: { env: "SLUICE_UP_HUB", flag: "hub", help: "kubeconfig of the hub", read: text },
@@ -41,27 +30,9 @@ export const upSettings = {
     read: assignment,
   },
   peers: peersSetting,
-  httpPort: {
-    env: "SLUICE_UP_HTTP_PORT",
-    flag: "http-port",
-    help: "port of the proxy on 127.0.0.1",
-    default: "31590",
-    read: integer(1, 65535),
-  },
-  gatewayPort: {
-    env: "SLUICE_UP_GATEWAY_PORT",
-    flag: "gateway-port",
-    help: "port of the topology-gateway on 127.0.0.1",
-    default: "31580",
-    read: integer(1, 65535),
-  },
-  stateDir: {
-    env: "SLUICE_UP_STATE_DIR",
-    flag: "state-dir",
-    help: "folder for state, logs and sockets",
-    default: ".sluice",
-    read: text,
-  },
+  httpPort: run.httpPort,
+  gatewayPort: run.gatewayPort,
+  stateDir: run.stateDir,
   ingressClasses: {
     env: "SLUICE_UP_INGRESS_CLASS",
     flag: "ingress-class",
@@ -85,20 +56,8 @@ export const upSettings = {
     default: "off",
     read: duration,
   },
-  natsUrl: {
-    env: "SLUICE_UP_NATS_URL",
-    flag: "nats-url",
-    help: "a bus that runs already, e.g. nats://a:4222,nats://b:4222; by default one is started",
-    default: "",
-    read: text,
-  },
-  natsAuth: {
-    env: "SLUICE_UP_NATS_AUTH",
-    flag: "nats-auth",
-    help: "folder that sluice nats auth wrote for that bus; without it no credential is given",
-    default: "",
-    read: text,
-  },
+  natsUrl: run.natsUrl,
+  natsAuth: run.natsAuth,
   natsCa: natsFileSettings.natsCa,
   natsCert: natsFileSettings.natsCert,
   natsKey: natsFileSettings.natsKey,
@@ -110,14 +69,7 @@ export const upSettings = {
     default: "auto",
     read: oneOf("auto", "on", "off"),
   },
-  processes: {
-    env: "SLUICE_UP_PROCESSES",
-    flag: "processes",
-    help: "one process a service; one that ends stays down until SIGUSR2",
-    default: "false",
-    boolean: true,
-    read: bool,
-  },
+  processes: run.processes,
   replicas: {
     env: "SLUICE_UP_REPLICAS",
     flag: "replicas",
@@ -128,39 +80,10 @@ export const upSettings = {
       return [oneOf(...SHARED)(service), integer(1, 16)(count)] as const;
     },
   },
-  without: {
-    env: "SLUICE_UP_WITHOUT",
-    flag: "without",
-    help: `leave a part out: ${PARTS.join(", ")}; may be repeated`,
-    many: true,
-    read: oneOf(...PARTS),
-  },
-  inject: {
-    env: "SLUICE_UP_INJECT",
-    flag: "inject",
-    help: "SERVICE=DURATION: how long that service waits before it publishes a change; for benchmarks",
-    many: true,
-    read: (value: string) => {
-      const [service, time] = assignment(value);
-      duration(time);
-      return [oneOf(...PARTS)(service), time] as const;
-    },
-  },
-  logLevel: {
-    env: "SLUICE_LOG_LEVEL",
-    flag: "log-level",
-    help: "level of the logs in STATE-DIR/logs",
-    default: "info",
-    read: oneOf("trace", "debug", "info", "warn", "error"),
-  },
-  json: {
-    env: "SLUICE_UP_JSON",
-    flag: "json",
-    help: "one line of JSON on stdout when ready, with every address",
-    default: "false",
-    boolean: true,
-    read: bool,
-  },
+  without: run.without,
+  inject: run.inject,
+  logLevel: run.logLevel,
+  json: run.json,
 } satisfies ConfigSpec;
 
 export type UpOptions = ConfigOf<typeof upSettings>;

@@ -18,9 +18,10 @@ import { endLeftovers } from "./leftovers.ts";
 import { portFree } from "./listener.ts";
 import { natsPart, nginxPart, type Part, processPart, servicePart } from "./parts.ts";
 import { type RunFile, removeRunFile, writeRunFile } from "./run-file.ts";
+import type { PartName } from "./run-settings.ts";
 import { LOCK_HOLDER, lockState } from "./state-lock.ts";
 import type { Steps } from "./steps.ts";
-import type { PartName, UpOptions } from "./up-options.ts";
+import type { UpOptions } from "./up-options.ts";
 
 /** How long services may take to become ready before `up` says what they wait for and goes on. */
 const READY_MS = 15_000;
