@@ -1,11 +1,12 @@
 import { mkdir, mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { setTimeout as delay } from "node:timers/promises";
 import { SeededRandom } from "../simulation/seeded-random.ts";
+import { checkedOut } from "./checked-out.ts";
 import { Churn } from "./churn.ts";
-import { answerDifferences, converge, copyDifferences, differences } from "./converged.ts";
+import { answerDifferences, converge, copyDifferences, differences, inTime } from "./converged.ts";
 import { FleetWatch } from "./fleet-watch.ts";
 import { judgeAnswer, Load } from "./load.ts";
 import { perform } from "./perform.ts";
@@ -90,13 +91,15 @@ class Stage implements AsyncDisposable {
   readonly #load: Load;
   readonly #watch: FleetWatch;
   readonly #lag = monitorEventLoopDelay({ resolution: 10 });
+  readonly #version: string;
   #violations: string[] = [];
   #more = 0;
 
-  private constructor(world: World, load: Load, watch: FleetWatch) {
+  private constructor(world: World, load: Load, watch: FleetWatch, version: string) {
     this.#world = world;
     this.#load = load;
     this.#watch = watch;
+    this.#version = version;
     this.#lag.enable();
   }
 
@@ -129,7 +132,7 @@ class Stage implements AsyncDisposable {
       signal,
     );
     if (come.ms === null) throw new Error(`the world did not come to be: ${come.left.join("; ")}`);
-    stage = new Stage(world, load, watch);
+    stage = new Stage(world, load, watch, await checkedOut(import.meta.dirname));
     stage.#stack = stack.move();
     return stage;
   }
@@ -158,11 +161,9 @@ class Stage implements AsyncDisposable {
     await members.settle();
     world.note("no fault and no change from here on");
     const seen = { world, watch: this.#watch, load: this.#load };
-    const { ms, left } = await converge(() => differences(seen), performance.now(), convergeMs, world.signal);
-    if (ms === null) {
-      const differing = left.length === 0 ? ["all converged later"] : left;
-      for (const each of differing) this.violated(`not converged within ${convergeMs / 1000} s: ${each}`);
-    }
+    const come = await converge(() => differences(seen), performance.now(), convergeMs, world.signal);
+    for (const late of inTime(come, convergeMs)) this.violated(late);
+    const { ms } = come;
     if (ms !== null) {
       world.note(`converged after ${Math.round(ms)} ms`);
       // Only requests can tell: the agent knows nothing of it, and the next change of that row would mend it.
@@ -176,6 +177,7 @@ class Stage implements AsyncDisposable {
     for (const problem of world.problems.splice(0)) this.violated(problem);
     await members.forgetEnded();
     const tally = this.#load.take();
+    if (tally.requests === 0) this.violated("no request was answered, well or badly");
     const violations = this.#violations;
     if (this.#more > 0) violations.push(`and ${this.#more} more`);
     this.#violations = [];
@@ -193,6 +195,8 @@ class Stage implements AsyncDisposable {
       faults,
       violations,
       at: new Date().toISOString(),
+      load_1m: Math.round((loadavg()[0] ?? 0) * 10) / 10,
+      version: this.#version,
       bus: bus.ports.length > 1 ? "cluster" : "single",
     };
   }
@@ -200,13 +204,8 @@ class Stage implements AsyncDisposable {
   /** The next schedule may kill nginx and agent together: then the copies are all that a proxy has. */
   async #copied(): Promise<void> {
     const { signal } = this.#world;
-    const { ms, left } = await converge(
-      () => copyDifferences(this.#world),
-      performance.now(),
-      COPY_MS,
-      signal,
-    );
-    if (ms === null) for (const difference of left) this.violated(`after ${COPY_MS / 1000} s ${difference}`);
+    const come = await converge(() => copyDifferences(this.#world), performance.now(), COPY_MS, signal);
+    for (const late of inTime(come, COPY_MS)) this.violated(`copies on disk ${late}`);
   }
 
   async #perform(schedule: Schedule): Promise<void> {

@@ -97,8 +97,31 @@ async function statusDifferences(world: World): Promise<string[]> {
   const proxies = status.proxies
     .filter(({ state, source }) => state !== "ok" || source !== "bus")
     .map(({ proxy, state, source, lag }) => `status has ${proxy} ${state}, rows of ${source}, ${lag} behind`);
+  const clocks = [...wrongClocks(world)].flatMap(([service, wrong]) => {
+    const told = status.findings.filter(
+      ({ about, message }) =>
+        about.startsWith(`process ${service}.`) && /^its clock is 3[56]\d\d s/.test(message),
+    );
+    return told.length >= wrong
+      ? []
+      : [`status tells ${told.length} clocks of ${service} as wrong, not ${wrong}`];
+  });
   const missing = world.proxies.length - status.proxies.length;
-  return [...errors, ...proxies, ...(missing > 0 ? [`status knows ${status.proxies.length} proxies`] : [])];
+  return [
+    ...errors,
+    ...proxies,
+    ...clocks,
+    ...(missing > 0 ? [`status knows ${status.proxies.length} proxies`] : []),
+  ];
+}
+
+/** How many processes of each service have a wrong clock. Status may tell of one more: whoever has just ended is heard of. */
+function wrongClocks(world: World): Map<string, number> {
+  const wrong = new Map<string, number>();
+  for (const { service, clockMs } of world.services.values()) {
+    if (clockMs !== 0) wrong.set(service, (wrong.get(service) ?? 0) + 1);
+  }
+  return wrong;
 }
 
 export interface Convergence {
@@ -123,6 +146,16 @@ export async function converge(
     signal.throwIfAborted();
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
   }
+}
+
+/**
+ * The verdict: why it did not converge in time, a line each; empty only where it did. What was looked at last may have been
+ * all right, too late.
+ */
+export function inTime({ ms, left }: Convergence, limitMs: number): string[] {
+  if (ms !== null) return [];
+  const differing = left.length === 0 ? ["all was as it shall be only after that"] : left;
+  return differing.map((each) => `not converged within ${limitMs / 1000} s: ${each}`);
 }
 
 /** Requests for each service through each proxy, until every pod has answered; nobody else may. */

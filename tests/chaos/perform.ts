@@ -43,7 +43,7 @@ async function perform1(world: World, fault: Fault): Promise<void> {
       const service = serviceOf(world, fault.process);
       await (fault.kind === "kill" ? service.kill() : service.end());
       await lasting(fault.downMs);
-      return service.start(world.signal);
+      return service.start(world.signal, fault.clockMs);
     }
     case "freeze": {
       const service = serviceOf(world, fault.process);

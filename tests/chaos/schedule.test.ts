@@ -22,6 +22,8 @@ test("every kind of fault comes, on every target", () => {
   for (const kind of [
     "aggregator-1 killed",
     "told to end",
+    "s, its clock 3600.0 s ahead",
+    "s, its clock 3600.0 s behind",
     "agent-of-proxy-1 frozen",
     "connections cut",
     "member-watcher-1→bus: refused",

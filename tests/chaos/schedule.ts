@@ -12,7 +12,13 @@ export interface Shape {
 }
 
 export type Fault =
-  | { readonly kind: "kill" | "stop"; readonly process: string; readonly downMs: number }
+  | {
+      readonly kind: "kill" | "stop";
+      readonly process: string;
+      readonly downMs: number;
+      /** By how much its clock is ahead once it runs again, until it is started anew; 0: it is right. */
+      readonly clockMs: number;
+    }
   | { readonly kind: "freeze"; readonly process: string; readonly ms: number }
   | { readonly kind: "cut"; readonly link: string }
   | { readonly kind: "refuse" | "black-hole"; readonly link: string; readonly ms: number }
@@ -59,7 +65,7 @@ const kinds: readonly Kind[] = [
     draw: (random, { services }) => {
       const process = random.pick(services);
       const downMs = down(random);
-      return { fault: { kind: "kill", process, downMs }, target: process, ms: downMs };
+      return { fault: { kind: "kill", process, downMs, clockMs: 0 }, target: process, ms: downMs };
     },
   },
   {
@@ -67,7 +73,7 @@ const kinds: readonly Kind[] = [
     draw: (random, { services }) => {
       const process = random.pick(services);
       const downMs = down(random);
-      return { fault: { kind: "stop", process, downMs }, target: process, ms: downMs };
+      return { fault: { kind: "stop", process, downMs, clockMs: 0 }, target: process, ms: downMs };
     },
   },
   {
@@ -184,6 +190,21 @@ const drawn = kinds.flatMap((kind) => Array.from({ length: kind.weight }, () => 
 /** Between two faults on the same target, ms: a process that was started again gets to its work. */
 const APART_MS = 600;
 
+const HOUR_MS = 3_600_000;
+/** How often a process that is started again comes back with a clock that is an hour off. */
+const WRONG_CLOCK = 0.25;
+
+/** Clocks are drawn by themselves, so that a seed's faults are what they were before there were any. */
+function withClocks(steps: readonly Step[], seed: number): Step[] {
+  const random = new SeededRandom(`${seed} clocks`);
+  return steps.map((step) => {
+    const { fault } = step;
+    if (fault.kind !== "kill" && fault.kind !== "stop") return step;
+    const clockMs = random.chance(WRONG_CLOCK) ? random.pick([-HOUR_MS, HOUR_MS]) : 0;
+    return { ...step, fault: { ...fault, clockMs } };
+  });
+}
+
 /** The same seed and shape give the same schedule. */
 export function planSchedule(seed: number, shape: Shape): Schedule {
   const random = new SeededRandom(`${seed}`);
@@ -198,7 +219,13 @@ export function planSchedule(seed: number, shape: Shape): Schedule {
     busy.set(target, [...taken, { from: atMs, to: atMs + ms }]);
     steps.push({ atMs, fault });
   }
-  return { seed, steps: steps.sort((a, b) => a.atMs - b.atMs) };
+  return {
+    seed,
+    steps: withClocks(
+      steps.sort((a, b) => a.atMs - b.atMs),
+      seed,
+    ),
+  };
 }
 
 const seconds = (ms: number) => `${(ms / 1000).toFixed(1)} s`;
@@ -206,12 +233,14 @@ const seconds = (ms: number) => `${(ms / 1000).toFixed(1)} s`;
 /** One fault as a person would say it. */
 export function inWords(fault: Fault, busNodes: number): string {
   const again = (ms: number) => `started again after ${seconds(ms)}`;
+  const clock = (ms: number) =>
+    ms === 0 ? "" : `, its clock ${seconds(Math.abs(ms))} ${ms > 0 ? "ahead" : "behind"}`;
   const bus = (node: number) => (busNodes > 1 ? `bus node ${node + 1}` : "nats-server");
   switch (fault.kind) {
     case "kill":
-      return `${fault.process} killed (-9), ${again(fault.downMs)}`;
+      return `${fault.process} killed (-9), ${again(fault.downMs)}${clock(fault.clockMs)}`;
     case "stop":
-      return `${fault.process} told to end (SIGTERM), ${again(fault.downMs)}`;
+      return `${fault.process} told to end (SIGTERM), ${again(fault.downMs)}${clock(fault.clockMs)}`;
     case "freeze":
       return `${fault.process} frozen for ${seconds(fault.ms)}`;
     case "cut":

@@ -3,6 +3,7 @@ import { open } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { Child } from "@sluice/cli";
+import { wrongClockArgs, wrongClockEnv } from "../world/clocks-ahead.ts";
 
 /** How long an ordered end may take; services give themselves ten seconds. */
 const STOP_MS = 12_000;
@@ -13,6 +14,8 @@ const START_MS = 30_000;
 export interface ServiceCommand {
   /** e.g. `aggregator-1` */
   readonly name: string;
+  /** e.g. `aggregator` */
+  readonly service: string;
   /** URL of its main.ts. */
   readonly entry: string;
   readonly args: readonly string[];
@@ -24,27 +27,41 @@ export interface ServiceCommand {
 /** A service as a process of its own, which the test may treat badly. */
 export class ServiceProcess {
   readonly name: string;
-  readonly #child: Child;
+  readonly service: string;
+  readonly #command: ServiceCommand;
   readonly #onProblem: (what: string) => void;
+  #child: Child;
   #asked: "no" | "kill" | "end" = "no";
   #frozen = false;
+  #clockMs = 0;
 
   constructor(command: ServiceCommand) {
     this.name = command.name;
+    this.service = command.service;
+    this.#command = command;
     this.#onProblem = command.onProblem;
-    this.#child = new Child(
+    this.#child = this.#childWith(0);
+  }
+
+  #childWith(clockMs: number): Child {
+    const { name, service, entry, args, logFile } = this.#command;
+    return new Child(
       {
-        name: command.name,
+        name,
         command: process.execPath,
         args: [
           "--disable-warning=ExperimentalWarning",
-          fileURLToPath(command.entry),
+          ...(clockMs === 0 ? [] : wrongClockArgs),
+          fileURLToPath(entry),
           "--probe-port",
           "0",
-          ...command.args,
+          ...args,
         ],
-        env: { SLUICE_LAUNCHER_PID: String(process.pid) },
-        logFile: command.logFile,
+        env: {
+          SLUICE_LAUNCHER_PID: String(process.pid),
+          ...wrongClockEnv({ [service]: clockMs }),
+        },
+        logFile,
       },
       (_child, code, signal) => this.#ended(code, signal),
     );
@@ -68,8 +85,19 @@ export class ServiceProcess {
     );
   }
 
-  /** Resolves when it has loaded and says that it has started. */
-  async start(signal: AbortSignal): Promise<void> {
+  /** By how much its clock is ahead, ms; 0: it is right, or does not run. */
+  get clockMs(): number {
+    return this.running ? this.#clockMs : 0;
+  }
+
+  /**
+   * Resolves when it has loaded and says that it has started.
+   *
+   * @param clockMs by how much its clock is ahead from then on
+   */
+  async start(signal: AbortSignal, clockMs = 0): Promise<void> {
+    this.#child = this.#childWith(clockMs);
+    this.#clockMs = clockMs;
     this.#asked = "no";
     this.#frozen = false;
     const logged = statSync(this.#child.logFile, { throwIfNoEntry: false })?.size ?? 0;

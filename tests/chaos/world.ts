@@ -264,6 +264,7 @@ export class World implements AsyncDisposable {
       const { ca } = this.bus;
       const process = new ServiceProcess({
         name,
+        service,
         entry: entries[service],
         args: [
           "--log-level",

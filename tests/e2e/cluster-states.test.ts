@@ -1,11 +1,10 @@
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
 import { after, before, test } from "node:test";
-import { fileURLToPath } from "node:url";
 import { connectBus } from "@sluice/bus";
 import { clustersTable, decode, Status, type StatusCluster } from "@sluice/contracts";
 import { createKit } from "@sluice/service-kit";
 import { RequestLoop } from "../world/requests.ts";
+import { sluice as sluiceCommand } from "../world/sluice-command.ts";
 import { type StartedWorld, startedWorld } from "../world/started-world.ts";
 import { eventually, propagateCrds, Scenario } from "./scenario.ts";
 
@@ -13,7 +12,6 @@ import { eventually, propagateCrds, Scenario } from "./scenario.ts";
 
 const over = new AbortController();
 const { signal } = over;
-const cli = fileURLToPath(new URL("../../packages/cli/src/main.ts", import.meta.url));
 let world: StartedWorld;
 /** `cart` runs in both members, `pay` in member1 alone. */
 let both: Scenario;
@@ -34,21 +32,7 @@ after(async () => {
   over.abort();
 });
 
-interface Ran {
-  readonly exit: number;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-function sluice(...args: string[]): Promise<Ran> {
-  return new Promise((resolve) => {
-    const argv = [cli, ...args, "--gateway", world.addresses.gateway];
-    execFile(process.execPath, argv, { signal }, (error, stdout, stderr) => {
-      const exit = error === null ? 0 : typeof error.code === "number" ? error.code : 1;
-      resolve({ exit, stdout, stderr });
-    });
-  });
-}
+const sluice = (...args: string[]) => sluiceCommand(world, args, signal);
 
 async function status(): Promise<Status> {
   const answer = await fetch(`${world.addresses.gateway}/api/v1/status`, { signal });

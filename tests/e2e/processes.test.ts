@@ -5,8 +5,9 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { RequestLoop } from "../world/requests.ts";
-import { type StartedWorld, startedWorld, type WorldAddresses } from "../world/started-world.ts";
+import { type StartedWorld, startedWorld } from "../world/started-world.ts";
 import { eventually, propagateCrds, Scenario } from "./scenario.ts";
+import { StartedProcesses } from "./started-processes.ts";
 
 // Every service, nginx and nats-server are processes of their own here; a killed one stays down until `up` is told
 // (SIGUSR2) to start what is down.
@@ -14,10 +15,12 @@ import { eventually, propagateCrds, Scenario } from "./scenario.ts";
 const over = new AbortController();
 const { signal } = over;
 let world: StartedWorld;
+let processes: StartedProcesses;
 let s: Scenario;
 
 before(async () => {
   world = await startedWorld(["--empty", "--members", "2", "--processes"], signal);
+  processes = new StartedProcesses(world);
   await propagateCrds(world, ["member1", "member2"], signal);
   s = await Scenario.in(world, "crash", signal);
   await s.applyAll(s.serviceObjects({ name: "cart", clusters: ["member1", "member2"] }));
@@ -27,28 +30,6 @@ after(async () => {
   await world?.stop();
   over.abort();
 });
-
-/** run.json as it is now: pids change when a process is started again. */
-function running(): WorldAddresses {
-  return JSON.parse(readFileSync(join(world.addresses.stateDir, "run.json"), "utf8")) as WorldAddresses;
-}
-
-function pidOf(name: string): number | null {
-  return running().processes.find((p) => p.name === name)?.pid ?? null;
-}
-
-async function killHard(name: string): Promise<void> {
-  const pid = pidOf(name);
-  assert.ok(pid !== null, `${name} runs`);
-  // nginx's workers are its group.
-  process.kill(name === "nginx" ? -pid : pid, "SIGKILL");
-  await eventually(`${name} is down`, async () => pidOf(name) === null);
-}
-
-async function startAgain(...names: string[]): Promise<void> {
-  process.kill(world.addresses.pid, "SIGUSR2");
-  for (const name of names) await eventually(`${name} runs again`, async () => pidOf(name) !== null);
-}
 
 /** The fleet still follows the members: a change made now arrives. */
 async function followsChanges(): Promise<void> {
@@ -68,9 +49,9 @@ for (const name of restarted) {
       maxRequests: 100_000,
     });
     try {
-      await killHard(name);
+      await processes.killHard(name);
       await s.answering(20);
-      await startAgain(name);
+      await processes.startAgain(name);
       await s.answeredBy("cart", ["member1", "member2"], 2);
       await followsChanges();
       await eventually("requests go through all the while", async () => loop.tally.requests > 50);
@@ -101,25 +82,25 @@ async function squat(): Promise<AsyncDisposable> {
 
 test("with all of them down nginx serves on, and nginx and the agent started again serve the same", async () => {
   await copied();
-  for (const name of ["topology-gateway", "propagator", ...restarted]) await killHard(name);
+  for (const name of ["topology-gateway", "propagator", ...restarted]) await processes.killHard(name);
   await s.answeredBy("cart", ["member1", "member2"], 2);
-  await killHard("nginx");
+  await processes.killHard("nginx");
   {
     await using _held = await squat();
     for (let round = 0; round < 2; round++) {
-      process.kill(world.addresses.pid, "SIGUSR2");
+      processes.startWhatIsDown();
       await eventually(
         "nginx and its agent run",
-        async () => pidOf("nginx") !== null && pidOf("proxy-agent") !== null,
+        async () => processes.pidOf("nginx") !== null && processes.pidOf("proxy-agent") !== null,
       );
-      assert.equal(pidOf("nats"), null);
+      assert.equal(processes.pidOf("nats"), null);
       await s.answeredBy("cart", ["member1", "member2"], 2);
-      if (round === 0) await killHard("nginx");
+      if (round === 0) await processes.killHard("nginx");
     }
   }
   await eventually("everything runs again", async () => {
-    if (running().processes.every(({ pid }) => pid !== null)) return true;
-    process.kill(world.addresses.pid, "SIGUSR2");
+    if (processes.running.every(({ pid }) => pid !== null)) return true;
+    processes.startWhatIsDown();
     await delay(500);
     return false;
   });
