@@ -148,11 +148,15 @@ export class FleetRows {
 
   /** Peers that are made of a record which may be older than the one that the table's row was made of. */
   #isDoubtful(key: string): boolean {
-    const { topology } = this.#attached;
     if (rowOrder(key) !== 2) return false;
     const [, , id = "", cluster = ""] = key.split(".");
     // In its grace nobody follows what becomes of its peers.
     if (this.#doomed.has(id) && !this.#model.hasUpstream(id)) return true;
+    return this.#isMadeOfDoubt(id, cluster);
+  }
+
+  #isMadeOfDoubt(id: string, cluster: string): boolean {
+    const { topology } = this.#attached;
     if (topology.doubts === 0) return false;
     const service = this.#model.serviceOf(id);
     if (service === undefined) return false;
@@ -192,10 +196,15 @@ export class FleetRows {
     if (refused.filter((key) => this.knows(key)).length > 0) this.#ports.holder.recheck();
   }
 
-  /** Until no empty place waits for what is in doubt. */
+  /** Until no empty place waits for what is in doubt, and no row was left alone for it that may be an older one. */
   async undoubted(signal: AbortSignal): Promise<void> {
     const wanted = (key: string) => this.#desired.has(key) || this.#adopted.has(key);
-    while ([...this.#unfilled].some((key) => wanted(key) && this.#isDoubtful(key))) {
+    const leftAlone = (key: string) => {
+      const [, kind, id = "", cluster = ""] = key.split(".");
+      return kind === "peers" && wanted(key) && this.#isMadeOfDoubt(id, cluster);
+    };
+    const missing = (key: string) => wanted(key) && this.#isDoubtful(key);
+    while ([...this.#unfilled].some(missing) || [...this.#refused].some(leftAlone)) {
       await slept(this.#kit.clock, DOUBT_MS, signal);
       signal.throwIfAborted();
     }
@@ -221,6 +230,15 @@ export class FleetRows {
       const cluster = decodeToken(key.split(".")[3] ?? "");
       if (cluster !== null && !has(topologyKeys.peers(namespace, name, cluster))) this.remove(key);
     }
+  }
+
+  /**
+   * After a claim: an upstream in its grace goes now. Nobody follows its peers, and what the table has of them may be older
+   * than what proxies have, e.g. out of a copy that was put back; once the part is whole, that would count.
+   */
+  endGrace(): void {
+    for (const id of this.#doomed.keys()) this.#doomed.set(id, Number.NEGATIVE_INFINITY);
+    this.expire();
   }
 
   /** What time alone changes: upstreams whose grace is over go. */

@@ -30,23 +30,37 @@ async function rendered(signal: AbortSignal) {
       return doubts.size;
     },
     isSettled: () => true,
+    upToDate: async () => {},
+    caughtUp: async () => {},
     unreadable: new Set<string>(),
   };
-  const hub = { listed: true, fresh: true, waiting: null, ingresses: new Map() };
+  const hub = {
+    listed: true,
+    fresh: true,
+    waiting: null,
+    ingresses: new Map(),
+    refresh: async () => {},
+  };
   const written = new Set<string>();
   const holder = {
     set: (each: string) => void written.add(each),
-    remove: () => {},
+    remove: (each: string) => void written.delete(each),
     recheck: () => {},
     idle: async () => {},
     holding: true,
   };
-  const intents = { get: () => undefined };
+  const intents = { get: () => undefined, caughtUp: async () => {} };
   const reporter = { ingress: () => {}, verdicts: () => {} };
   const renderer = new Renderer(options, createKit({ service: "config-renderer", signal }));
-  renderer.attach({ holder, topology, hub, intents, reporter } as unknown as Parameters<
-    Renderer["attach"]
-  >[0]);
+  renderer.attach({
+    holder,
+    topology,
+    hub,
+    intents,
+    clusters: intents,
+    proxies: intents,
+    reporter,
+  } as unknown as Parameters<Renderer["attach"]>[0]);
   renderer.class("nginx", { metadata: { name: "nginx" } } as IngressClass);
   const metadata = { name: "web", namespace: "shop", uid: "1" };
   const spec = { type: "ClusterSetIP" as const, ports: [{ port: 80 }] };
@@ -70,7 +84,7 @@ async function rendered(signal: AbortSignal) {
   const publishing = renderer.publish(signal);
   await renderer.complete(signal);
   assert.ok(written.has(row), [...written].join(" "));
-  return { renderer, doubts, publishing };
+  return { renderer, doubts, written, publishing };
 }
 
 test("peers in doubt are written over nothing, also when no route asks for them any more", async () => {
@@ -106,6 +120,37 @@ test("a part whose row is missing for doubt is whole only once there is none", a
   doubts.delete(key);
   await waiting;
   assert.equal(renderer.fills(row), true);
+  end.abort();
+  await publishing;
+});
+
+test("a part is whole only once no row that may be an older one was left alone for doubt", async () => {
+  const end = new AbortController();
+  const { renderer, doubts, publishing } = await rendered(end.signal);
+  doubts.add(key);
+  assert.equal(renderer.knows(row), false);
+  let whole = false;
+  const waiting = renderer.complete(end.signal).then(() => {
+    whole = true;
+  });
+  await new Promise((resolve) => setTimeout(resolve, 150));
+  assert.equal(whole, false, "readers would take the older row for what is right");
+  doubts.delete(key);
+  await waiting;
+  end.abort();
+  await publishing;
+});
+
+test("after a claim peers go that no route leads to, grace or not: the table may have older ones", async () => {
+  const end = new AbortController();
+  const { renderer, written, publishing } = await rendered(end.signal);
+  renderer.ingress("shop/shop", null, undefined);
+  await renderer.complete(end.signal);
+  assert.ok(written.has(row), "requests may be on their way to them");
+  assert.equal(renderer.knows(row), false);
+  await renderer.fresh(end.signal, null);
+  assert.ok(!written.has(row));
+  assert.equal(renderer.knows(row), true);
   end.abort();
   await publishing;
 });

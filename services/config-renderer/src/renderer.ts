@@ -237,6 +237,7 @@ export class Renderer implements HubSink {
       hub.refresh(acted, signal),
     ]);
     await this.#wake.until(() => !hub.listed || this.#routesSettled, signal);
+    this.#rows.endGrace();
     this.#current = true;
     // What came while another renderer held the fleet was not written to the hub.
     if (this.#published) this.#reportStatuses();
