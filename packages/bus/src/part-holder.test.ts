@@ -4,12 +4,14 @@ import { setTimeout as delay } from "node:timers/promises";
 import {
   type Envelope,
   encodeEnvelope,
+  type Part,
   parseJson,
   type SliceRecord,
   sliceKeys,
   slicesTable,
 } from "@sluice/contracts";
 import { createKit } from "@sluice/service-kit";
+import type { HoldOptions } from "./hold-options.ts";
 import type { Turns } from "./membership.ts";
 import { MemoryServer } from "./memory-store.ts";
 import { Holder } from "./part-holder.ts";
@@ -66,19 +68,21 @@ async function until(what: string, condition: () => boolean): Promise<void> {
   assert.fail(`never came true: ${what}`);
 }
 
+/** Runs a holder of the one part until the body is through, and sees that it ends. */
 async function withHolder(
   server: MemoryServer,
-  faults: Faults,
+  { faults = {}, held = part, ...given }: Partial<HoldOptions> & { faults?: Faults; held?: Part },
   body: (holder: Holder<SliceRecord>) => Promise<void>,
 ): Promise<void> {
   const controller = new AbortController();
   const kit = createKit({ service: "test", signal: controller.signal });
-  const holder = new Holder<SliceRecord>(faulty(server.connect(), faults), slicesTable as never, part, {
+  const holder = new Holder<SliceRecord>(faulty(server.connect(), faults), slicesTable as never, held, {
     kit,
     holder: "member-watcher.test",
     turns: alone,
     window: new WriteWindow(),
     fresh: async () => {},
+    ...given,
   });
   try {
     await body(holder);
@@ -114,7 +118,7 @@ test("a layout that comes in while a claim is on its way voids that claim, and i
       return go();
     },
   };
-  await withHolder(server, faults, async (holder) => {
+  await withHolder(server, { faults }, async (holder) => {
     await until("synced", () => holder.synced);
     assert.equal(textAt(server, sliceKeys.claimKey(part, 1))?.layout, 0);
     assert.equal(textAt(server, sliceKeys.claimKey(part, 2))?.layout, 1);
@@ -134,7 +138,7 @@ test("servers that begin another life while a claim is on its way void it, and i
       return result;
     },
   };
-  await withHolder(server, faults, async (holder) => {
+  await withHolder(server, { faults }, async (holder) => {
     await until("synced", () => holder.synced);
     assert.equal(
       (textAt(server, sliceKeys.claimKey(part, 2)) as { boot?: string } | null)?.boot,
@@ -167,7 +171,7 @@ test("a late write that overtakes the answer of a re-read is written over all th
       return found;
     },
   };
-  await withHolder(server, faults, async (holder) => {
+  await withHolder(server, { faults }, async (holder) => {
     await until("synced", () => holder.synced);
     holder.set(key, value);
     await until("the late write came and went", () => lost.reads < 0 || server.get("slices", key) !== null);
@@ -180,20 +184,10 @@ test("a late write that overtakes the answer of a re-read is written over all th
 });
 
 test("a holder that ends with work in hand ends", async () => {
-  const server = new MemoryServer();
-  const controller = new AbortController();
-  const kit = createKit({ service: "test", signal: controller.signal });
-  const holder = new Holder<SliceRecord>(server.connect(), slicesTable as never, part, {
-    kit,
-    holder: "member-watcher.test",
-    turns: alone,
-    window: new WriteWindow(),
-    fresh: async () => {},
+  await withHolder(new MemoryServer(), {}, async (holder) => {
+    await until("synced", () => holder.synced);
+    holder.set(...slice("a", "10.0.0.1"));
   });
-  await until("synced", () => holder.synced);
-  holder.set(...slice("a", "10.0.0.1"));
-  controller.abort();
-  await holder.done;
 });
 
 test("while what is wanted of a key is not known, what lies there stays, and the one who knows is shown it", async () => {
@@ -201,65 +195,46 @@ test("while what is wanted of a key is not known, what lies there stays, and the
   const [key, value] = slice("a", "10.0.0.1");
   const before: Envelope<SliceRecord> = { v: 1, epoch: { n: 1, id: "before" }, data: value };
   server.put("slices", key, encodeEnvelope(before), 0);
-  const controller = new AbortController();
-  const kit = createKit({ service: "test", signal: controller.signal });
   let known = false;
   const shown: unknown[] = [];
-  const holder = new Holder<SliceRecord>(server.connect(), slicesTable as never, part, {
-    kit,
-    holder: "member-watcher.test",
-    turns: alone,
-    window: new WriteWindow(),
-    fresh: async () => {},
-    knows: (_key, there) => {
-      shown.push(there());
-      return known;
-    },
+  const knows: HoldOptions["knows"] = (_key, there) => {
+    shown.push(there());
+    return known;
+  };
+  await withHolder(server, { knows }, async (holder) => {
+    const [empty, fresh] = slice("b", "10.0.0.2");
+    holder.set(empty, fresh);
+    await until("synced", () => holder.synced);
+    assert.deepEqual(shown, [value], "an empty place is filled without asking");
+    assert.equal(textAt(server, key)?.epoch?.id, "before");
+    assert.deepEqual(textAt(server, empty)?.data, fresh);
+    known = true;
+    holder.recheck();
+    await until("removed", () => textAt(server, key)?.data === undefined);
   });
-  const [empty, fresh] = slice("b", "10.0.0.2");
-  holder.set(empty, fresh);
-  await until("synced", () => holder.synced);
-  assert.deepEqual(shown, [value], "an empty place is filled without asking");
-  assert.equal(textAt(server, key)?.epoch?.id, "before");
-  assert.deepEqual(textAt(server, empty)?.data, fresh);
-  known = true;
-  holder.recheck();
-  await until("removed", () => textAt(server, key)?.data === undefined);
-  controller.abort();
-  await holder.done;
 });
 
 test("an empty place stays empty while what is wanted of it is in doubt, and the rest of its part is written", async () => {
   const server = new MemoryServer();
-  const controller = new AbortController();
-  const kit = createKit({ service: "test", signal: controller.signal });
   const [doubted, value] = slice("a", "10.0.0.1");
   const [sure, other] = slice("b", "10.0.0.2");
   let inDoubt = true;
-  const holder = new Holder<SliceRecord>(server.connect(), slicesTable as never, part, {
-    kit,
-    holder: "member-watcher.test",
-    turns: alone,
-    window: new WriteWindow(),
-    fresh: async () => {},
-    fills: (key) => key !== doubted || !inDoubt,
+  await withHolder(server, { fills: (key) => key !== doubted || !inDoubt }, async (holder) => {
+    holder.set(doubted, value);
+    holder.set(sure, other);
+    await until("synced", () => holder.synced);
+    assert.equal(server.get("slices", doubted), null);
+    assert.deepEqual(textAt(server, sure)?.data, other);
+    inDoubt = false;
+    holder.recheck();
+    await until("filled", () => textAt(server, doubted)?.data !== undefined);
+    // What is there is replaced without asking: only an empty place is better off empty.
+    inDoubt = true;
+    const [, newer] = slice("a", "10.0.0.3");
+    holder.set(doubted, newer);
+    await holder.idle();
+    assert.deepEqual(textAt(server, doubted)?.data, newer);
   });
-  holder.set(doubted, value);
-  holder.set(sure, other);
-  await until("synced", () => holder.synced);
-  assert.equal(server.get("slices", doubted), null);
-  assert.deepEqual(textAt(server, sure)?.data, other);
-  inDoubt = false;
-  holder.recheck();
-  await until("filled", () => textAt(server, doubted)?.data !== undefined);
-  // What is there is replaced without asking: only an empty place is better off empty.
-  inDoubt = true;
-  const [, newer] = slice("a", "10.0.0.3");
-  holder.set(doubted, newer);
-  await holder.idle();
-  assert.deepEqual(textAt(server, doubted)?.data, newer);
-  controller.abort();
-  await holder.done;
 });
 
 test("who holds a shard of a new layout knows the records from before it, and removes what nobody wants", async () => {
@@ -278,28 +253,15 @@ test("who holds a shard of a new layout knows the records from before it, and re
   const shards = [2, 3, 4, 5, 6, 7].find((n) => sliceKeys.shardOf(what.spread, n) !== "0") ?? 0;
   const layout = Buffer.from(JSON.stringify({ v: 1, shards, at: 1 }));
   server.put("slices", sliceKeys.layoutKey("member1", 1) ?? "", layout, 0);
-  const controller = new AbortController();
-  const kit = createKit({ service: "test", signal: controller.signal });
   let sources: ReadonlyMap<string, number> | null = null;
-  const holder = new Holder<SliceRecord>(
-    server.connect(),
-    slicesTable as never,
-    { scope: "member1", shard: sliceKeys.shardOf(what.spread, shards) },
-    {
-      kit,
-      holder: "member-watcher.test",
-      turns: alone,
-      window: new WriteWindow(),
-      shards,
-      fresh: async (_signal, over) => {
-        sources = over.sources;
-      },
-    },
-  );
-  await until("removed", () => textAt(server, key)?.data === undefined);
-  assert.deepEqual(sources, new Map([["EndpointSlice", 7]]));
-  controller.abort();
-  await holder.done;
+  const fresh: HoldOptions["fresh"] = async (_signal, over) => {
+    sources = over.sources;
+  };
+  const held = { scope: "member1", shard: sliceKeys.shardOf(what.spread, shards) };
+  await withHolder(server, { held, shards, fresh }, async () => {
+    await until("removed", () => textAt(server, key)?.data === undefined);
+    assert.deepEqual(sources, new Map([["EndpointSlice", 7]]));
+  });
 });
 
 test("a record that no reader would believe is refused by name, and the rest of its part is written", async () => {
@@ -320,46 +282,30 @@ test("a record that no reader would believe is refused by name, and the rest of 
 
 test("a hundred thousand changes of a hundred keys while the bus takes nothing are a hundred writes", async () => {
   const server = new MemoryServer();
-  const inner = server.connect();
   let blocked = false;
   const free = Promise.withResolvers<void>();
-  const store: Store = {
-    ...faulty(inner, {}),
-    get connected() {
-      return true;
-    },
-    put: async (...args) => {
-      if (blocked) await free.promise;
-      return inner.put(...args);
-    },
+  const put: Faults["put"] = async (_key, go) => {
+    if (blocked) await free.promise;
+    return go();
   };
-  const controller = new AbortController();
-  const kit = createKit({ service: "test", signal: controller.signal });
-  const holder = new Holder<SliceRecord>(store, slicesTable as never, part, {
-    kit,
-    holder: "member-watcher.test",
-    turns: alone,
-    window: new WriteWindow(),
-    fresh: async () => {},
+  await withHolder(server, { faults: { put } }, async (holder) => {
+    await until("synced", () => holder.synced);
+    blocked = true;
+    let most = 0;
+    for (let i = 0; i < 100_000; i++) {
+      holder.set(...slice(`s${i % 100}`, `10.0.${i % 250}.${i % 7}`));
+      most = Math.max(most, holder.pending);
+      // The workers take what they can hold.
+      if (i % 1000 === 0) await new Promise<void>((resolve) => setImmediate(resolve));
+    }
+    assert.ok(most <= 100, `${most} keys waited`);
+    free.resolve();
+    await holder.idle();
+    for (let i = 99_900; i < 100_000; i++) {
+      const [key, value] = slice(`s${i % 100}`, `10.0.${i % 250}.${i % 7}`);
+      assert.deepEqual(textAt(server, key)?.data, value);
+    }
   });
-  await until("synced", () => holder.synced);
-  blocked = true;
-  let most = 0;
-  for (let i = 0; i < 100_000; i++) {
-    holder.set(...slice(`s${i % 100}`, `10.0.${i % 250}.${i % 7}`));
-    most = Math.max(most, holder.pending);
-    // The workers take what they can hold.
-    if (i % 1000 === 0) await new Promise<void>((resolve) => setImmediate(resolve));
-  }
-  assert.ok(most <= 100, `${most} keys waited`);
-  free.resolve();
-  await holder.idle();
-  for (let i = 99_900; i < 100_000; i++) {
-    const [key, value] = slice(`s${i % 100}`, `10.0.${i % 250}.${i % 7}`);
-    assert.deepEqual(textAt(server, key)?.data, value);
-  }
-  controller.abort();
-  await holder.done;
 });
 
 test("what somebody else puts in the place of a holder's word that its part is whole is written over", async () => {
@@ -400,7 +346,7 @@ for (const [what, stale, wanted] of [
         return stale(old);
       },
     };
-    await withHolder(server, faults, async (holder) => {
+    await withHolder(server, { faults }, async (holder) => {
       holder.set(key, first);
       await until("it is there", () => server.get("slices", key) !== null && holder.synced);
       old = server.get("slices", key);
@@ -439,7 +385,7 @@ test("what the table does not hold as it is wanted is told with what it holds, a
     if (!key.includes("_meta")) await held;
     return write();
   };
-  await withHolder(server, { put }, async (heir) => {
+  await withHolder(server, { faults: { put } }, async (heir) => {
     const made = slice("new", "10.1.0.4");
     for (const [key, record] of [published[0], slice("other", "10.1.0.9"), made]) heir.set(key, record);
     await until("the table read", () => heir.holding && heir.occupied);

@@ -147,6 +147,16 @@ function reflected(api: MemoryApi, clock: Clock = systemClock): Stand {
   };
 }
 
+/** A reflector that has listed three hundred objects, and watches. */
+async function watching(): Promise<Stand & { readonly api: MemoryApi }> {
+  const api = new MemoryApi();
+  for (const name of crowd(300)) api.put(name);
+  const stand = reflected(api);
+  await stand.reflector.listed(limit);
+  await until("a watch", () => api.watched.length === 1);
+  return { ...stand, api };
+}
+
 const crowd = (n: number) => Array.from({ length: n }, (_, i) => `s${String(i).padStart(5, "0")}`);
 
 test("ten thousand objects are told of in bursts, and whatever else there is has its turn in between", async () => {
@@ -208,17 +218,13 @@ test("thousands of events that come in one go are told of in bursts, too", async
 });
 
 test("what a page adds is told of before the next page comes", async () => {
-  const api = new MemoryApi();
-  for (const name of crowd(300)) api.put(name);
+  await using stand = await watching();
+  const { api } = stand;
   api.pageSize = 100;
-  const stand = reflected(api);
-  await using _stop = stand;
-  await stand.reflector.listed(limit);
   api.remove("s00299");
   api.put("s00001");
   let pages = 0;
-  let go = () => {};
-  const held = new Promise<void>((resolve) => (go = resolve));
+  const { promise: held, resolve: go } = Promise.withResolvers<void>();
   api.pass = (what) => (what === "event" || ++pages === 3 ? held : Promise.resolve());
   const before = stand.changes.length;
   const relisted = stand.reflector.relist(limit);
@@ -235,15 +241,10 @@ test("what a page adds is told of before the next page comes", async () => {
 });
 
 test("a relist does not end the watch: what it tells while no page has come is told of at once, and stays", async () => {
-  const api = new MemoryApi();
-  for (const name of crowd(300)) api.put(name);
-  const stand = reflected(api);
-  await using _stop = stand;
-  await stand.reflector.listed(limit);
-  await until("a watch", () => api.watched.length === 1);
+  await using stand = await watching();
+  const { api } = stand;
   const at = String(api.version);
-  let go = () => {};
-  const held = new Promise<void>((resolve) => (go = resolve));
+  const { promise: held, resolve: go } = Promise.withResolvers<void>();
   api.pass = (what) => (what === "page" ? held : Promise.resolve());
   const before = stand.changes.length;
   const relisted = stand.reflector.relist(limit);
@@ -262,16 +263,10 @@ test("a relist does not end the watch: what it tells while no page has come is t
 });
 
 test("a watch that lags behind a page takes nothing back", async () => {
-  const api = new MemoryApi();
-  for (const name of crowd(300)) api.put(name);
-  const stand = reflected(api);
-  await using _stop = stand;
-  await stand.reflector.listed(limit);
-  await until("a watch", () => api.watched.length === 1);
-  let events = () => {};
-  let last = () => {};
-  const heldEvents = new Promise<void>((resolve) => (events = resolve));
-  const heldPage = new Promise<void>((resolve) => (last = resolve));
+  await using stand = await watching();
+  const { api } = stand;
+  const { promise: heldEvents, resolve: events } = Promise.withResolvers<void>();
+  const { promise: heldPage, resolve: last } = Promise.withResolvers<void>();
   let pages = 0;
   api.pageSize = 150;
   api.pass = (what) => {
@@ -300,11 +295,8 @@ test("a watch that lags behind a page takes nothing back", async () => {
 });
 
 test("an API that was restored is believed, whatever a watch from before would say", async () => {
-  const api = new MemoryApi();
-  for (const name of crowd(300)) api.put(name);
-  const stand = reflected(api);
-  await using _stop = stand;
-  await stand.reflector.listed(limit);
+  await using stand = await watching();
+  const { api } = stand;
   const old = api.version;
   api.put("late");
   api.put("s00001");
