@@ -291,9 +291,11 @@ for (const persistent of [false, true]) {
       const began = await probe.sessions({ rows, of, balance: own, cookies: none(200) });
       const cookies = began.map(({ cookie }) => pairOf(cookie));
       const failed = await probe.sessions({ of, balance: own, cookies, fails: true });
+      const clusterOf = (at: string) => (plain(0, 3).some(([first]) => first === at) ? 1 : 2);
       for (const [i, { peer, cookie }] of failed.entries()) {
         assert.notEqual(peer, began[i]!.peer);
         assert.equal(cookie !== "", changes);
+        assert.notEqual(clusterOf(peer), clusterOf(began[i]!.peer), "another cluster is tried first");
       }
       const later = await probe.sessions({
         of,

@@ -4,8 +4,8 @@ local now = ngx.now
 
 -- Seconds in which what was measured loses all but a third of its weight, as in ingress-nginx.
 local DECAY = 10
--- Times are known to a millisecond only: below that, requests in hand decide.
-local LEAST = 0.0005
+-- Times are known to a millisecond only, and what was measured once is forgotten by degrees: a little slower is alike.
+local LEAST, ALIKE = 0.001, 0.9
 
 local M = {}
 
@@ -51,7 +51,7 @@ local function faster(a, b)
     first = first * (one.seconds * exp((one.at - time) / DECAY) + LEAST)
     second = second * (other.seconds * exp((other.at - time) / DECAY) + LEAST)
   end
-  return second < first
+  return second < first * ALIKE
 end
 
 -- Of two, the second only where it is better: then peers that are alike get what their weights say.

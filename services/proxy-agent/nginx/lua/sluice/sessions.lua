@@ -94,15 +94,16 @@ local function draw()
   return format("%04x%04x%04x%04x", random(0, 65535), random(0, 65535), random(0, 65535), random(0, 65535))
 end
 
--- A home for a new session, with the cookie that leads there; nil where luck did not find one.
-local function drawn(u, tried)
+-- A home for a new session, with the cookie that leads there; nil where luck did not find one. Not one of `tried`; a
+-- name of a cluster in it counts as long as there is another cluster.
+local function drawn(u, tried, instead)
   local all, equal = homes(u)
+  local other_cluster = instead and not tried[instead.cluster]
   for _ = 1, DRAWS do
     local key = draw()
     local peer = winner(all, #all, key_of(key), equal)
-    if peer and balancer.welcomes(u, peer) and not (tried and (tried[peer.name] or tried[peer.cluster])) then
-      return peer, key .. token_of(peer)
-    end
+    local again = peer and tried and (tried[peer.name] or other_cluster and tried[peer.cluster])
+    if peer and not again and balancer.welcomes(u, peer) then return peer, key .. token_of(peer) end
   end
   return nil
 end
@@ -141,13 +142,14 @@ function M.other(u, policy, tried)
   if not policy.changes and home_of(u, policy, value) then
     return balancer.other(u, tried, stand_in(policy, value))
   end
+  local other = balancer.other(u, tried)
+  if not other or not balancer.welcomes(u, other) then return other end
   if policy.persistent then
-    local peer = balancer.other(u, tried)
-    if peer and balancer.welcomes(u, peer) then say(policy, token_of(peer)) end
-    return peer
+    say(policy, token_of(other))
+    return other
   end
-  local peer, said = drawn(u, tried)
-  if not peer then return balancer.other(u, tried) end
+  local peer, said = drawn(u, tried, other)
+  if not peer then return other end
   say(policy, said)
   return peer
 end
