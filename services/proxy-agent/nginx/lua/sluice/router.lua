@@ -10,7 +10,7 @@ local rewriting = require "sluice.rewriting"
 local D = ngx.shared.sluice_rows
 local slots = generations.hosts
 local find, sub, byte = string.find, string.sub, string.byte
-local SLASH = byte("/")
+local SLASH, STAR, DOT = byte("/"), byte("*"), byte(".")
 
 local M = {}
 
@@ -144,9 +144,12 @@ end
 -- The most specific row decides alone, as a server block of nginx does: a path it lacks is not looked for elsewhere.
 -- The target, or nil, and a reason if it is another than that there is none.
 function M.find(host, uri)
-  local row = row_of(host)
+  local first = byte(host)
+  -- Rows of wildcards are called *.x: no request names one. Nor is nothing a label.
+  local named = first ~= STAR and first ~= DOT
+  local row = named and row_of(host)
   if not row then
-    local dot = find(host, ".", 1, true)
+    local dot = named and find(host, ".", 1, true)
     row = dot and row_of("*" .. sub(host, dot)) or row_of("")
   end
   if not row then return nil end
