@@ -111,3 +111,9 @@ test("a report tells each bus, names what has not passed, and counts what was ru
   assert.match(report, /\n1 older results of the same schedules do not count, 1 of them with violations\n/);
   assert.match(report, /\n! --seed 9 --bus cluster, .*, abc1234, not converged: nothing else said$/);
 });
+
+test("a report of one bus tells its totals once", (t) => {
+  const path = file(t);
+  appendResult(path, passed);
+  assert.doesNotMatch(reportInWords(readResults(path), LIMIT_MS), /bus single/);
+});

@@ -154,7 +154,7 @@ export function reportInWords(results: Results, limitMs: number): string {
   const kinds = [...new Set(newest.map(({ bus }) => bus))].sort();
   return [
     totalsInWords(totalsOf(newest, limitMs)),
-    ...kinds.map((kind) => {
+    ...(kinds.length < 2 ? [] : kinds).map((kind) => {
       const of = totalsInWords(
         totalsOf(
           newest.filter(({ bus }) => bus === kind),
