@@ -74,7 +74,7 @@ test("each change of a service is one event, also over a change of the aggregato
   ]);
   const changed = found.find(({ data }) => data.type === "peers-changed");
   assert.deepEqual(
-    changed?.data.added.map(({ address }) => address),
+    changed !== undefined && "added" in changed.data && changed.data.added.map(({ address }) => address),
     ["10.1.0.2"],
   );
   const sequences = found.map(({ sequence }) => sequence);

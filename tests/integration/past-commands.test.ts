@@ -2,7 +2,14 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { pastAt } from "@sluice/bus";
 import { runConfigRenderer } from "@sluice/config-renderer";
-import { CloudEvent, decode, HistoryEntry, topologyTable } from "@sluice/contracts";
+import {
+  CloudEvent,
+  decode,
+  HistoryEntry,
+  HistoryLine,
+  type ServiceChange,
+  topologyTable,
+} from "@sluice/contracts";
 import { eventually } from "./clusters.ts";
 import { type Member, RecordedBus, sluice } from "./recorded-bus.ts";
 import { Stage } from "./stage.ts";
@@ -63,6 +70,10 @@ function entriesOf(stdout: string): HistoryEntry[] {
     .map((line) => decode(HistoryEntry, JSON.parse(line), "history"));
 }
 
+function changesOfServices(entries: readonly HistoryEntry[]): { seq: number; change: ServiceChange }[] {
+  return entries.flatMap(({ seq, change }) => ("service" in change ? [{ seq, change }] : []));
+}
+
 test("history tells each change once, in order, with its sequence, and only of what is asked for", {
   timeout,
 }, async () => {
@@ -78,7 +89,7 @@ test("history tells each change once, in order, with its sequence, and only of w
     "json",
   );
   assert.equal(code, 0);
-  const told = entriesOf(stdout);
+  const told = changesOfServices(entriesOf(stdout));
   assert.deepEqual(
     told.map(({ change }) => [change.type, change.count]),
     [
@@ -116,6 +127,59 @@ test("history tells each change once, in order, with its sequence, and only of w
     "dev.sluice.v1.peers-changed",
     "dev.sluice.v1.service-added",
   ]);
+});
+
+test("history tells who drained a cluster, and what a fleet made of it, to whom it concerns", {
+  timeout,
+}, async () => {
+  await using bus = await RecordedBus.start();
+  await bus.aggregator();
+  const gateway = await bus.gateway();
+  await using hub = await Stage.start(["hub"]);
+  const options = {
+    fleet: "default",
+    ingressClasses: ["nginx"],
+    watchWithoutClass: false,
+    publishAddresses: [],
+    peers: {},
+  };
+  await bus.run("config-renderer", (onBus, kit) =>
+    runConfigRenderer({ bus: onBus, hub: hub.client("hub") }, options, kit),
+  );
+  const members = { member1: await bus.member("member1"), member2: await bus.member("member2") };
+  for (const [name, member] of Object.entries(members)) {
+    await member.says("cart", ["10.1.0.1"]);
+    await bus.hasPeers("cart", name, ["10.1.0.1"]);
+  }
+  await members.member2.says("web", ["10.1.0.2"]);
+  await bus.hasPeers("web", "member2", ["10.1.0.2"]);
+  const ofMember1 = async (service = "") => {
+    const answer = await fetch(`${gateway}/api/v1/history?cluster=member1${service}`);
+    const lines = (await answer.text()).trim().split("\n");
+    const entries = lines.map((line) => decode(HistoryLine, JSON.parse(line), "history").entry);
+    return entries.flatMap((entry) =>
+      entry === undefined || "service" in entry.change
+        ? []
+        : [`${entry.change.type} ${entry.change.notes.join()}`],
+    );
+  };
+  const tells = (what: RegExp) =>
+    eventually(`history tells ${what}`, async () => (await ofMember1()).some((line) => what.test(line)));
+  await tells(/^cluster-state unknown → ok$/);
+  assert.equal((await sluice(gateway, "drain", "member1", "--reason", "kernel")).code, 0);
+  await tells(/^cluster-state ok → drained/);
+  assert.equal((await sluice(gateway, "undrain", "member1")).code, 0);
+  await tells(/^cluster-state drained → ok$/);
+  const orders = (await ofMember1("&namespace=shop&service=cart")).filter(
+    (line) => !line.startsWith("cluster-state"),
+  );
+  assert.match(orders[0] ?? "", /^drain by .+: kernel$/);
+  assert.match(orders[1] ?? "", /^undrain takes back drain by .+$/);
+  assert.equal(orders.length, 2, orders.join("; "));
+  assert.deepEqual(await ofMember1("&namespace=shop&service=web"), [], "no peer of it was ever there");
+  const table = await sluice(gateway, "history", "--cluster", "member1");
+  assert.match(table.stdout, /^\S+ +drain +member1 +#\d+ +by .+: kernel$/m);
+  assert.match(table.stdout, /^\S+ +cluster-state +member1 +#\d+ +fleet default: ok → drained .*$/m);
 });
 
 test("history that is followed goes on with what comes, as lines and as server-sent events", {

@@ -13,6 +13,8 @@ import {
 import type { BusLog, CheckpointInfo, LogEntry, LogExtent, LogRange } from "./log.ts";
 import { type PastChange, PastTable } from "./past-table.ts";
 
+/** Tables that are read each by itself; of more the whole log is read. */
+const MOST_READS = 4;
 /** Gaps that are told; a log with more is no worse for being told fewer. */
 const MOST_GAPS = 100;
 
@@ -187,29 +189,41 @@ function isoTime(at: number): string {
   return new Date(at).toISOString();
 }
 
-/** Entries that concern some tables. One table alone is asked for by its subject, beside the servers' lives. */
+/** Entries that concern some tables, beside the servers' lives; a few tables are asked for by their subjects. */
 export async function* entriesOf(
   log: BusLog,
   specs: readonly TableSpec[],
   range: LogRange,
   signal: AbortSignal,
 ): AsyncGenerator<LogEntry> {
-  const [only] = specs;
-  if (specs.length !== 1 || only === undefined || range.follow === true) {
-    const names = new Set([...specs, bootTable].map(({ name }) => name));
+  const names = new Set([...specs, bootTable].map(({ name }) => name));
+  if (names.size > MOST_READS || range.follow === true) {
     for await (const entry of log.read(range, signal)) if (names.has(entry.table)) yield entry;
     return;
   }
-  // A life of the servers is one entry: there are few.
-  const lives: LogEntry[] = [];
-  if (only.name !== bootTable.name) {
-    for await (const entry of log.read({ ...range, table: bootTable.name }, signal)) lives.push(entry);
+  // All of them end at one sequence, whatever comes meanwhile.
+  const to = range.to ?? (await log.extent(signal)).last;
+  yield* inOrder(
+    [...names].map((table) => log.read({ ...range, to, table }, signal)[Symbol.asyncIterator]()),
+  );
+}
+
+/** What several readers have, by sequence. */
+async function* inOrder(readers: readonly AsyncIterator<LogEntry>[]): AsyncGenerator<LogEntry> {
+  try {
+    const heads = await Promise.all(readers.map((reader) => reader.next()));
+    for (;;) {
+      let first = -1;
+      for (const [i, { done, value }] of heads.entries()) {
+        if (done !== true && (first < 0 || value.seq < heads[first]!.value.seq)) first = i;
+      }
+      if (first < 0) return;
+      yield heads[first]!.value;
+      heads[first] = await readers[first]!.next();
+    }
+  } finally {
+    await Promise.all(readers.map((reader) => reader.return?.()));
   }
-  for await (const entry of log.read({ ...range, table: only.name }, signal)) {
-    while ((lives[0]?.seq ?? Number.POSITIVE_INFINITY) < entry.seq) yield lives.shift()!;
-    yield entry;
-  }
-  yield* lives;
 }
 
 export interface PlacedChange {

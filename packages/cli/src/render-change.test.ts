@@ -29,6 +29,19 @@ test("peers are told by their sign; a port's name only where there are several",
   assert.equal(renderWhat(six), "+[2001:db8::1]:80");
 });
 
+test("what happens to a cluster has no service and no peers, and says whose view of it changed", () => {
+  const state = {
+    type: "cluster-state" as const,
+    cluster: "member1",
+    fleet: "default",
+    notes: ["ok → down (no peer answers)"],
+  };
+  assert.deepEqual(changeCells(state), ["cluster-state", "", "member1", ""]);
+  assert.equal(renderWhat(state), "fleet default: ok → down (no peer answers)");
+  const drain = { type: "drain" as const, cluster: "member1", notes: ["by ada: kernel"] };
+  assert.equal(renderWhat(drain), "by ada: kernel");
+});
+
 test("many peers are counted, not listed", () => {
   const many = { ...change, added: Array.from({ length: 20 }, (_, n) => peer(n)), removed: [], altered: [] };
   assert.match(renderWhat(many), /^\+10\.0\.0\.0:8080 .* \+10\.0\.0\.5:8080 \+14 more$/);

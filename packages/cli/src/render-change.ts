@@ -1,4 +1,4 @@
-import type { ServiceChange } from "@sluice/contracts";
+import type { HistoryEntry, ServiceChange } from "@sluice/contracts";
 
 /** Peers of one sign that are named; the rest is counted. */
 const MOST_PEERS = 6;
@@ -6,7 +6,11 @@ const MOST_PEERS = 6;
 type Peers = ServiceChange["added"];
 
 /** `+10.1.0.5:8080 −10.1.0.4:8080`, and what else changed. */
-export function renderWhat(change: ServiceChange): string {
+export function renderWhat(change: HistoryEntry["change"]): string {
+  if (!("service" in change)) {
+    const fleet = change.fleet === undefined ? [] : [`fleet ${change.fleet}:`];
+    return [...fleet, ...change.notes].join(" ");
+  }
   const several =
     new Set([...change.added, ...change.removed, ...change.altered].map((p) => p.portName)).size > 1;
   const parts = [
@@ -29,7 +33,8 @@ function signed(sign: string, peers: Peers, several: boolean): string[] {
 }
 
 /** Cells of a change: what, service, cluster, how many afterwards. */
-export function changeCells(change: ServiceChange): string[] {
+export function changeCells(change: HistoryEntry["change"]): string[] {
+  if (!("service" in change)) return [change.type, "", change.cluster, ""];
   const { type, namespace, service, cluster, count } = change;
   return [type, `${namespace}/${service}`, cluster ?? "", cluster === undefined ? "" : String(count)];
 }

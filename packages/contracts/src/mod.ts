@@ -1,4 +1,5 @@
 export * from "./addresses.ts";
+export * from "./cluster-events.ts";
 export * from "./cluster-seen.ts";
 export { decode, decodeEnvelope, type Envelope, encodeEnvelope, parseJson } from "./envelope.ts";
 export * from "./errors.ts";

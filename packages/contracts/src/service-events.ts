@@ -1,4 +1,5 @@
 import Type from "typebox";
+import { ClusterChange } from "./cluster-events.ts";
 import { eventStream } from "./log.ts";
 import { Peer, type TopologyPeers, type TopologyService } from "./records.ts";
 import type { TopologyValue } from "./tables.ts";
@@ -44,25 +45,28 @@ export const HistoryEntry = Type.Object({
   seq: Type.Integer({ minimum: 0 }),
   /** When the log took it, ms since 1970. */
   at: Type.Number({ minimum: 0 }),
-  /** Of the record in `topology`; of the claim where an absence was believed. */
+  /** Of the record in its table; of the claim where an absence was believed. */
   revision: Type.Integer({ minimum: 0 }),
   /** `<boot>:<revision>`, and the key where several changes share a revision. */
   id: Text,
   /** Trace id of the watch event that it began with. */
   trace: Type.Optional(Text),
-  change: ServiceChange,
+  change: Type.Union([ServiceChange, ClusterChange]),
 });
 export type HistoryEntry = Type.Static<typeof HistoryEntry>;
+
+/** An entry about a service. */
+export type ServiceEntry = HistoryEntry & { readonly change: ServiceChange };
 
 /**
  * A change with its place in the log. `record` is the revision of the entry that brought it about: a change that is
  * another's (an absence, believed of many keys at once) carries its key in its id.
  */
-export function historyEntry(
-  change: ServiceChange,
+export function historyEntry<C extends HistoryEntry["change"]>(
+  change: C,
   place: { readonly seq: number; readonly at: number; readonly boot: string; readonly record: number },
   of: { readonly key: string; readonly revision: number; readonly trace?: { readonly id: string } },
-): HistoryEntry {
+): HistoryEntry & { readonly change: C } {
   const { seq, at, boot, record } = place;
   const id = `${boot}:${of.revision}${of.revision === record ? "" : `:${of.key}`}`;
   return {
@@ -167,7 +171,7 @@ export const CloudEvent = Type.Object({
   id: Text,
   source: Text,
   type: Text,
-  /** `<namespace>/<service>` */
+  /** `<namespace>/<service>`, or the cluster */
   subject: Text,
   /** RFC 3339 */
   time: Text,
@@ -176,18 +180,19 @@ export const CloudEvent = Type.Object({
   sequence: Text,
   /** Trace id of the watch event that the change began with. */
   sluicetrace: Type.Optional(Text),
-  data: ServiceChange,
+  data: Type.Union([ServiceChange, ClusterChange]),
 });
 export type CloudEvent = Type.Static<typeof CloudEvent>;
 
 export function cloudEvent(entry: HistoryEntry): CloudEvent {
   const { change } = entry;
+  const ofService = "service" in change;
   return {
     specversion: "1.0",
     id: entry.id,
-    source: "/sluice/topology",
+    source: ofService ? "/sluice/topology" : "/sluice/clusters",
     type: `dev.sluice.v1.${change.type}`,
-    subject: `${change.namespace}/${change.service}`,
+    subject: ofService ? `${change.namespace}/${change.service}` : change.cluster,
     time: new Date(entry.at).toISOString(),
     datacontenttype: "application/json",
     sequence: String(entry.seq).padStart(16, "0"),

@@ -5,9 +5,9 @@ import {
   decode,
   encodeToken,
   eventSubject,
-  type HistoryEntry,
   historyEntry,
   parseJson,
+  type ServiceEntry,
   serviceChange,
   type TopologyValue,
   topologyTable,
@@ -41,7 +41,7 @@ export async function publishEvents(
     "reason",
   ]);
   const backoff = new Backoff(500, 30_000, random.next);
-  const publish = async (entry: HistoryEntry) => {
+  const publish = async (entry: ServiceEntry) => {
     const subject = eventSubject(entry.change, encodeToken);
     const value = Buffer.from(JSON.stringify(cloudEvent(entry)));
     await log.events.publish({ subject, id: entry.id, value }, signal);
@@ -58,7 +58,7 @@ export async function publishEvents(
       kit.log.warn({ from: wanted, to: oldest.seq }, "events between these sequences are lost");
     }
     const past = await pastAt(log, { seq: Math.max(wanted, oldest.seq) }, [topologyTable], signal);
-    const first: HistoryEntry[] = [];
+    const first: ServiceEntry[] = [];
     if (last === null) {
       // Nobody has been told of anything yet.
       const { seq, at, boot } = past;
@@ -70,7 +70,7 @@ export async function publishEvents(
       }
     }
     const inFlight: Promise<void>[] = [];
-    const send = async (entry: HistoryEntry) => {
+    const send = async (entry: ServiceEntry) => {
       if (entry.id === last?.id) return;
       const going = publish(entry);
       // Whoever awaits it below hears of its failure; nobody does once another has failed.

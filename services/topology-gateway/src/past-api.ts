@@ -4,6 +4,7 @@ import {
   changesSince,
   entriesOf,
   type Past,
+  type PastChange,
   pastAt,
   reachOf,
   recordedTables,
@@ -11,15 +12,21 @@ import {
 import {
   ApiProblem,
   BusUnreachableError,
+  clusterStateChange,
   DiffAnswer,
   decodeToken,
+  type FleetCluster,
   fleetTable,
   GatewayBusyError,
+  type HistoryEntry,
   type HistoryLine,
   historyEntry,
+  type IntentRecord,
+  intentsTable,
   type LogLine,
   type LogReach,
   type Moment,
+  orderChange,
   type PastFleet,
   type PastTopology,
   parseMoment,
@@ -28,6 +35,7 @@ import {
   serviceChange,
   type TableSpec,
   type TopologyValue,
+  topologyKeys,
   topologyTable,
 } from "@sluice/contracts";
 import { type Clock, type Logger, slept } from "@sluice/service-kit";
@@ -36,7 +44,7 @@ import Type from "typebox";
 
 /** Answers about the past at a time; each may hold all that the tables hold. */
 const MOST_READERS = 4;
-/** Callers that follow at a time; each holds what `topology` holds. */
+/** Callers that follow at a time; each holds what `topology` holds, and the fleets' routes. */
 const MOST_FOLLOWERS = 16;
 /** So often a follower that hears nothing else gets an empty line: what stands between would take it for dead. */
 const KEEP_ALIVE_MS = 15_000;
@@ -190,17 +198,15 @@ export class PastRoutes {
     const found = await reachOf(this.log, signal);
     const since =
       query.since === undefined ? sinceThen(found, this.#api.clock.now()) : this.#moment(query.since);
-    const past = await this.#past(since, [topologyTable], signal);
+    const past = await this.#past(since, historyTables, signal);
     yield { start: { place: placeOf(past), reach: found } };
     let told = 0;
     const range = { follow: query.follow === true };
-    for await (const { entry, change } of changesSince(this.log, past, [topologyTable], range, signal)) {
+    for await (const { entry, change } of changesSince(this.log, past, historyTables, range, signal)) {
       for (; told < past.gaps.length; told++) yield { gap: past.gaps[told]! };
-      const what = serviceChange(
-        change.before as TopologyValue | undefined,
-        change.after as TopologyValue | undefined,
-      );
-      if (what === null || !concerns(query, what)) continue;
+      const what = happened(change);
+      if (what === null) continue;
+      if ("service" in what ? !concerns(query, what) : !concernsCluster(query, what.cluster, past)) continue;
       if (query.cluster !== undefined && what.cluster !== query.cluster) continue;
       const { seq, at, revision } = entry;
       yield { entry: historyEntry(what, { seq, at, boot: past.boot, record: revision }, change) };
@@ -332,6 +338,32 @@ export class PastRoutes {
       yield text({ error: { message, ...(error instanceof SluiceError ? { code: error.code } : {}) } });
     }
   }
+}
+
+/** Of whose changes the history tells. */
+const historyTables: readonly TableSpec[] = [topologyTable, intentsTable, fleetTable];
+
+/** What a change of a table means to people; null: nothing. Of fleets only clusters' states are told, not routes. */
+function happened({ table, key, before, after }: PastChange): HistoryEntry["change"] | null {
+  if (table === topologyTable.name)
+    return serviceChange(before as TopologyValue | undefined, after as TopologyValue | undefined);
+  if (table === intentsTable.name)
+    return orderChange(before as IntentRecord | undefined, after as IntentRecord | undefined);
+  const [fleet = "", kind] = key.split(".");
+  if (kind !== "clusters") return null;
+  const rows = [before as FleetCluster | undefined, after as FleetCluster | undefined] as const;
+  return clusterStateChange(decodeToken(fleet) ?? fleet, ...rows);
+}
+
+/** A service's history holds what happened to clusters that had peers of it, by its full name. */
+function concernsCluster(
+  { namespace, service }: { readonly namespace?: string | undefined; readonly service?: string | undefined },
+  cluster: string,
+  past: Past,
+): boolean {
+  if (namespace === undefined && service === undefined) return true;
+  if (namespace === undefined || service === undefined) return false;
+  return past.table(topologyTable).get(topologyKeys.peers(namespace, service, cluster)) !== undefined;
 }
 
 function held(release: () => void): Disposable {
