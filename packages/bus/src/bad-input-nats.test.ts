@@ -8,7 +8,6 @@ import { connect } from "@nats-io/transport-node";
 import {
   allTables,
   bootTable,
-  type ClusterRecord,
   clustersTable,
   membersTable,
   streamOf,
@@ -18,16 +17,8 @@ import {
 import { ensureTool, startNatsServer } from "@sluice/native-tools";
 import { createKit, type Logger, silentLogger } from "@sluice/service-kit";
 import { connectBus } from "./connect.ts";
+import { sampleCluster as cluster } from "./sample-cluster.ts";
 
-const cluster: ClusterRecord = {
-  cluster: "member1",
-  heartbeatAt: 1,
-  api: { reachable: true, since: 1 },
-  labels: {},
-  waiting: [],
-  exports: 1,
-  watcher: "w",
-};
 const soon = { timeout: 60_000, interval: 50 };
 
 /** A real server, a process on it that follows every table, and a stranger who may write anything. */

@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import {
-  type ClusterRecord,
   clustersTable,
   type MemberRecord,
   membersTable,
@@ -14,17 +13,9 @@ import {
 } from "@sluice/contracts";
 import { createKit, type Logger, silentLogger } from "@sluice/service-kit";
 import { DroppedRecords } from "./dropped-records.ts";
+import { sampleCluster as cluster } from "./sample-cluster.ts";
 import { MemoryServer, memoryBus, type Store } from "./testing.ts";
 
-const cluster: ClusterRecord = {
-  cluster: "member1",
-  heartbeatAt: 1,
-  api: { reachable: true, since: 1 },
-  labels: {},
-  waiting: [],
-  exports: 1,
-  watcher: "w",
-};
 const slice: SliceRecord = {
   cluster: "member1",
   namespace: "shop",

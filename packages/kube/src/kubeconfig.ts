@@ -76,6 +76,7 @@ function plainCredentials(path: string, server: string, cluster: Fields, user: F
     const cert = file(user, "client-certificate");
     const key = file(user, "client-key");
     const servername = string(cluster["tls-server-name"]);
+    const rejectUnauthorized = cluster["insecure-skip-tls-verify"] === true ? false : undefined;
     const tokenFile = string(user["tokenFile"]);
     const token =
       tokenFile === undefined ? string(user["token"]) : readCredential(path, tokenFile).toString().trim();
@@ -88,13 +89,7 @@ function plainCredentials(path: string, server: string, cluster: Fields, user: F
     }
     if (user["as"] !== undefined) headers["impersonate-user"] = String(user["as"]);
     return {
-      tls: {
-        ...(ca === undefined ? {} : { ca }),
-        ...(cert === undefined ? {} : { cert }),
-        ...(key === undefined ? {} : { key }),
-        ...(servername === undefined ? {} : { servername }),
-        ...(cluster["insecure-skip-tls-verify"] === true ? { rejectUnauthorized: false } : {}),
-      },
+      tls: said({ ca, cert, key, servername, rejectUnauthorized }),
       headers,
     };
   };
@@ -113,6 +108,11 @@ function plainCredentials(path: string, server: string, cluster: Fields, user: F
       prepared = null;
     },
   };
+}
+
+/** Without what the kubeconfig does not say. */
+function said(tls: Prepared["tls"]): Prepared["tls"] {
+  return Object.fromEntries(Object.entries(tls).filter(([, value]) => value !== undefined));
 }
 
 /** Through client-node, which knows exec plugins and the cloud providers; it caches a token until it expires. */
@@ -138,13 +138,7 @@ function pluginCredentials(path: string, text: string, context: string, server: 
       }
       const { ca, cert, key, servername, rejectUnauthorized } = options;
       return {
-        tls: {
-          ...(ca === undefined ? {} : { ca }),
-          ...(cert === undefined ? {} : { cert }),
-          ...(key === undefined ? {} : { key }),
-          ...(servername === undefined ? {} : { servername }),
-          ...(rejectUnauthorized === undefined ? {} : { rejectUnauthorized }),
-        },
+        tls: said({ ca, cert, key, servername, rejectUnauthorized }),
         headers: Object.fromEntries(
           Object.entries(options.headers ?? {}).map(([name, value]) => [name.toLowerCase(), String(value)]),
         ),

@@ -43,7 +43,18 @@ async function served(t: TestContext) {
   return { ...given, renderer };
 }
 
-/** The same, and the renderer has ended. */
+/** The same with a peer in another cluster. */
+async function servedByTwo(t: TestContext) {
+  const given = world(t);
+  given.aggregator.peers("member2", ["10.2.0.1"]);
+  await given.aggregator.cluster({ cluster: "member2" });
+  const renderer = startRenderer(given.server, given.hub);
+  t.after(() => renderer.stop());
+  await within(t, () => assert.ok(given.fleet.settled && given.fleet.rows.has(peers2)));
+  return given;
+}
+
+/** The same with one peer, and the renderer has ended. */
 async function servedBefore(t: TestContext) {
   const given = await served(t);
   await given.renderer.stop();
@@ -69,12 +80,7 @@ suite("config-renderer", { concurrency: true }, () => {
   });
 
   test("a cluster whose record goes loses its peers, and the other keeps its own", async (t) => {
-    const { server, hub, aggregator, fleet } = world(t);
-    aggregator.peers("member2", ["10.2.0.1"]);
-    await aggregator.cluster({ cluster: "member2" });
-    const renderer = startRenderer(server, hub);
-    t.after(() => renderer.stop());
-    await within(t, () => assert.ok(fleet.settled && fleet.rows.has(peers2)));
+    const { aggregator, fleet } = await servedByTwo(t);
     aggregator.peers("member1", null);
     await within(t, () => assert.ok(!fleet.rows.has(peers1)));
     assert.deepEqual(addresses(fleet.get(peers2)), ["10.2.0.1"]);
@@ -323,12 +329,7 @@ suite("config-renderer", { concurrency: true }, () => {
   });
 
   test("from-clusters that is narrowed takes the other clusters' peers out", async (t) => {
-    const { server, hub, aggregator, fleet } = world(t);
-    aggregator.peers("member2", ["10.2.0.1"]);
-    await aggregator.cluster({ cluster: "member2" });
-    const renderer = startRenderer(server, hub);
-    t.after(() => renderer.stop());
-    await within(t, () => assert.ok(fleet.settled && fleet.rows.has(peers2)));
+    const { hub, fleet } = await servedByTwo(t);
     addImport(hub, "web", { "sluice.dev/from-clusters": "member1" });
     await within(t, () => assert.ok(!fleet.rows.has(peers2)));
     assert.deepEqual(addresses(fleet.get(peers1)), ["10.1.0.1"]);
