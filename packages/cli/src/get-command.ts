@@ -91,6 +91,10 @@ interface RouteLine {
   readonly host: string;
   readonly type: string;
   readonly path: string;
+  /** It is a regular expression. */
+  readonly regex?: true;
+  /** What peers are asked for instead. */
+  readonly rewrite?: string;
   /** `<namespace>/<service>:<port>`; null: it redirects, or answers 503. */
   readonly service: string | null;
   readonly redirect?: Redirect;
@@ -114,7 +118,7 @@ function routesOf({ fleets }: PastFleet, { rows }: PastTopology): RouteLine[] {
         .map(({ key, value }) => decode(fleetTable.schemaOf(key)!, value, key));
     const upstreams = new Map((read("upstreams") as UpstreamRow[]).map((row) => [row.id, row]));
     return (read("routes") as RouteRow[]).flatMap(({ host, paths }) =>
-      paths.map(({ type, path, upstream, redirect, problem }) => {
+      paths.map(({ type, path, regex, rewrite, upstream, redirect, problem }) => {
         const to = upstream === null ? undefined : upstreams.get(upstream);
         const serving = to === undefined ? [] : (peers.get(`${to.namespace}/${to.service}`) ?? []);
         return {
@@ -122,6 +126,8 @@ function routesOf({ fleets }: PastFleet, { rows }: PastTopology): RouteLine[] {
           host,
           type,
           path,
+          ...(regex === undefined ? {} : { regex }),
+          ...(rewrite === undefined ? {} : { rewrite }),
           service:
             to === undefined ? null : `${to.namespace}/${to.service}${to.port === "" ? "" : `:${to.port}`}`,
           ...(redirect === undefined ? {} : { redirect }),
@@ -151,16 +157,17 @@ function serviceCells(lines: readonly ServiceLine[]): string[][] {
   return [["NAMESPACE", "NAME", "PORTS", "CLUSTER", "PEERS", "ADDRESSES"], ...rows];
 }
 
-function targetOf({ service, redirect, problem }: RouteLine): string {
+function targetOf({ service, redirect, rewrite, problem }: RouteLine): string {
   if (redirect !== undefined) return `${redirect.code}: ${redirect.to}`;
-  return service ?? `503: ${problem ?? "no backend"}`;
+  if (service === null) return `503: ${problem ?? "no backend"}`;
+  return rewrite === undefined ? service : `${service} as ${rewrite}`;
 }
 
 function routeCells(lines: readonly RouteLine[]): string[][] {
   const rows = lines.map((line) => [
     line.fleet,
     line.host === "" ? "(any)" : line.host,
-    line.type,
+    line.regex === true ? "Regex" : line.type,
     line.path,
     targetOf(line),
     Object.entries(line.peers)

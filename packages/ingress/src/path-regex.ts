@@ -69,7 +69,7 @@ class Reader {
       }
     }
     this.#match(/^[?+]/);
-    if (this.#match(/^[*+?]/) !== null) throw new Refused("repeats a repetition");
+    if (this.#match(/^(?:[*+?]|\{[0-9]+(?:,[0-9]*)?\})/) !== null) throw new Refused("repeats a repetition");
     const all = repeats * Math.max(1, times);
     if (all > MAX_REPEATS) throw new Refused(`repeats more than ${MAX_REPEATS} times`);
     return all;
@@ -85,6 +85,8 @@ class Reader {
     if (this.#next("\\")) return { repeats: 1, repeatable: this.#escape() };
     const char = this.#text[this.#at++] ?? "";
     if ("*+?".includes(char)) throw new Refused("repeats nothing");
+    // What else may be a repetition differs between versions of PCRE.
+    if (char === "{") throw new Refused("has a { that begins no repetition; write \\{ for { itself");
     return { repeats: 1, repeatable: char !== "^" && char !== "$" };
   }
 
@@ -121,6 +123,7 @@ class Reader {
   /** Behind `[`. */
   #set(): void {
     this.#next("^");
+    if (/^[:.=]/.test(this.#text.slice(this.#at))) throw new Refused("has a class [: outside [ ]");
     let first = true;
     while (first || this.#text[this.#at] !== "]") {
       if (this.#at >= this.#text.length) throw new Refused("has a [ without its ]");

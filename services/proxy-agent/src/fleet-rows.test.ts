@@ -43,7 +43,7 @@ class FakeNginx {
     else this.rows.set(key, row);
     for (const each of this.rows.values()) {
       if (each.k !== "route" || "del" in each) continue;
-      for (const [, , id] of each.paths) {
+      for (const id of each.paths.flatMap(([, , own, , more]) => [own, more?.spare ?? ""])) {
         assert.ok(id === "" || this.rows.has(`upstream ${id}`), `${key} left ${each.host} without ${id}`);
       }
     }
@@ -72,6 +72,26 @@ test("what routes need goes first, and what they needed last", () => {
   for (const [key] of [upstream("web"), peers("web"), route("a", "web")]) rows.set(key, undefined);
   flush(rows, nginx);
   assert.deepEqual(nginx.log, ["-route a", "-peers web member1", "-upstream web"]);
+});
+
+test("an upstream that stands in for another is waited for, and stays while it does", () => {
+  const rows = new FleetRows(options);
+  const nginx = new FakeNginx();
+  const [key, row] = route("a", "web");
+  const spared = { ...row, paths: row.paths.map((path) => ({ ...path, spare: "sorry" })) };
+  rows.set(...upstream("web"));
+  rows.set(key, spared);
+  flush(rows, nginx);
+  assert.deepEqual(rows.problems, [{ key, problem: "path / waits for upstream sorry" }]);
+  rows.set(...upstream("sorry"));
+  flush(rows, nginx);
+  assert.deepEqual(nginx.log.splice(0), ["upstream web", "upstream sorry", "route a"]);
+  rows.set(upstream("sorry")[0], undefined);
+  flush(rows, nginx);
+  assert.deepEqual(nginx.log, []);
+  rows.set(key, row);
+  flush(rows, nginx);
+  assert.deepEqual(nginx.log, ["route a", "-upstream sorry"]);
 });
 
 test("an upstream that a waiting route's old row still uses stays", () => {

@@ -72,8 +72,8 @@ function hostsOf(state: GatewayState, upstreams: ReadonlySet<string>): Map<strin
     const [fleet = "", kind] = key.split(".");
     if (kind !== "routes") continue;
     const { host, paths } = row as RouteRow;
-    for (const { upstream } of paths) {
-      const id = `${fleet} ${upstream}`;
+    for (const each of paths.flatMap(({ upstream, spare }) => [upstream, spare])) {
+      const id = `${fleet} ${each}`;
       if (!upstreams.has(id)) continue;
       const hosts = found.get(id);
       if (hosts === undefined) found.set(id, [host === "" ? "*" : host]);
