@@ -66,3 +66,19 @@ test("an event is CloudEvents 1.0: its id names the life and the record, its seq
   const dotted = { ...change, service: "cart.v2" };
   assert.equal(eventSubject(dotted, encodeToken), "sluice.events.v1.cluster-added.shop.cart_v2");
 });
+
+test("no two events of one source share an id, though tables count their records each by itself", () => {
+  const change = serviceChange(undefined, peers({ http: [one] }));
+  assert.ok(change);
+  const drain = { type: "drain" as const, cluster: "member1", notes: [] };
+  const state = { type: "cluster-state" as const, cluster: "member1", fleet: "default", notes: [] };
+  const place = { seq: 42, at: 1_000, boot: "b", record: 7 };
+  const events = [change, drain, state].map((each) =>
+    cloudEvent(historyEntry(each, place, { key: "k", revision: 7 })),
+  );
+  assert.equal(new Set(events.map(({ source, id }) => `${source} ${id}`)).size, 3);
+  assert.deepEqual(
+    events.map(({ subject }) => subject),
+    ["shop/cart", "member1", "member1"],
+  );
+});

@@ -190,7 +190,7 @@ export function cloudEvent(entry: HistoryEntry): CloudEvent {
   return {
     specversion: "1.0",
     id: entry.id,
-    source: ofService ? "/sluice/topology" : "/sluice/clusters",
+    source: `/sluice/${tableOf(change)}`,
     type: `dev.sluice.v1.${change.type}`,
     subject: ofService ? `${change.namespace}/${change.service}` : change.cluster,
     time: new Date(entry.at).toISOString(),
@@ -199,6 +199,12 @@ export function cloudEvent(entry: HistoryEntry): CloudEvent {
     ...(entry.trace === undefined ? {} : { sluicetrace: entry.trace }),
     data: change,
   };
+}
+
+/** An id holds a revision of its table, so the table tells two of one number apart. */
+function tableOf(change: HistoryEntry["change"]): string {
+  if ("service" in change) return "topology";
+  return change.fleet === undefined ? "intents" : "fleet";
 }
 
 /** `sluice.events.v1.<type>.<ns>.<svc>`; `name` makes a token of a Kubernetes name. */
