@@ -196,22 +196,31 @@ function addPath(draft: Draft, host: string, value: unknown, field: string): voi
   });
 }
 
+/** For requests that no rule takes: on the hosts of the object, and on those of nobody. */
 function addDefaultBackend(draft: Draft): void {
   const value = fieldsOf(draft.ingress.spec)?.["defaultBackend"];
   if (value === undefined || value === null) return;
-  const backend = readBackend(draft, value, "spec.defaultBackend");
-  // A rule without host and paths has put it there already.
-  if (draft.paths.some((path) => path.fallback && path.host === "")) return;
-  draft.paths.push({
-    host: "",
-    type: "Prefix",
-    path: "/",
-    written: "/",
-    regex: regexAsked(draft.policy, "/"),
-    backend,
-    field: "spec.defaultBackend",
-    fallback: true,
-  });
+  const field = "spec.defaultBackend";
+  const backend = readBackend(draft, value, field);
+  const hosts = new Set([...draft.paths.map((path) => path.host), ""]);
+  // A rule without paths has put it there already; a path / of the object's own takes all.
+  const whole = draft.paths.filter(
+    ({ fallback, type, path }) => fallback || (type === "Prefix" && path === "/"),
+  );
+  for (const { host } of whole) hosts.delete(host);
+  const regex = regexAsked(draft.policy, "/");
+  for (const host of hosts) {
+    draft.paths.push({
+      host,
+      type: "Prefix",
+      path: "/",
+      written: "/",
+      regex,
+      backend,
+      field,
+      fallback: true,
+    });
+  }
 }
 
 function readBackend(draft: Draft, value: unknown, field: string): Backend {
