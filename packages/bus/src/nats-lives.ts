@@ -137,13 +137,15 @@ export class NatsLives {
     const { kit } = this;
     const close = () =>
       void connection.close().catch((err: unknown) => kit.log.debug({ err }, "closing NATS"));
-    // The end may have come while it was connecting: nobody would close it then, and its status would never end.
+    // Closing ends the statuses that are being listened to, and no others: one taken later would never end.
+    const statuses = connection.status();
+    // The end may have come while it was connecting: nobody would close it then.
     if (this.#signal.aborted) close();
     else this.#signal.addEventListener("abort", close, { once: true });
     const closed = connection.closed();
     const begin = () => void this.#live(connection, credentials).catch((error: Error) => this.#fail(error));
     begin();
-    for await (const status of connection.status()) {
+    for await (const status of statuses) {
       if (status.type === "disconnect") {
         kit.log.warn("NATS is gone, reconnecting");
         this.#connects++;

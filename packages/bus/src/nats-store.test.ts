@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
+import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -92,6 +94,31 @@ test("a bus that is not there yet is waited for", async () => {
   controller.abort();
   await bus.close();
   await store.close();
+});
+
+test("a store that is closed while it connects ends, though the server greets it after that", {
+  timeout: 60_000,
+}, async () => {
+  const accepted = Promise.withResolvers<void>();
+  const greeted = Promise.withResolvers<void>();
+  const server = createServer((socket) => {
+    accepted.resolve();
+    const info = { server_id: "late", version: "2.10.0", max_payload: 1_048_576, proto: 1, headers: true };
+    void greeted.promise.then(() => socket.write(`INFO ${JSON.stringify(info)}\r\n`));
+    socket.on("data", (said) => said.includes("PING") && socket.write("PONG\r\n"));
+    socket.on("error", () => {});
+  }).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const controller = new AbortController();
+  const kit = createKit({ service: "test", signal: controller.signal });
+  const { port } = server.address() as AddressInfo;
+  const store = new NatsStore({ url: `nats://127.0.0.1:${port}`, name: "test", kit });
+  await accepted.promise;
+  const closed = store.close();
+  greeted.resolve();
+  await closed;
+  controller.abort();
+  server.close();
 });
 
 test("a server that waited in vain for a credential has not refused it", () => {
