@@ -42,7 +42,12 @@ export class NginxChecks implements NginxObserver {
   #of(nginx: SimNginx): ShownSlices {
     let shown = this.#shown.get(nginx);
     if (shown === undefined) {
-      shown = new ShownSlices(nginx.name, this.#truth, (name, what) => this.#violate(name, what));
+      shown = new ShownSlices(
+        nginx.name,
+        this.#truth,
+        () => this.#time.now,
+        (name, what) => this.#violate(name, what),
+      );
       this.#shown.set(nginx, shown);
     }
     return shown;

@@ -36,6 +36,8 @@ export interface ReaderPorts {
   readonly name: string;
   readonly store: Store;
   readonly truth: Truth;
+  /** Ms of virtual time. */
+  now(): number;
   violate(name: ViolationName, what: string): void;
 }
 
@@ -93,8 +95,8 @@ class Delivered {
  * A reader of every fenced table and nothing else, beside the services: it holds each change to the rule that whoever
  * lost a claim changes nothing, and what it believes of `slices` to the APIs as every nginx is held to them.
  */
-export async function runReader({ name, store, truth, violate }: ReaderPorts, kit: Kit): Promise<void> {
-  const shown = new ShownSlices(name, truth, violate);
+export async function runReader({ name, store, truth, now, violate }: ReaderPorts, kit: Kit): Promise<void> {
+  const shown = new ShownSlices(name, truth, now, violate);
 
   function show(key: string, value: { endpoints?: readonly { addresses: readonly string[] }[] } | undefined) {
     const [cluster = "", , service, slice] = key.split(".");

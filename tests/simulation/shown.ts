@@ -5,6 +5,8 @@ import type { ViolationName } from "./violation.ts";
 interface Shown {
   /** The earliest state of the slice that this may be. */
   readonly state: number;
+  /** The same by whether anything is shown at all, whatever it is. */
+  readonly visible: number;
   /** The newest content that was shown. */
   readonly content: number;
   /** The oldest one of which something is still shown: a list that is not whole yet takes nothing away. */
@@ -12,7 +14,7 @@ interface Shown {
   readonly text: string;
 }
 
-const NOTHING: Shown = { state: 0, content: 0, oldest: 0, text: "" };
+const NOTHING: Shown = { state: 0, visible: 0, content: 0, oldest: 0, text: "" };
 
 export type Snapshot = ReadonlyMap<string, Shown>;
 
@@ -23,12 +25,20 @@ export type Snapshot = ReadonlyMap<string, Shown>;
 export class ShownSlices {
   readonly #who: string;
   readonly #truth: Truth;
+  readonly #now: () => number;
   readonly #violate: (name: ViolationName, what: string) => void;
   readonly #shown = new Map<string, Shown>();
 
-  constructor(who: string, truth: Truth, violate: (name: ViolationName, what: string) => void) {
+  /** @param now ms of virtual time */
+  constructor(
+    who: string,
+    truth: Truth,
+    now: () => number,
+    violate: (name: ViolationName, what: string) => void,
+  ) {
     this.#who = who;
     this.#truth = truth;
+    this.#now = now;
     this.#violate = violate;
   }
 
@@ -51,20 +61,30 @@ export class ShownSlices {
     }
     const wanted = text === "" ? null : content;
     const state = stateOf(slice, wanted, before.state);
-    if (state === -1 && text === "") {
+    const visible = visibleOf(slice, text !== "", before.visible);
+    // It was hidden and shown again while the watch that tells so was away; the slice's own was there before.
+    const late = visible !== -1 && this.#truth.mayLag(slice.cluster, this.#now());
+    if (state === -1 && text === "" && !late) {
       const what = `${where}: ${before.text} went, though the API has had it, or what came after, all the time`;
       return this.#violate(this.#isEmptied(slice) ? "emptied" : "removed-out-of-ignorance", what);
     }
     const oldest = exact === undefined ? before.oldest : content;
-    this.#shown.set(slice.id, { state: Math.max(state, before.state), content, oldest, text });
+    this.#shown.set(slice.id, {
+      state: Math.max(state, before.state),
+      visible: Math.max(visible, before.visible),
+      content,
+      oldest,
+      text,
+    });
   }
 
   /** The reader knows nothing any more; what it shows next may be as old as a copy of it. */
   forget(copy: Snapshot | undefined): void {
-    for (const [id, { state, content, oldest }] of this.#shown) {
+    for (const [id, { state, visible, content, oldest }] of this.#shown) {
       const known = copy?.get(id) ?? NOTHING;
       const older = {
         state: Math.min(state, known.state),
+        visible: Math.min(visible, known.visible),
         content: Math.min(content, known.content),
         oldest: Math.min(oldest, known.oldest),
         text: "",
@@ -119,4 +139,10 @@ function stateOf({ states, contents }: SliceTruth, wanted: number | null, from: 
     }
   }
   return hidden;
+}
+
+/** The first state from `from` on in which anybody was to be sent to it, or nobody; -1: there was none. */
+function visibleOf({ states }: SliceTruth, shown: boolean, from: number): number {
+  for (let i = from; i < states.length; i++) if (states[i]!.visible === shown) return i;
+  return -1;
 }

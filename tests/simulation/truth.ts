@@ -32,10 +32,24 @@ export function textOf(addresses: readonly string[]): string {
   return [...addresses].sort().join();
 }
 
+/** Once an API answers again, its watches are back within this, ms: what one of them missed is told until then. */
+const WATCHED_AGAIN_MS = 15_000;
+
 /** What the member APIs have said, from the first moment on. */
 export class Truth {
   readonly slices = new Map<string, SliceTruth>();
   readonly #sliceOf = new Map<string, SliceTruth>();
+  readonly #hinderedUntil = new Map<string, number>();
+
+  /** Watches of a cluster's API break, or cannot be opened, until then, ms of virtual time. */
+  hinder(cluster: string, until: number): void {
+    this.#hinderedUntil.set(cluster, Math.max(until, this.#hinderedUntil.get(cluster) ?? 0));
+  }
+
+  /** One of its kinds may be told of later than another, each in order. */
+  mayLag(cluster: string, now: number): boolean {
+    return now - (this.#hinderedUntil.get(cluster) ?? Number.NEGATIVE_INFINITY) < WATCHED_AGAIN_MS;
+  }
 
   /** What a slice is from now on. */
   set(

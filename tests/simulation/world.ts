@@ -269,6 +269,7 @@ export class World {
             name: slot.name,
             store,
             truth: this.truth,
+            now: () => this.time.now,
             violate: (name, what) => this.#violate(name, what),
           },
           kit,
@@ -337,6 +338,10 @@ export class World {
   do(step: Step): void {
     this.trace.note(this.time.now, `step ${step.do}`);
     const until = (ms: number, undo: () => void) => void this.time.after(ms, undo);
+    if ("api" in step) {
+      const hinderedUntil = this.time.now + ("forMs" in step ? step.forMs : 0);
+      for (const truth of [this.truth, this.#routed]) truth.hinder(step.api, hinderedUntil);
+    }
     switch (step.do) {
       case "crash": {
         const slot = this.#slot(step.process);
