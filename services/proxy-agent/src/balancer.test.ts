@@ -100,25 +100,19 @@ test("hash: every peer gets its share of the keys, by weight", async (t) => {
 test("hash: a peer that comes or goes moves its own keys and no other, in whatever order peers and clusters stand", async (t) => {
   const probe = await balancerProbe(t);
   await fc.assert(
-    fc.asyncProperty(distinct(40, 2), fc.integer({ min: 0, max: 39 }), async (all, which) => {
+    fc.asyncProperty(distinct(40, 2), fc.nat(39), fc.boolean(), async (all, which, weighted) => {
       const of = fresh();
       const gone = all[which % all.length]!;
-      const rows = (kept: readonly number[], first: string, second: string): NginxRow[] => [
-        row(
-          first,
-          kept
-            .filter((n) => (n % 2 === 0) === (first === "member1"))
-            .map((n): PeerEntry => [address(n), 80, 1]),
-          of,
-        ),
-        row(
-          second,
-          kept
-            .filter((n) => (n % 2 === 0) === (second === "member1"))
-            .map((n): PeerEntry => [address(n), 80, 1]),
-          of,
-        ),
-      ];
+      const clusterOf = (n: number) => (n % 2 === 0 ? "member1" : "member2");
+      const rows = (kept: readonly number[], ...clusters: readonly string[]) =>
+        clusters.map((cluster) => {
+          const own = kept.filter((n) => clusterOf(n) === cluster);
+          return row(
+            cluster,
+            own.map((n): PeerEntry => [address(n), 80, weighted ? (n % 3) + 1 : 1]),
+            of,
+          );
+        });
       const rest = all.filter((n) => n !== gone);
       const ask = { of, balance: hash, keys: keys(300) };
       const [before = [], , after = [], , again = []] = await probe.choose(

@@ -36,23 +36,66 @@ local function hash_of(peer)
   return hash
 end
 
--- How much a peer wants a key, the greatest wins; with weights each wins its share of the keys.
-local function rank(peer, key, equal)
-  local mixed = mix(bxor(hash_of(peer), key))
-  if equal then return mixed end
-  return -peer.weight / log((mixed + 2147483648.5) / 4294967296)
+local function mixed_with(peer, key)
+  return mix(bxor(hash_of(peer), key))
 end
-M.rank = rank
 
--- `equal`: all of these have one weight.
-function M.winner(peers, n, key, equal)
-  local best, top
-  for i = 1, n do
+local function weighted(mixed, weight)
+  return -weight / log((mixed + 2147483648.5) / 4294967296)
+end
+
+-- How much a peer wants a key, the greatest wins; with weights each wins its share of the keys.
+function M.rank(peer, key, equal)
+  local mixed = mixed_with(peer, key)
+  return equal and mixed or weighted(mixed, peer.weight)
+end
+
+local function before(own, peer, top, best)
+  return own > top or own == top and peer.name < best.name
+end
+
+local function winner_of_equals(peers, n, key)
+  local best = peers[1]
+  local top = mixed_with(best, key)
+  for i = 2, n do
     local peer = peers[i]
-    local own = rank(peer, key, equal)
-    if not best or own > top or own == top and peer.name < best.name then best, top = peer, own end
+    local own = mixed_with(peer, key)
+    if before(own, peer, top, best) then best, top = peer, own end
   end
   return best
+end
+
+-- Of peers of one weight the same wins with weights and without: a logarithm for each weight, not for each peer.
+local weights, bests, tops = {}, {}, {}
+
+local function winner_by_weight(peers, n, key)
+  local kinds = 0
+  for i = 1, n do
+    local peer = peers[i]
+    local own, weight = mixed_with(peer, key), peer.weight
+    local best = bests[weight]
+    if not best then
+      kinds = kinds + 1
+      weights[kinds], bests[weight], tops[weight] = weight, peer, own
+    elseif before(own, peer, tops[weight], best) then
+      bests[weight], tops[weight] = peer, own
+    end
+  end
+  local best, top
+  for i = 1, kinds do
+    local weight = weights[i]
+    local peer, own = bests[weight], weighted(tops[weight], weight)
+    if not best or before(own, peer, top, best) then best, top = peer, own end
+    bests[weight] = nil
+  end
+  return best
+end
+
+-- The peer that wants a key most; `equal`: all of these have one weight. nil where there is none.
+function M.winner(peers, n, key, equal)
+  if n == 0 then return nil end
+  if equal then return winner_of_equals(peers, n, key) end
+  return winner_by_weight(peers, n, key)
 end
 
 return M
