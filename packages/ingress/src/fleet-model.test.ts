@@ -7,6 +7,10 @@ import { FleetModel, type FleetOptions } from "./fleet-model.ts";
 import { type KubeObject, keyOf } from "./objects.ts";
 
 const options: FleetOptions = { fleet: "default", ingressClasses: ["nginx"], watchWithoutClass: false };
+const anyOptions = fc.constantFrom(options, {
+  ...options,
+  defaultBackend: { namespace: "shop", name: "derived-cart" },
+});
 const namespaces = ["shop", "echo"];
 const services = ["web", "cart", "a-b"];
 
@@ -215,54 +219,60 @@ const step: fc.Arbitrary<Step> = fc.oneof(
 
 test("a model that is kept current object by object equals one that is built from what is left", () => {
   fc.assert(
-    fc.property(fc.array(step, { maxLength: 40 }), fc.array(peers, { maxLength: 4 }), (steps, records) => {
-      const model = new FleetModel(options);
-      const rows = new Map<string, FleetValue>();
-      const said = new Map<string, unknown>();
-      const settle = () => {
-        const changes = model.settle();
-        for (const [key, row] of changes.rows) row === null ? rows.delete(key) : rows.set(key, row);
-        for (const [key, verdicts] of changes.verdicts) {
-          if (verdicts.length === 0) said.delete(key);
-          else said.set(key, verdicts);
+    fc.property(
+      anyOptions,
+      fc.array(step, { maxLength: 40 }),
+      fc.array(peers, { maxLength: 4 }),
+      (of, steps, records) => {
+        const model = new FleetModel(of);
+        const rows = new Map<string, FleetValue>();
+        const said = new Map<string, unknown>();
+        const settle = () => {
+          const changes = model.settle();
+          for (const [key, row] of changes.rows) row === null ? rows.delete(key) : rows.set(key, row);
+          for (const [key, verdicts] of changes.verdicts) {
+            if (verdicts.length === 0) said.delete(key);
+            else said.set(key, verdicts);
+          }
+        };
+        const left = {
+          ingress: new Map<string, KubeObject>(),
+          import: new Map<string, KubeObject>(),
+          class: new Map<string, KubeObject>(),
+        };
+        for (const s of steps) {
+          if (s.on === "settle") {
+            settle();
+            continue;
+          }
+          const key = keyOf(s.object);
+          if (s.remove) left[s.on].delete(key);
+          else left[s.on].set(key, s.object);
+          if (s.on === "ingress") s.remove ? model.removeIngress(key) : model.setIngress(s.object);
+          if (s.on === "import") s.remove ? model.removeImport(key) : model.setImport(s.object);
+          if (s.on === "class")
+            s.remove ? model.removeClass(s.object.metadata.name) : model.setClass(s.object);
         }
-      };
-      const left = {
-        ingress: new Map<string, KubeObject>(),
-        import: new Map<string, KubeObject>(),
-        class: new Map<string, KubeObject>(),
-      };
-      for (const s of steps) {
-        if (s.on === "settle") {
-          settle();
-          continue;
+        settle();
+        const peerRows = new Map<string, FleetValue>();
+        const latest = new Map(records.map((r) => [`${r.namespace}/${r.service}/${r.cluster}`, r]));
+        for (const record of latest.values()) {
+          for (const [key, row] of model.peerRows(record)) if (row !== null) peerRows.set(key, row);
         }
-        const key = keyOf(s.object);
-        if (s.remove) left[s.on].delete(key);
-        else left[s.on].set(key, s.object);
-        if (s.on === "ingress") s.remove ? model.removeIngress(key) : model.setIngress(s.object);
-        if (s.on === "import") s.remove ? model.removeImport(key) : model.setImport(s.object);
-        if (s.on === "class") s.remove ? model.removeClass(s.object.metadata.name) : model.setClass(s.object);
-      }
-      settle();
-      const peerRows = new Map<string, FleetValue>();
-      const latest = new Map(records.map((r) => [`${r.namespace}/${r.service}/${r.cluster}`, r]));
-      for (const record of latest.values()) {
-        for (const [key, row] of model.peerRows(record)) if (row !== null) peerRows.set(key, row);
-      }
-      const fresh = buildFleet(
-        {
-          ingresses: left.ingress.values(),
-          imports: left.import.values(),
-          classes: left.class.values(),
-          peers: latest.values(),
-          exported: new Map(),
-        },
-        options,
-      );
-      assert.deepEqual(new Map([...rows, ...peerRows]), fresh.rows);
-      assert.deepEqual([...said.values()].flat().length, fresh.verdicts.length);
-    }),
+        const fresh = buildFleet(
+          {
+            ingresses: left.ingress.values(),
+            imports: left.import.values(),
+            classes: left.class.values(),
+            peers: latest.values(),
+            exported: new Map(),
+          },
+          of,
+        );
+        assert.deepEqual(new Map([...rows, ...peerRows]), fresh.rows);
+        assert.deepEqual([...said.values()].flat().length, fresh.verdicts.length);
+      },
+    ),
   );
 });
 

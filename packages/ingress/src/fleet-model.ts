@@ -7,7 +7,7 @@ import {
   type UpstreamRow,
 } from "@sluice/contracts";
 import { type CompiledIngress, compileIngress } from "./compile-ingress.ts";
-import { type HostRoutes, importNames } from "./host-routes.ts";
+import { type HostRoutes, importNames, type LastBackend } from "./host-routes.ts";
 import { type ClassRules, classRules } from "./ingress-class.ts";
 import {
   type IngressClass,
@@ -28,6 +28,8 @@ export interface FleetOptions {
   readonly fleet: string;
   readonly ingressClasses: readonly string[];
   readonly watchWithoutClass: boolean;
+  /** Takes what no rule takes, under every host; null: that is answered 404. */
+  readonly defaultBackend?: LastBackend | null;
 }
 
 /** What differs since the last `settle`. */
@@ -55,6 +57,7 @@ export class FleetModel {
   readonly #ingresses = new Map<string, CompiledIngress>();
   readonly #imports = new Map<string, ReadImport>();
   readonly #classes = new Map<string, IngressClass>();
+  readonly #last: LastBackend | null;
   #rules: ClassRules;
   /** Port names that exported Services have, by service; absent: topology knows nothing of it. */
   readonly #exported = new Map<string, ReadonlySet<string>>();
@@ -74,6 +77,8 @@ export class FleetModel {
   constructor(options: FleetOptions) {
     this.#options = options;
     this.#rules = classRules(options, []);
+    this.#last = options.defaultBackend ?? null;
+    if (this.#last !== null) this.#dirtyHosts.add("");
   }
 
   setIngress(object: MultiClusterIngress): void {
@@ -163,7 +168,7 @@ export class FleetModel {
         for (const { name, of } of otherNames) if (of === host) this.#dirtyHosts.add(name);
       }
       const before = this.#hosts.get(host);
-      const after = assembleName(host, at, (ns, name) => this.#imports.get(`${ns}/${name}`));
+      const after = assembleName(host, at, (ns, name) => this.#imports.get(`${ns}/${name}`), this.#last);
       this.#upstreams.use(host, before?.upstreams, after.upstreams);
       this.#profiles.use(host, before?.profiles, after.profiles);
       for (const key of before?.verdicts.keys() ?? []) this.#dirtyVerdicts.add(`${INGRESS} ${key}`);
@@ -241,6 +246,9 @@ export class FleetModel {
   #importChanged(key: string): void {
     this.#dirtyVerdicts.add(`${IMPORT} ${key}`);
     this.#dirtyServices.add(key);
+    if (this.#last !== null && importsOfName(this.#last.namespace, this.#last.name).includes(key)) {
+      for (const host of [...this.#byHost.keys(), ""]) this.#dirtyHosts.add(host);
+    }
     for (const ingress of this.#byImport.get(key)) {
       for (const host of hostsOf(this.#ingresses.get(ingress) as CompiledIngress)) this.#dirtyHosts.add(host);
     }
@@ -272,11 +280,15 @@ function hostsOf(compiled: CompiledIngress): Set<string> {
 function importsOf(compiled: CompiledIngress): Set<string> {
   const found = new Set<string>();
   for (const { backend, spare } of compiled.paths) {
-    const names = backend.kind === "service" ? importNames(backend.name) : [];
-    if (spare !== undefined) names.push(...importNames(spare));
-    for (const name of names) found.add(`${compiled.ref.namespace}/${name}`);
+    const names = backend.kind === "service" ? [backend.name] : [];
+    if (spare !== undefined) names.push(spare);
+    for (const name of names) for (const each of importsOfName(compiled.ref.namespace, name)) found.add(each);
   }
   return found;
+}
+
+function importsOfName(namespace: string, name: string): string[] {
+  return importNames(name).map((each) => `${namespace}/${each}`);
 }
 
 /** `kind namespace/name`, as `FleetChanges.verdicts` names objects. */

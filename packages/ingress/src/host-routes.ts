@@ -22,6 +22,12 @@ export interface HostRoutes {
   readonly verdicts: ReadonlyMap<string, readonly Verdict[]>;
 }
 
+/** A ServiceImport that takes what no rule and no default backend of an object does. */
+export interface LastBackend {
+  readonly namespace: string;
+  readonly name: string;
+}
+
 export type ImportLookup = (namespace: string, name: string) => ReadImport | undefined;
 
 /** Names under which a backend's import may stand: `derived-web` is what `web` is called inside a cluster. */
@@ -44,6 +50,7 @@ export function assembleHost(
   host: string,
   ingresses: Iterable<CompiledIngress>,
   imports: ImportLookup,
+  last: LastBackend | null,
 ): HostRoutes {
   const claims = new Map<string, Claim>();
   const upstreams = new Map<string, UpstreamRow>();
@@ -112,6 +119,13 @@ export function assembleHost(
         });
       }
     }
+  }
+  const served = claims.size > 0 && claims.size < MAX_PATHS;
+  if (last !== null && (served || host === "") && !claims.has("Prefix /")) {
+    const { path, upstream } = lastPath(last, imports);
+    if (upstream !== null) upstreams.set(upstream.id, upstream);
+    profiles.set(defaultProfile.hash, defaultProfile);
+    claims.set("Prefix /", { owner: "", path, written: "/" });
   }
   const paths =
     regexes === null
@@ -194,31 +208,47 @@ function resolve(
   return { upstream: { id, namespace, service, port: port.name, balance: "round_robin" }, problem: null };
 }
 
-/** The first TCP port of an import. */
+/** Goes before nothing: whatever a rule or an object's default backend says is asked first. */
+function lastPath(
+  { namespace, name }: LastBackend,
+  imports: ImportLookup,
+): { path: RoutePath; upstream: UpstreamRow | null } {
+  const found = firstPort(namespace, name, imports);
+  const upstream = typeof found === "string" ? null : found;
+  const path: RoutePath = {
+    type: "Prefix",
+    path: "/",
+    upstream: upstream?.id ?? null,
+    profile: defaultProfile.hash,
+    ...(typeof found === "string" ? { problem: `--default-backend: ${found}` } : {}),
+    source: { kind: "ServiceImport", namespace, name },
+  };
+  return { path, upstream };
+}
+
 function resolveSpare(
   ingress: CompiledIngress,
   name: string,
   imports: ImportLookup,
   warn: (reason: Reason, message: string) => void,
 ): UpstreamRow | null {
-  const { namespace } = ingress.ref;
+  const found = firstPort(ingress.ref.namespace, name, imports);
+  if (typeof found !== "string") return found;
   const field = "metadata.annotations[nginx.ingress.kubernetes.io/default-backend]";
+  warn("ImportMissing", `${field}: ${found}. Nobody stands in until then`);
+  return null;
+}
+
+/** The first TCP port of an import, or why there is none. */
+function firstPort(namespace: string, name: string, imports: ImportLookup): UpstreamRow | string {
   const names = importNames(name);
   const imported = names.map((each) => imports(namespace, each)).find((found) => found !== undefined);
   if (imported === undefined) {
-    warn(
-      "ImportMissing",
-      `${field}: namespace ${namespace} has no ServiceImport ${names.at(-1)}; create it, or correct the name. ` +
-        "Nobody stands in until then",
-    );
-    return null;
-  }
-  const port = imported.ports.find(({ protocol }) => protocol === "TCP");
-  if (port === undefined) {
-    warn("PortMissing", `${field}: ServiceImport ${namespace}/${imported.ref.name} has no TCP port`);
-    return null;
+    return `namespace ${namespace} has no ServiceImport ${names.at(-1)}; create it, or correct the name`;
   }
   const service = imported.ref.name;
+  const port = imported.ports.find(({ protocol }) => protocol === "TCP");
+  if (port === undefined) return `ServiceImport ${namespace}/${service} has no TCP port; add one`;
   const id = upstreamId(namespace, service, port.name);
   return { id, namespace, service, port: port.name, balance: "round_robin" };
 }

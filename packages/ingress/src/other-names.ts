@@ -1,6 +1,6 @@
 import type { RouteRow } from "@sluice/contracts";
 import { byAge, type CompiledIngress } from "./compile-ingress.ts";
-import { assembleHost, type HostRoutes, type ImportLookup } from "./host-routes.ts";
+import { assembleHost, type HostRoutes, type ImportLookup, type LastBackend } from "./host-routes.ts";
 import { quote } from "./objects.ts";
 import { defaultProfile } from "./profile.ts";
 import type { OtherName } from "./route-policy.ts";
@@ -18,9 +18,10 @@ export function assembleName(
   host: string,
   at: (host: string) => readonly CompiledIngress[],
   imports: ImportLookup,
+  last: LastBackend | null,
 ): HostRoutes {
   const here = at(host);
-  const own = assembleHost(host, here, imports);
+  const own = assembleHost(host, here, imports, last);
   const wishes = here
     .toSorted(byAge)
     .flatMap((ingress) =>
@@ -48,7 +49,7 @@ export function assembleName(
     refuse(wish, `MultiClusterIngress ${first.ingress.key} has it`);
   }
   if (first.redirects) return { ...own, row: wwwRow(host, first), profiles: [defaultProfile], verdicts };
-  const { row, upstreams, profiles } = assembleHost(first.of, at(first.of), imports);
+  const { row, upstreams, profiles } = assembleHost(first.of, at(first.of), imports, last);
   return { row: row === null ? null : { ...row, host }, upstreams, profiles, verdicts };
 }
 

@@ -1,6 +1,9 @@
 /** Map of sets that forgets empty sets. */
 export class SetIndex {
   readonly #sets = new Map<string, Set<string>>();
+  keys(): MapIterator<string> {
+    return this.#sets.keys();
+  }
   get(key: string): ReadonlySet<string> {
     return this.#sets.get(key) ?? new Set();
   }

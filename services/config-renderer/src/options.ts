@@ -4,6 +4,8 @@ export interface ConfigRendererOptions {
   /** Classes of MultiClusterIngress that the fleet serves. */
   readonly ingressClasses: readonly string[];
   readonly watchWithoutClass: boolean;
+  /** A ServiceImport that takes what no rule takes; null: such requests are answered 404. */
+  readonly defaultBackend?: { readonly namespace: string; readonly name: string } | null;
   /** IP addresses or host names for `status.loadBalancer` of the MCIs; none: that status is not written. */
   readonly publishAddresses: readonly string[];
   /** CIDRs that a person allowed, by cluster. */

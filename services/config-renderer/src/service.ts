@@ -49,6 +49,13 @@ const settings = {
     boolean: true,
     read: bool,
   },
+  defaultBackend: {
+    env: "SLUICE_CONFIG_RENDERER_DEFAULT_BACKEND",
+    flag: "default-backend",
+    help: "NAMESPACE/NAME of a ServiceImport whose first TCP port takes what no rule takes",
+    default: "",
+    read: importName,
+  },
   publishAddresses: {
     env: "SLUICE_CONFIG_RENDERER_PUBLISH_ADDRESS",
     flag: "publish-address",
@@ -59,11 +66,20 @@ const settings = {
   peers: peersSetting,
 } satisfies ConfigSpec;
 
+/** @throws Error what is wrong, for the message about the setting */
+function importName(value: string): { namespace: string; name: string } | null {
+  if (value === "") return null;
+  const [namespace = "", name = "", ...rest] = value.split("/");
+  if (rest.length > 0 || name === "") throw new Error("write NAMESPACE/NAME");
+  return { namespace: dnsName(namespace), name: dnsName(name) };
+}
+
 function optionsFrom(config: ConfigOf<typeof settings>): ConfigRendererOptions {
   return {
     fleet: config.fleet,
     ingressClasses: config.ingressClasses,
     watchWithoutClass: config.watchWithoutClass,
+    defaultBackend: config.defaultBackend,
     publishAddresses: config.publishAddresses,
     peers: Object.fromEntries(groupAssignments(config.peers)),
   };
