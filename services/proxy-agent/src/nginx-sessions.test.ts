@@ -3,8 +3,9 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { type TestContext, test } from "node:test";
-import type { Balance } from "@sluice/contracts";
-import type { NginxRow } from "./nginx-row.ts";
+import { type Balance, fleetKeys, type RouteRow } from "@sluice/contracts";
+import { buildFleet } from "@sluice/ingress";
+import { type NginxRow, pathEntry } from "./nginx-row.ts";
 import { peersRow, type TestNginx, type TestPod, testNginx, testPod } from "./testing/proxy-world.ts";
 
 const HOST = "shop.example.test";
@@ -143,6 +144,66 @@ test("the cookie says what was asked for, and the peer's own cookies stay beside
   assert.equal(rest, "Path=/shop; Max-Age=3600; Domain=.example.test; Secure; HttpOnly; SameSite=Lax");
   const seconds = Date.parse((expires ?? "").replaceAll("-", " ")) / 1000;
   assert.ok(seconds >= before + 7199 && seconds <= after + 7201, expires);
+});
+
+test("what an object's annotations say is what its requests meet", async (t) => {
+  const nginx = await testNginx(t, { workers: 1 });
+  const all = await pods(t, "20", 3);
+  const object = (name: string, path: string, annotations: Readonly<Record<string, string>>) => ({
+    metadata: {
+      namespace: "shop",
+      name,
+      annotations: Object.fromEntries(
+        Object.entries(annotations).map(([key, value]) => [`nginx.ingress.kubernetes.io/${key}`, value]),
+      ),
+    },
+    spec: {
+      ingressClassName: "nginx",
+      rules: [
+        {
+          host: HOST,
+          http: {
+            paths: [
+              { path, pathType: "Prefix", backend: { service: { name: "web", port: { number: 80 } } } },
+            ],
+          },
+        },
+      ],
+    },
+  });
+  const { rows, verdicts } = buildFleet(
+    {
+      ingresses: [
+        object("basket", "/basket", { affinity: "cookie", "session-cookie-name": "basket" }),
+        object("search", "/search", { "upstream-hash-by": "$arg_q" }),
+        object("rest", "/", {}),
+      ],
+      imports: [{ metadata: { namespace: "shop", name: "web" }, spec: { ports: [{ port: 80 }] } }],
+      classes: [],
+      peers: [],
+      exported: new Map([["shop/web", new Set([""])]]),
+    },
+    { fleet: "default", ingressClasses: ["nginx"], watchWithoutClass: false },
+  );
+  assert.deepEqual(verdicts, []);
+  const { host, paths } = rows.get(fleetKeys.route("default", HOST)) as RouteRow;
+  const upstreams = new Set(paths.flatMap(({ upstream }) => upstream ?? []));
+  assert.equal(upstreams.size, 1, "one import, one upstream, however it is balanced");
+  await nginx.apply(peersRow([...upstreams][0]!, "member1", ...all), {
+    k: "route",
+    host,
+    paths: paths.map((path) => pathEntry(path, "default")),
+  });
+  const basket = await nginx.get("/basket");
+  const [said = ""] = basket.headers["set-cookie"] ?? [];
+  assert.match(said, /^basket=[0-9a-f]{32}; Path=\/basket; HttpOnly$/);
+  const headers = { cookie: said.split(";")[0] ?? "" };
+  for (let i = 0; i < 6; i++) assert.equal((await nginx.get("/basket/1", { headers })).body, basket.body);
+  const found = await Promise.all([1, 2, 3, 4].map(() => nginx.get("/search?q=shoes")));
+  assert.equal(new Set(found.map(({ body }) => body)).size, 1);
+  const turns: string[] = [];
+  for (let i = 0; i < 3; i++) turns.push((await nginx.get("/", { headers })).body);
+  assert.equal(new Set(turns).size, 3);
 });
 
 test("one upstream is balanced by each route as that route says", async (t) => {
