@@ -228,6 +228,27 @@ test("the service of default-backend is asked while a backend has no peers, and 
   assert.equal(web.last.url, "/sorry");
 });
 
+test("where all peers are drained by force the service of default-backend is asked, and without one it is 503", async (t) => {
+  const of = (more: Readonly<Record<string, string>>, host: string): ServedIngress => ({
+    annotations: { "rewrite-target": "/", ...more },
+    hosts: { [host]: ["P /cart -> web"] },
+  });
+  const { world, other } = await serving(
+    t,
+    65,
+    of({}, HOST),
+    of({ "default-backend": "other" }, "spared.example.test"),
+    { annotations: { "use-regex": "true" }, hosts: { "plain.example.test": ["P /cart -> web"] } },
+  );
+  const apart = { upstream: "shop-other", peers: [[other.address, other.port, 1]] } as const;
+  await world.nginx.apply(
+    { k: "peers", cluster: "member2", ...apart },
+    { k: "cluster", cluster: "member1", state: "drained", forced: true },
+  );
+  for (const host of [HOST, "plain.example.test"]) await expectAll(world, { "/cart": 503 }, host);
+  await expectAll(world, { "/cart": "other" }, "spared.example.test");
+});
+
 test("a server-alias serves what its host serves, and a rule goes before it", async (t) => {
   const one: ServedIngress = {
     annotations: { "server-alias": "alias.example.test, *.wild.example.test" },

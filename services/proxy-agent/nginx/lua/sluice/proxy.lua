@@ -35,10 +35,13 @@ local answers = {
   ["regex-limit"] = { 500, "internal server error\n" },
 }
 
--- Who is asked where nobody of a route's own upstream can be.
-local function stand_in(target, reason)
-  local u = target.spare and upstream_of(target.spare)
-  if u and u.size > 0 then return u, target end
+-- Who is asked where new requests find nobody in a route's own upstream. `u`: that upstream, if there is one.
+local function stand_in(target, u, reason)
+  local spare = target.spare and upstream_of(target.spare)
+  if spare and spare.count > 0 then return spare, target end
+  -- All peers are out by order: sessions that they have may go on. Who answers the others could not know a request
+  -- that has been rewritten.
+  if u and u.size > 0 and (target.policy or not target.rewriting) then return u, target end
   return nil, reason
 end
 
@@ -48,10 +51,10 @@ local function enter()
   if not target then return nil, why or "no-route" end
   if target.id == "" then
     if target.redirect then return nil, "redirect" end
-    return stand_in(target, "no-backend")
+    return stand_in(target, nil, "no-backend")
   end
   local u = upstream_of(target)
-  if not u or u.size == 0 then return stand_in(target, "no-peers") end
+  if not u or u.count == 0 then return stand_in(target, u, "no-peers") end
   return u, target
 end
 
@@ -293,7 +296,7 @@ function M.balance()
     end
   end
   if not peer then
-    -- This server would look for the route of what the request has become.
+    -- This server would look for the route of what the request has become. (Where a balancer can set no status, 500.)
     if profile_of(target.profile).rewrites then return ngx.exit(503) end
     return set_current_peer(settings.replies)
   end
