@@ -10,6 +10,7 @@ import {
   routeAnnotations,
   settingAnnotations,
 } from "./annotation-table.ts";
+import { filledHost } from "./annotation-values.ts";
 import { defaultSettings, nextUpstreamWords, settingBounds } from "./profile.ts";
 
 const page = new URL("../../../docs/reference/annotations.md", import.meta.url);
@@ -106,6 +107,8 @@ test("whatever is written, a value is within its bounds or refused", () => {
       "https://$1.example.test/",
       "https://new.example.test/$1",
       "web.shop.svc:80",
+      "$service_name-$namespace.svc:80",
+      "$service_names",
       "[::1]:99999",
       "$host",
       "a.example.test,*.example.test",
@@ -131,7 +134,13 @@ test("whatever is written, a value is within its bounds or refused", () => {
             decode(Redirect, { code: 302, to: value }, key);
             if (key === "appRoot") assert.match(String(value), /^\/(?![/\\])/);
             else assert.match(new URL(String(value)).protocol, /^https?:$/);
-          } else if (key === "rewrite" || key === "vhost" || key === "forwardedPrefix") {
+          } else if (key === "vhost") {
+            // Whatever the backend is called: what comes of it is a Host, or nothing.
+            for (const name of ["web", "a b", "x".repeat(300), "$host"]) {
+              const vhost = filledHost(String(value), { service_name: name, namespace: "shop" });
+              if (vhost !== null) decode(RoutePath, { ...plain, vhost }, key);
+            }
+          } else if (key === "rewrite" || key === "forwardedPrefix") {
             const where = /^https?:/.test(String(value))
               ? { redirect: { code: 302, to: value } }
               : { [key]: value };

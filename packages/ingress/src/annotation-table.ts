@@ -6,9 +6,9 @@ import {
   cookiePath,
   forwardedPrefix,
   hashKey,
-  hostAndPort,
   hostNames,
   hostPath,
+  hostTemplate,
   oneOf,
   oneOfAnyCase,
   onOff,
@@ -198,9 +198,9 @@ export const routeAnnotations: readonly Annotation<RoutePolicy>[] = [
   route(
     "upstream-vhost",
     "vhost",
-    hostAndPort,
+    hostTemplate,
     "",
-    "the Host that peers see; X-Forwarded-Host stays what was asked for. ingress-nginx: may hold nginx variables",
+    "the Host that peers see; X-Forwarded-Host stays what was asked for. ingress-nginx: may hold any nginx variable",
   ),
   route(
     "default-backend",

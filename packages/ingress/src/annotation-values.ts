@@ -142,16 +142,30 @@ export const serviceName: ValueReader<string> = reader("the name of a ServiceImp
   /^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/.test(text) ? text : null,
 );
 
-export const hostAndPort: ValueReader<string> = reader(
-  "a host name or an IP address, with or without a port",
-  (text) => {
-    const [, host = "", port] =
-      /^([0-9A-Za-z]([0-9A-Za-z._-]{0,251}[0-9A-Za-z])?|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{1,5}))?$/
-        .exec(text)
-        ?.toSpliced(2, 1) ?? [];
-    if (host === "" || (host.startsWith("[") && !URL.canParse(`http://${host}`))) return null;
-    return port === undefined || within(Number(port), [1, 65_535]) !== null ? text : null;
-  },
+function isAuthority(text: string): boolean {
+  const [, host = "", port] = /^([^:]*|\[.*\])(?::([0-9]{1,5}))?$/.exec(text) ?? [];
+  const named = /^[0-9A-Za-z]([0-9A-Za-z._-]{0,251}[0-9A-Za-z])?$/.test(host);
+  const isAddress = /^\[[0-9A-Fa-f:.]{2,45}\]$/.test(host) && URL.canParse(`http://${host}`);
+  return (named || isAddress) && (port === undefined || within(Number(port), [1, 65_535]) !== null);
+}
+
+const VARIABLE = /\$(?:(service_name|namespace)(?![0-9A-Za-z_])|\{(service_name|namespace)\})/g;
+
+/** The Host of a path. @returns null: with these names it is none */
+export function filledHost(
+  template: string,
+  names: { service_name: string; namespace: string },
+): string | null {
+  const host = template.replace(
+    VARIABLE,
+    (_, plain, braced) => names[(plain ?? braced) as keyof typeof names],
+  );
+  return isAuthority(host) ? host : null;
+}
+
+export const hostTemplate: ValueReader<string> = reader(
+  "a host name or an IP address, with or without a port; $service_name and $namespace are those of the backend",
+  (text) => (filledHost(text, { service_name: "web", namespace: "shop" }) === null ? null : text),
 );
 
 const VARIABLES: ReadonlySet<string> = new Set([

@@ -107,7 +107,7 @@ export function compileIngress(ingress: MultiClusterIngress, rules: ClassRules):
     profile = profileOf({ ...reading.settings, ...rewriting(reading.routes) });
     noteAnnotations(draft, reading);
     draft.paths = balanced(
-      redirected(routed(draft.paths, reading.routes), reading.redirects),
+      redirected(routed(draft.paths, reading.routes, ref.namespace), reading.redirects),
       reading.balance,
     );
     refuseUnprotected(draft, reading);

@@ -1,4 +1,5 @@
 import type { Redirect } from "@sluice/contracts";
+import { filledHost } from "./annotation-values.ts";
 import type { CompiledPath } from "./compile-ingress.ts";
 import { checkHost } from "./host.ts";
 import type { RedirectPolicy } from "./redirect.ts";
@@ -9,6 +10,7 @@ export interface RoutePolicy {
   /** What peers are asked for, or, as an absolute URL, where clients are sent. */
   readonly rewrite?: string;
   readonly forwardedPrefix?: string;
+  /** With `$service_name` and `$namespace` in it. */
   readonly vhost?: string;
   /** A ServiceImport that is asked while a backend has no peers. */
   readonly spare?: string;
@@ -30,15 +32,22 @@ export function regexAsked({ useRegex, rewrite }: RoutePolicy, path: unknown): b
 }
 
 /** The same paths with what is done to their requests. */
-export function routed(paths: readonly CompiledPath[], policy: RoutePolicy): CompiledPath[] {
-  const { rewrite, vhost, forwardedPrefix, spare } = policy;
+export function routed(
+  paths: readonly CompiledPath[],
+  policy: RoutePolicy,
+  namespace: string,
+): CompiledPath[] {
+  const { rewrite, forwardedPrefix, spare } = policy;
   return paths.map((path) => {
+    const { backend } = path;
+    const names = { service_name: backend.kind === "service" ? backend.name : "", namespace };
+    const vhost = policy.vhost === undefined ? null : filledHost(policy.vhost, names);
     const rewrites = rewrite !== undefined && rewrite !== path.written;
     if (rewrites && /^https?:/.test(rewrite)) return { ...path, redirect: redirectTo(rewrite) };
     return {
       ...path,
       ...(spare === undefined ? {} : { spare }),
-      ...(vhost === undefined ? {} : { vhost }),
+      ...(vhost === null ? {} : { vhost }),
       ...(rewrites ? { rewrite } : {}),
       ...(rewrites && forwardedPrefix !== undefined ? { forwardedPrefix } : {}),
     };

@@ -1,13 +1,9 @@
 // What annotations say, from the object to the request: the model makes the rows, a real nginx serves them.
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
-import { MemoryServer } from "@sluice/bus/testing";
-import type { ProfileRow } from "@sluice/contracts";
-import { buildFleet } from "@sluice/ingress";
-import { testAgent, testFleet } from "./testing/agent-world.ts";
-import { type PodAnswer, type TestNginx, type TestPod, testNginx, testPod } from "./testing/proxy-world.ts";
+import { type PodAnswer, type TestNginx, type TestPod, testPod } from "./testing/proxy-world.ts";
+import { servedWorld } from "./testing/served-world.ts";
 
-const soon = { timeout: 30_000, interval: 10 };
 const HOST = "shop.example.test";
 
 /** An nginx in front of pods that serve `shop/web`, under an object with these annotations. */
@@ -16,68 +12,11 @@ async function serving(
   annotations: Readonly<Record<string, string>>,
   pods: readonly TestPod[],
 ): Promise<TestNginx> {
-  const nginx = await testNginx(t, { workers: 1 });
-  const server = new MemoryServer();
-  const fleet = testFleet(t, server);
-  const { rows, verdicts } = buildFleet(
-    {
-      ingresses: [
-        {
-          metadata: {
-            namespace: "shop",
-            name: "shop",
-            annotations: Object.fromEntries(
-              Object.entries(annotations).map(([name, value]) => [
-                `nginx.ingress.kubernetes.io/${name}`,
-                value,
-              ]),
-            ),
-          },
-          spec: {
-            ingressClassName: "nginx",
-            rules: [
-              {
-                host: HOST,
-                http: {
-                  paths: [
-                    {
-                      path: "/",
-                      pathType: "Prefix",
-                      backend: { service: { name: "web", port: { number: 80 } } },
-                    },
-                  ],
-                },
-              },
-            ],
-          },
-        },
-      ],
-      imports: [{ metadata: { namespace: "shop", name: "web" }, spec: { ports: [{ port: 80 }] } }],
-      classes: [],
-      peers: [
-        {
-          namespace: "shop",
-          service: "web",
-          cluster: "member1",
-          ports: { "": pods.map(({ address, port }) => ({ address, port })) },
-        },
-      ],
-      exported: new Map([["shop/web", new Set([""])]]),
-    },
-    { fleet: "default", ingressClasses: ["nginx"], watchWithoutClass: false },
-  );
-  assert.deepEqual(verdicts, []);
-  const profiles = [...rows].filter(([key]) => key.startsWith("default.profiles."));
-  const own = profiles.filter(([, row]) => Object.keys((row as ProfileRow).settings).length > 0);
+  const world = await servedWorld(t, { web: pods }, { annotations, hosts: { [HOST]: ["P / -> web"] } });
+  assert.deepEqual(world.verdicts, []);
   const settings = Object.keys(annotations).filter((name) => !/redirect|app-root/.test(name));
-  assert.equal(own.length, settings.length === 0 ? 0 : 1);
-  for (const [key, row] of rows) fleet.set(key, row);
-  const agent = testAgent(nginx, server, { member1: ["127.25.0.0/16"] });
-  await t.waitFor(async () => {
-    assert.notEqual((await nginx.get("/ready", { fresh: true })).status, 404);
-    assert.deepEqual(agent.records.at(-1)?.problems, []);
-  }, soon);
-  return nginx;
+  assert.equal(world.profiles, settings.length === 0 ? 0 : 1);
+  return world.nginx;
 }
 
 const pods = (t: TestContext, n: number, answer?: PodAnswer): Promise<TestPod[]> =>
