@@ -14,9 +14,6 @@ interface Due {
 
 /** nginx and its agent have this long to serve again what they served, whoever else is away, ms. */
 const AGAIN_MS = 3000;
-/** The longest that somebody is away, and then takes to forget an order that the bus has lost, ms. */
-const LOST_MS = 30_000;
-
 /** Holds every nginx to what the member APIs have said, at each change of a row. */
 export class NginxChecks implements NginxObserver {
   readonly violations: Violation[] = [];
@@ -90,9 +87,6 @@ export class NginxChecks implements NginxObserver {
     }
     const drained = row.state === "drained";
     if (drains.show(cluster, drained)) return;
-    // Who was away while it was taken back, and the bus lost its storage, follows it until he forgets it.
-    const lately = this.#time.now - this.#orders.lostAt < LOST_MS;
-    if (drained && lately && this.#orders.everStood(`drain.${cluster}`)) return;
     const name = drained ? "drained-out-of-ignorance" : "undrained-out-of-ignorance";
     const order = drained ? "no order says so" : "the order to drain it has stood all the time";
     this.#violate(name, `${nginx.name}, ${cluster} is ${row.state}: ${order}`);

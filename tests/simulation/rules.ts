@@ -154,6 +154,44 @@ export const rules: readonly Fence[] = [
     schedule: missedJoin,
   },
   {
+    name: "an order that the bus has lost may have been taken back",
+    file: "services/config-renderer/src/fleet-rows.ts",
+    from: 'if (kind === "clusters") {',
+    to: 'if (kind === "nothing") {',
+    crew: CREW,
+    seeds: 20,
+    schedule: (random) => {
+      const member = random.pick(MEMBERS);
+      return [
+        { at: 3100, do: "drain", member, on: true },
+        { at: 4500, do: "freeze", process: `renderer-${random.between(1, 2)}`, forMs: 6500 },
+        { at: 5000, do: "drain", member, on: false },
+        { at: 8500, do: "cut-bus", process: "gateway-1", forMs: 5000 },
+        { at: 8500, do: "cut-bus", process: "gateway-2", forMs: 5000 },
+        { at: 9000, do: "wipe-bus", forMs: random.between(50, 300) },
+      ];
+    },
+  },
+  {
+    name: "peers of another moment stay only while a list is not whole",
+    file: "services/member-watcher/src/list-guard.ts",
+    from: "    if (trace !== undefined) {\n      this.#before.delete(key);",
+    to: "    if (trace?.id === '') {\n      this.#before.delete(key);",
+    crew: CREW,
+    seeds: 3,
+    schedule: (random) =>
+      MEMBERS.flatMap((member) =>
+        SERVICES.map((service) => ({
+          at: random.between(3100, 5000),
+          do: "roll-out",
+          member,
+          service,
+          slice: 0,
+          size: 3,
+        })),
+      ),
+  },
+  {
     name: "a proxy takes a route away when the hub does",
     file: "services/config-renderer/src/renderer.ts",
     from: "if (object === null) this.#model.removeIngress(key);",

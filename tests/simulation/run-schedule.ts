@@ -19,8 +19,11 @@ export interface Outcome {
 
 /** Everything that was wrong is well again by then, ms after the last step; only then the bound begins. */
 const HEALED_MS = 15_000;
-/** Once nothing is wrong any more, every nginx has to be right within this, ms. */
-const BOUND_MS = 120_000;
+/**
+ * Once nothing is wrong any more, every nginx has to be right within this, ms: a list that began while lists got stuck is
+ * given up after 30 s, and asked for again within ten.
+ */
+const BOUND_MS = 45_000;
 /** And to stay right, ms. */
 const STAY_MS = 3000;
 const LOOK_MS = 500;
@@ -28,7 +31,7 @@ const LOOK_MS = 500;
 export interface RunOptions {
   /** Keep everything that happened as lines, with what the processes log. */
   readonly keepTrace?: boolean;
-  /** Once nothing is wrong any more, everything has to be right within this, ms; default 120,000. */
+  /** Once nothing is wrong any more, everything has to be right within this, ms; default 45,000. */
   readonly boundMs?: number;
 }
 

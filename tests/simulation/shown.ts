@@ -54,7 +54,9 @@ export class ShownSlices {
     const where = `${this.#who}, ${slice.id}`;
     const exact = text === "" ? before.content : slice.byText.get(text);
     const content = exact ?? newestWithin(slice, addresses, before.oldest);
-    if (content === undefined) return this.#violate("torn", `${where}: ${text} was never the slice's`);
+    if (content === undefined || (exact === undefined && !this.#wasListed(slice, before.oldest))) {
+      return this.#violate("torn", `${where}: ${text} was never the slice's`);
+    }
     if (content < before.content) {
       const what = `${where}: ${text} is version ${content}, it has shown version ${before.content}`;
       return this.#violate("went-back", what);
@@ -95,6 +97,12 @@ export class ShownSlices {
 
   copy(): Snapshot {
     return new Map(this.#shown);
+  }
+
+  /** Somebody has asked for a list since this content was replaced: what it brings comes beside what was there. */
+  #wasListed({ cluster, states }: SliceTruth, content: number): boolean {
+    const replaced = states.find((state) => state.content > content);
+    return replaced !== undefined && this.#truth.listedAt(cluster) >= replaced.at;
   }
 
   #isEmptied(slice: SliceTruth): boolean {

@@ -72,6 +72,9 @@ export class SimCluster {
     this.#trace = trace;
   }
 
+  /** To be called when a list is answered. */
+  onListed: ((type: ResourceType) => void) | null = null;
+
   get version(): number {
     return this.#version;
   }

@@ -157,6 +157,7 @@ export class SimKubeClient implements KubeClient {
           }
           const all = from?.rest ?? this.#cluster.list(type, labels);
           const version = from?.version ?? this.#cluster.version;
+          if (from === null) this.#cluster.onListed?.(type);
           return { version, rest: all.slice(PAGE), page: all.slice(0, PAGE) as T[] };
         },
         signal,

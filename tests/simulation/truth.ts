@@ -39,7 +39,17 @@ const WATCHED_AGAIN_MS = 15_000;
 export class Truth {
   readonly slices = new Map<string, SliceTruth>();
   readonly #sliceOf = new Map<string, SliceTruth>();
+  readonly #listedAt = new Map<string, number>();
   readonly #hinderedUntil = new Map<string, number>();
+
+  /** Somebody has listed a cluster's slices, ms of virtual time. */
+  listed(cluster: string, at: number): void {
+    this.#listedAt.set(cluster, at);
+  }
+
+  listedAt(cluster: string): number {
+    return this.#listedAt.get(cluster) ?? Number.NEGATIVE_INFINITY;
+  }
 
   /** Watches of a cluster's API break, or cannot be opened, until then, ms of virtual time. */
   hinder(cluster: string, until: number): void {

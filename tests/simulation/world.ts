@@ -2,6 +2,7 @@ import { runAggregator } from "@sluice/aggregator";
 import { createBus } from "@sluice/bus/testing";
 import { runConfigRenderer } from "@sluice/config-renderer";
 import { fleetTable, intentsTable, plainKeys, proxiesTable } from "@sluice/contracts";
+import { resources } from "@sluice/kube";
 import { runMemberWatcher } from "@sluice/member-watcher";
 import { runProxyAgent } from "@sluice/proxy-agent";
 import { createKit, type Kit, type Logger, silentLogger } from "@sluice/service-kit";
@@ -112,6 +113,12 @@ export class World {
     this.checks = new NginxChecks(this.#routed, this.#orders, this.time);
     this.#bus = new SimBus(this.time, this.trace, seed);
     for (const name of APIS) this.#clusters.set(name, new SimCluster(name, this.time, this.trace));
+    for (const name of MEMBERS) {
+      this.#cluster(name).onListed = (type) => {
+        if (type !== resources.endpointSlice) return;
+        for (const truth of [this.truth, this.#routed]) truth.listed(name, this.time.now);
+      };
+    }
     this.#bus.onStored.add((table, key) => {
       if (table === intentsTable.name) this.#readOrder(key);
     });

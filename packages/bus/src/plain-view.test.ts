@@ -24,9 +24,12 @@ test("what a snapshot lacks is kept, and forgotten only by who asks for that, un
   for (const view of [keeps, forgets, later]) await view.when(() => view.size === 2, signal);
   server.restart({ wipe: true });
   await forgets.when(() => forgets.size === 0, signal);
+  await later.when(() => later.isDoubtful("drain.member1"), signal);
+  assert.equal(keeps.isDoubtful("drain.member1"), false);
   assert.deepEqual(gone, ["drain.member1", "drain.member2"]);
   await bus.publish(intentsTable, "drain.member2", order("member2"));
   await later.when(() => later.get("drain.member1") === undefined && later.size === 1, signal);
   assert.deepEqual(later.get("drain.member2"), order("member2"));
+  assert.ok(["drain.member1", "drain.member2"].every((key) => !later.isDoubtful(key)));
   assert.equal(keeps.size, 2);
 });

@@ -71,7 +71,8 @@ export interface TableView<T> {
   readonly unreadable: ReadonlySet<string>;
   /**
    * What is held at a key of a fenced table, or that nothing is, has not been confirmed since the servers' life or the
-   * claim changed: what others made of a newer record must not be overwritten with what is made of this one.
+   * claim changed: what others made of a newer record must not be overwritten with what is made of this one. Of a plain
+   * table: what is held is lacking in the present snapshot, and not forgotten yet.
    */
   isDoubtful(key: string): boolean;
   /** Number of such keys. */
@@ -265,8 +266,8 @@ export class PlainView<T> extends BaseView<T> {
   get size(): number {
     return this.#held.size;
   }
-  isDoubtful(): boolean {
-    return false;
+  isDoubtful(key: string): boolean {
+    return this.options.forgetMs !== undefined && this.#held.has(key) && !this.#fresh.has(key);
   }
   isSettled(): boolean {
     return this.snapshotDelivered;

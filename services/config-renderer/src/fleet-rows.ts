@@ -146,10 +146,17 @@ export class FleetRows {
     return false;
   }
 
-  /** Peers that are made of a record which may be older than the one that the table's row was made of. */
+  /**
+   * Peers that are made of a record which may be older than the one that the table's row was made of, or a cluster of
+   * which an order is followed that `intents` has lost: it may have been taken back meanwhile.
+   */
   #isDoubtful(key: string): boolean {
-    if (rowOrder(key) !== 2) return false;
-    const [, , id = "", cluster = ""] = key.split(".");
+    const [, kind, id = "", cluster = ""] = key.split(".");
+    if (kind === "clusters") {
+      const { intents } = this.#attached;
+      return intents.isDoubtful(`drain.${id}`) || intents.isDoubtful(`unjoin.${id}`);
+    }
+    if (kind !== "peers") return false;
     // In its grace nobody follows what becomes of its peers.
     if (this.#doomed.has(id) && !this.#model.hasUpstream(id)) return true;
     return this.#isMadeOfDoubt(id, cluster);

@@ -49,7 +49,11 @@ async function rendered(signal: AbortSignal) {
     idle: async () => {},
     holding: true,
   };
-  const intents = { get: () => undefined, caughtUp: async () => {} };
+  const intents = {
+    get: () => undefined,
+    isDoubtful: (each: string) => doubts.has(each),
+    caughtUp: async () => {},
+  };
   const reporter = { ingress: () => {}, verdicts: () => {} };
   const renderer = new Renderer(options, createKit({ service: "config-renderer", signal }));
   renderer.attach({
@@ -151,6 +155,22 @@ test("after a claim peers go that no route leads to, grace or not: the table may
   await renderer.fresh(end.signal, null);
   assert.ok(!written.has(row));
   assert.equal(renderer.knows(row), true);
+  end.abort();
+  await publishing;
+});
+
+test("a cluster of which an order is followed that the bus has lost keeps the row that it has", async () => {
+  const end = new AbortController();
+  const { renderer, doubts, publishing } = await rendered(end.signal);
+  const cluster = "default.clusters.member1";
+  assert.equal(renderer.fills(cluster), true);
+  for (const order of ["drain.member1", "unjoin.member1"]) {
+    doubts.add(order);
+    assert.equal(renderer.knows(cluster), false);
+    assert.equal(renderer.fills(cluster), false);
+    doubts.delete(order);
+    assert.equal(renderer.fills(cluster), true);
+  }
   end.abort();
   await publishing;
 });
