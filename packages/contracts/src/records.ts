@@ -380,6 +380,10 @@ export type UpstreamRow = Type.Static<typeof UpstreamRow>;
 export const PeersRow = Type.Object({
   upstream: Type.String({ pattern: "^[0-9a-z-]{1,128}$" }),
   cluster: Name,
+  /** Of all requests, beside the shares of the other clusters; 0: only where no other has peers. Absent: each peer counts. */
+  share: Type.Optional(Type.Integer({ minimum: 0, maximum: 1000 })),
+  /** Failover: those of the lowest rank are asked while any of them can be. Absent: 0. */
+  rank: Type.Optional(Type.Integer({ minimum: 0, maximum: 15 })),
   peers: Type.Array(Peer, { maxItems: 100_000 }),
 });
 export type PeersRow = Type.Static<typeof PeersRow>;

@@ -11,6 +11,7 @@ import {
   settingAnnotations,
 } from "./annotation-table.ts";
 import { filledHost } from "./annotation-values.ts";
+import { CLUSTER_WEIGHTS, clusterOrderShapes, FAILOVER } from "./cluster-order.ts";
 import { defaultSettings, nextUpstreamWords, settingBounds } from "./profile.ts";
 
 const page = new URL("../../../docs/reference/annotations.md", import.meta.url);
@@ -54,6 +55,18 @@ function render(): string {
     "",
     ...head,
     ...rows(settingAnnotations),
+    "",
+    "## On a ServiceImport",
+    "",
+    "Sluice's own, under `sluice.dev/`: a change of them reloads nothing. They hold for every route to that import.",
+    "",
+    "| annotation | value | when nothing is said | |",
+    "|---|---|---|---|",
+    "| `from-clusters` | names of clusters with commas between | all clusters | whose exports count |",
+    `| \`cluster-weights\` | ${clusterOrderShapes[CLUSTER_WEIGHTS]} | each peer counts | what each cluster gets of all requests, ` +
+      "however many peers it has there; a cluster that is not named, or whose weight is 0, gets none while another has peers |",
+    `| \`failover\` | ${clusterOrderShapes[FAILOVER]} | all alike | a group is asked while any of its peers can be, then the ` +
+      "next; clusters that are not named are the last |",
     "",
     "## All others",
     "",

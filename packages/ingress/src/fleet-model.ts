@@ -6,6 +6,7 @@ import {
   type TopologyPeers,
   type UpstreamRow,
 } from "@sluice/contracts";
+import { placeOf } from "./cluster-order.ts";
 import { type CompiledIngress, compileIngress } from "./compile-ingress.ts";
 import { type HostRoutes, importNames, type LastBackend } from "./host-routes.ts";
 import { type ClassRules, classRules } from "./ingress-class.ts";
@@ -148,7 +149,11 @@ export class FleetModel {
     const accepted = imported !== undefined && (imported.from === null || imported.from.has(record.cluster));
     for (const id of ids) {
       const key = fleetKeys.peers(this.#options.fleet, id, record.cluster);
-      yield [key, accepted ? buildPeers(this.#upstreams.get(id) as UpstreamRow, record) : null];
+      if (!accepted) yield [key, null];
+      else {
+        const place = placeOf(record.cluster, imported.order);
+        yield [key, buildPeers(this.#upstreams.get(id) as UpstreamRow, record, place)];
+      }
     }
   }
 

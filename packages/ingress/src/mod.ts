@@ -1,7 +1,7 @@
 export { buildFleet, type World } from "./build-fleet.ts";
 export { type FleetChanges, FleetModel, type FleetOptions, verdictKey } from "./fleet-model.ts";
 export type { IngressClass, KubeObject, MultiClusterIngress, ObjectRef, ServiceImport } from "./objects.ts";
-export { buildPeers } from "./peers.ts";
+export { buildPeers, type ClusterPlace } from "./peers.ts";
 export {
   defaultProfile,
   defaultSettings,

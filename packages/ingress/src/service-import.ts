@@ -1,9 +1,9 @@
 import type { ServicePort } from "@sluice/contracts";
+import { CLUSTER, type ClusterOrder, readClusterOrder } from "./cluster-order.ts";
 import { annotationsOf, fieldsOf, type ObjectRef, quote, refOf, type ServiceImport } from "./objects.ts";
 import type { Reason, Verdict } from "./verdict.ts";
 
 const FROM_CLUSTERS = "sluice.dev/from-clusters";
-const CLUSTER = /^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/;
 
 /** A ServiceImport as the model knows it. */
 export interface ReadImport {
@@ -11,6 +11,7 @@ export interface ReadImport {
   readonly ports: readonly ServicePort[];
   /** Clusters whose exports count; null: all. Empty: none, because what was asked for could not be read. */
   readonly from: ReadonlySet<string> | null;
+  readonly order: ClusterOrder;
   readonly verdicts: readonly Verdict[];
 }
 
@@ -62,7 +63,8 @@ export function readImport(object: ServiceImport): ReadImport {
       );
     }
   }
-  return { ref, ports, from, verdicts };
+  const order = readClusterOrder(annotationsOf(object), (message) => warn("AnnotationInvalid", message));
+  return { ref, ports, from, order, verdicts };
 }
 
 /** Ports of the import that no exported Service has: by name, because slices tell their ports by name. */

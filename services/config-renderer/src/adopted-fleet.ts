@@ -5,12 +5,12 @@ import {
   type TopologyPeers,
   type UpstreamRow,
 } from "@sluice/contracts";
-import { buildPeers } from "@sluice/ingress";
+import { buildPeers, type ClusterPlace } from "@sluice/ingress";
 
 interface Adopted {
   readonly row: UpstreamRow;
-  /** Clusters that have a peers row. */
-  readonly clusters: Set<string>;
+  /** Clusters that have a peers row, and what that says of them. */
+  readonly clusters: Map<string, ClusterPlace>;
 }
 
 /**
@@ -22,7 +22,7 @@ export class AdoptedFleet {
   readonly #upstreams = new Map<string, Adopted>();
   readonly #ofService = new Map<string, Set<string>>();
   /** Peers rows whose upstream has not been delivered yet. */
-  readonly #orphans = new Map<string, Set<string>>();
+  readonly #orphans = new Map<string, Map<string, ClusterPlace>>();
 
   constructor(fleet: string) {
     this.#fleet = fleet;
@@ -35,7 +35,7 @@ export class AdoptedFleet {
     if (kind === "upstreams") {
       const upstream = row as UpstreamRow;
       const clusters =
-        this.#upstreams.get(upstream.id)?.clusters ?? this.#orphans.get(upstream.id) ?? new Set();
+        this.#upstreams.get(upstream.id)?.clusters ?? this.#orphans.get(upstream.id) ?? new Map();
       this.#orphans.delete(upstream.id);
       this.#upstreams.set(upstream.id, { row: upstream, clusters });
       const service = `${upstream.namespace}/${upstream.service}`;
@@ -43,22 +43,25 @@ export class AdoptedFleet {
       return service;
     }
     if (kind !== "peers") return null;
-    const { upstream: id, cluster } = row as PeersRow;
+    const { upstream: id, cluster, share, rank } = row as PeersRow;
+    const place = { ...(share === undefined ? {} : { share }), ...(rank === undefined ? {} : { rank }) };
     const adopted = this.#upstreams.get(id);
     if (adopted === undefined) {
-      this.#orphans.set(id, (this.#orphans.get(id) ?? new Set()).add(cluster));
+      this.#orphans.set(id, (this.#orphans.get(id) ?? new Map()).set(cluster, place));
       return null;
     }
-    if (adopted.clusters.has(cluster)) return null;
-    adopted.clusters.add(cluster);
+    const known = adopted.clusters.has(cluster);
+    adopted.clusters.set(cluster, place);
+    if (known) return null;
     return `${adopted.row.namespace}/${adopted.row.service}`;
   }
 
   *peerRows(record: TopologyPeers): IterableIterator<[string, PeersRow]> {
     for (const id of this.#ofService.get(`${record.namespace}/${record.service}`) ?? []) {
       const adopted = this.#upstreams.get(id);
-      if (adopted === undefined || !adopted.clusters.has(record.cluster)) continue;
-      yield [fleetKeys.peers(this.#fleet, id, record.cluster), buildPeers(adopted.row, record)];
+      const place = adopted?.clusters.get(record.cluster);
+      if (adopted === undefined || place === undefined) continue;
+      yield [fleetKeys.peers(this.#fleet, id, record.cluster), buildPeers(adopted.row, record, place)];
     }
   }
 

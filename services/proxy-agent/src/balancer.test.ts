@@ -132,6 +132,108 @@ test("hash: a peer that comes or goes moves its own keys and no other, in whatev
   );
 });
 
+/** A cluster's row with its place among the others. */
+const placed = (
+  cluster: string,
+  of: string,
+  peers: readonly PeerEntry[],
+  share?: number,
+  rank?: number,
+): NginxRow => ({
+  k: "peers",
+  upstream: of,
+  cluster,
+  ...(share === undefined ? {} : { share }),
+  ...(rank === undefined ? {} : { rank }),
+  peers,
+});
+
+test("clusters get their shares by every method, however many peers each has", async (t) => {
+  const probe = await balancerProbe(t);
+  const methods: (Balance | undefined)[] = [undefined, { method: "least_conn" }, { method: "ewma" }, hash];
+  const cluster = fc.record({
+    peers: fc.integer({ min: 1, max: 40 }),
+    share: fc.integer({ min: 1, max: 1000 }),
+  });
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(cluster, { minLength: 2, maxLength: 4 }),
+      fc.constantFrom(...methods),
+      async (all, balance) => {
+        const of = fresh();
+        const n = 3000;
+        const rows = all.map(({ peers, share }, i) =>
+          placed(`member${i}`, of, plain(i * 50, i * 50 + peers), share),
+        );
+        const [chosen = []] = await probe.choose({
+          rows,
+          of,
+          ...(balance === undefined ? {} : { balance }),
+          ...(balance === hash ? { keys: keys(n) } : { times: n }),
+        });
+        const seen = tally(chosen);
+        const total = all.reduce((sum, { share }) => sum + share, 0);
+        for (const [i, { peers, share }] of all.entries()) {
+          let count = 0;
+          for (const [at] of plain(i * 50, i * 50 + peers)) count += seen.get(at) ?? 0;
+          assert.ok(fair(count, n, share / total), `${count} of ${n} for share ${share} of ${total}`);
+        }
+      },
+    ),
+    { numRuns: 30 },
+  );
+});
+
+test("clusters of the first rank are asked while any of them can be, then those of the next", async (t) => {
+  const probe = await balancerProbe(t);
+  const of = fresh();
+  const draining = plain(0, 2).map(([at, port, weight]): PeerEntry => [at, port, weight, 1]);
+  const rows = [
+    placed("member1", of, plain(0, 2)),
+    placed("member2", of, plain(2, 4)),
+    placed("member3", of, plain(4, 6), undefined, 1),
+    placed("member4", of, plain(6, 8), undefined, 2),
+  ];
+  const order = (cluster: string, state: "ok" | "down" | "drained"): NginxRow => ({
+    k: "cluster",
+    cluster,
+    state,
+  });
+  const ask = { of, times: 60 };
+  const found = await probe.choose(
+    { rows, ...ask },
+    { rows: [placed("member1", of, draining)], ...ask },
+    { rows: [order("member2", "down")], ...ask },
+    { rows: [placed("member3", of, [], undefined, 1)], ...ask },
+    { rows: [order("member4", "drained")], ...ask },
+    { rows: [order("member4", "ok"), order("member2", "ok")], ...ask },
+  );
+  const asked = found.map((chosen) => [...tally(chosen).keys()].sort());
+  const peers = (...at: readonly number[]) => at.map(address);
+  assert.deepEqual(asked, [
+    peers(0, 1, 2, 3),
+    peers(2, 3),
+    peers(4, 5),
+    peers(6, 7),
+    peers(0, 1),
+    peers(2, 3),
+  ]);
+});
+
+test("a cluster with the share 0 gets requests only where no other has peers", async (t) => {
+  const probe = await balancerProbe(t);
+  const of = fresh();
+  const [some = [], alone = [], plainly = []] = await probe.choose(
+    { rows: [placed("member1", of, plain(0, 2), 5), placed("member2", of, plain(2, 4), 0)], of, times: 50 },
+    { rows: [placed("member1", of, [], 5)], of, times: 50 },
+    { rows: [placed("member1", of, plain(0, 2)), placed("member2", of, plain(2, 4))], of, times: 40 },
+  );
+  assert.deepEqual([...tally(some).keys()].sort(), [address(0), address(1)]);
+  assert.deepEqual([...tally(alone).keys()].sort(), [address(2), address(3)]);
+  // Shares that are taken away leave nothing behind.
+  assert.deepEqual([...tally(plainly).values()], [10, 10, 10, 10]);
+});
+
 const cookie = (more: Partial<Balance["cookie"]> = {}): Balance => ({
   method: "cookie",
   cookie: { name: "SESSION", path: "/", ...more },

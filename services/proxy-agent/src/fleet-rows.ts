@@ -266,7 +266,7 @@ export class FleetRows {
     return this.#buildRoute(value as RouteRow);
   }
 
-  #buildPeers(key: string, { upstream, cluster, peers }: PeersRow): NginxRow {
+  #buildPeers(key: string, { upstream, cluster, peers, share, rank }: PeersRow): NginxRow {
     const filter = this.#filterOf(cluster);
     const kept: PeerEntry[] = [];
     let refused = 0;
@@ -287,7 +287,14 @@ export class FleetRows {
       this.#refusedPeers.set(key, refused);
       this.#problems.set(key, `${refused} of ${peers.length} peers left out: ${why}`);
     }
-    return { k: "peers", upstream, cluster, peers: kept };
+    return {
+      k: "peers",
+      upstream,
+      cluster,
+      ...(share === undefined ? {} : { share }),
+      ...(rank === undefined ? {} : { rank }),
+      peers: kept,
+    };
   }
 
   #filterOf(cluster: string): ReturnType<typeof peerFilter> {

@@ -6,32 +6,37 @@ import { peersRow, routeRow, testNginx, testPod } from "./testing/proxy-world.ts
 /** Whoever answers, answers sooner than this on a busy machine too. */
 const LIMIT_MS = 1000;
 
-test("when a whole cluster freezes no request fails, few wait for the limit, and none longer", async (t) => {
-  const nginx = await testNginx(t, { firstByteTimeoutMs: LIMIT_MS });
-  const frozen = await Promise.all(
-    Array.from({ length: 10 }, (_, i) => testPod(t, `127.23.0.${i + 1}`, `frozen${i}`)),
-  );
-  const alive = await testPod(t, "127.24.0.1", "alive");
-  await nginx.apply(
-    peersRow("web", "member1", ...frozen),
-    peersRow("web", "member2", alive),
-    routeRow("shop.example.test", "web"),
-  );
-  for (const pod of frozen) pod.frozen = true;
-  const asked = () => frozen.reduce((sum, pod) => sum + pod.requests, 0);
-  let waited = 0;
-  for (let i = 0; i < 60; i++) {
-    const before = asked();
-    const { body, ms } = await nginx.get("/");
-    assert.equal(body, "alive");
-    assert.ok(asked() - before <= 1, "it waited for one frozen pod and then for another");
-    assert.ok(ms < 10 * LIMIT_MS, `${ms} ms`);
-    if (asked() > before) waited++;
-  }
-  assert.ok(waited >= 1 && waited <= 5, `${waited} requests waited: ten pods, three strikes in all`);
-  const state = await nginx.client.state(t.signal);
-  assert.ok(state.held?.some(({ cluster, peer }) => cluster === "member1" && peer === ""));
-});
+for (const [rank, where] of [
+  [0, "a cluster"],
+  [1, "a cluster that is asked before the other one"],
+] as const) {
+  test(`when the whole of ${where} freezes no request fails, few wait for the limit, and none longer`, async (t) => {
+    const nginx = await testNginx(t, { firstByteTimeoutMs: LIMIT_MS });
+    const frozen = await Promise.all(
+      Array.from({ length: 10 }, (_, i) => testPod(t, `127.23.${rank * 10}.${i + 1}`, `frozen${i}`)),
+    );
+    const alive = await testPod(t, `127.24.${rank * 10}.1`, "alive");
+    await nginx.apply(
+      peersRow("web", "member1", ...frozen),
+      { ...peersRow("web", "member2", alive), rank },
+      routeRow("shop.example.test", "web"),
+    );
+    for (const pod of frozen) pod.frozen = true;
+    const asked = () => frozen.reduce((sum, pod) => sum + pod.requests, 0);
+    let waited = 0;
+    for (let i = 0; i < 60; i++) {
+      const before = asked();
+      const { body, ms } = await nginx.get("/");
+      assert.equal(body, "alive");
+      assert.ok(asked() - before <= 1, "it waited for one frozen pod and then for another");
+      assert.ok(ms < 10 * LIMIT_MS, `${ms} ms`);
+      if (asked() > before) waited++;
+    }
+    assert.ok(waited >= 1 && waited <= 5, `${waited} requests waited: ten pods, three strikes in all`);
+    const state = await nginx.client.state(t.signal);
+    assert.ok(state.held?.some(({ cluster, peer }) => cluster === "member1" && peer === ""));
+  });
+}
 
 test("with two of three clusters frozen a request goes on to the third", async (t) => {
   const nginx = await testNginx(t, { firstByteTimeoutMs: LIMIT_MS, workers: 1 });

@@ -38,6 +38,8 @@ export type NginxRow =
       readonly k: "peers";
       readonly upstream: string;
       readonly cluster: string;
+      readonly share?: number;
+      readonly rank?: number;
       readonly peers: readonly PeerEntry[];
     }
   | { readonly k: "route"; readonly host: string; readonly paths: readonly PathEntry[] }

@@ -186,7 +186,11 @@ export async function testPod(
   return pod;
 }
 
-export function peersRow(upstream: string, cluster: string, ...pods: readonly TestPod[]): NginxRow {
+export function peersRow(
+  upstream: string,
+  cluster: string,
+  ...pods: readonly TestPod[]
+): Extract<NginxRow, { readonly peers: unknown }> {
   return { k: "peers", upstream, cluster, peers: pods.map((pod) => [pod.address, pod.port, 1] as const) };
 }
 

@@ -114,8 +114,8 @@ function M.elsewhere(u, cluster, tried)
   local only = u.only_cluster
   if only then return only ~= cluster and not (tried and tried[only]) end
   if not tried then return true end
-  for _, peer in ipairs(u.active) do
-    if peer.cluster ~= cluster and not tried[peer.cluster] then return true end
+  for _, other in ipairs(u.good) do
+    if other ~= cluster and not tried[other] then return true end
   end
   return false
 end

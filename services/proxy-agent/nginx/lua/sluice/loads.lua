@@ -39,15 +39,17 @@ function M.any(u)
   return u.active[place(u)]
 end
 
-local function fewer(a, b)
+-- The first of two is chosen by weight; what it has in hand counts by weight too, its time does not.
+local function fewer(_, a, b)
   return M.of(b).busy * a.weight < M.of(a).busy * b.weight
 end
 
 -- A peer that has not answered yet is compared by its requests in hand: neither every request nor none goes there.
-local function faster(a, b)
-  local one, other, time = M.of(a), M.of(b), now()
-  local first, second = (one.busy + 1) * b.weight, (other.busy + 1) * a.weight
+local function faster(u, a, b)
+  local one, other, mean = M.of(a), M.of(b), u.total / u.count
+  local first, second = 1 + one.busy * mean / a.weight, 1 + other.busy * mean / b.weight
   if one.at and other.at then
+    local time = now()
     first = first * (one.seconds * exp((one.at - time) / DECAY) + LEAST)
     second = second * (other.seconds * exp((other.at - time) / DECAY) + LEAST)
   end
@@ -60,7 +62,7 @@ local function of_two(u, better)
   if n == 1 then return peers[i] end
   local j = random(n - 1)
   if j >= i then j = j + 1 end
-  return better(peers[i], peers[j]) and peers[j] or peers[i]
+  return better(u, peers[i], peers[j]) and peers[j] or peers[i]
 end
 
 function M.least_busy(u) return of_two(u, fewer) end

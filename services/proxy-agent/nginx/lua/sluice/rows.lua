@@ -135,7 +135,12 @@ function kinds.peers(row)
     if not whole(weight, 1, 1000) then return "peer " .. i .. ": weight is not 1 to 1000" end
     out[i] = peer[4] == 1 and { address, peer[2], weight, 1 } or { address, peer[2], weight }
   end
-  local raw = #out == 0 and "[]" or cjson.encode(out)
+  local share, rank = row.share, row.rank
+  if share ~= nil and not whole(share, 0, 1000) then return "share is not 0 to 1000" end
+  if rank ~= nil and not whole(rank, 0, 15) then return "rank is not 0 to 15" end
+  -- Most rows are a list of peers and nothing else.
+  if share or rank then out = { peers = out, share = share, rank = rank } end
+  local raw = #out == 0 and not out.peers and "[]" or cjson.encode(out)
   if not room(#raw) then return "shared memory: no room for " .. #raw .. " bytes" end
   local problem = put(key, raw)
   if problem then return problem end

@@ -3,7 +3,7 @@ local cjson = require "cjson.safe"
 local generations = require "sluice.generations"
 local holds = require "sluice.holds"
 local D = ngx.shared.sluice_rows
-local now, random = ngx.now, math.random
+local now, random, floor = ngx.now, math.random, math.floor
 local peers_slots, holds_slots, clusters_slot = generations.peers, generations.holds, generations.clusters
 
 local M = { ALIAS_ABOVE = 64 }
@@ -14,17 +14,23 @@ local cache, count = {}, 0
 -- an upstream: when all are held (panic), all are taken. Only an order does: see `obey`.
 local SUSPECT, DRAINING, HELD = 2, 4, 8
 M.DRAINING = DRAINING
+-- A cluster's rank in the order of failover adds less than any of these.
+local RANKS, LAST = 32, 31 / 32
 M.AGAIN = 1 -- added on a retry, for a peer of a cluster that has just failed this request
 
 local function parse(id, cluster, raw, old)
   local known = {}
   if old then for _, peer in ipairs(old.peers) do known[peer.name] = peer end end
-  local list = { id = id, cluster = cluster, raw = raw, name = id .. "|" .. cluster .. "|", peers = {} }
-  for i, entry in ipairs(cjson.decode(raw) or {}) do
+  local row = cjson.decode(raw) or {}
+  local list = {
+    id = id, cluster = cluster, raw = raw, name = id .. "|" .. cluster .. "|", peers = {},
+    share = row.share, last = row.share == 0 and LAST or (row.rank or 0) / RANKS,
+  }
+  for i, entry in ipairs(row.peers or row) do
     local name = list.name .. entry[1] .. ":" .. entry[2]
     local before = known[name]
     list.peers[i] = {
-      name = name, address = entry[1], port = entry[2], weight = entry[3], draining = entry[4] == 1,
+      name = name, address = entry[1], port = entry[2], weight = entry[3], own = entry[3], draining = entry[4] == 1,
       cluster = cluster, list = list,
       -- A peer keeps its turn: with many changes a second, starting anew would always favour the first.
       turn = before and before.turn or random() * entry[3],
@@ -71,6 +77,25 @@ local function obey(u)
   return state_of
 end
 
+-- Where clusters have shares, a cluster's is divided among those of its peers that are asked, however many they are.
+local function weigh(lists, best)
+  local shared = false
+  for _, list in ipairs(lists) do shared = shared or list.share ~= nil end
+  for _, list in ipairs(lists) do
+    if shared or list.weighed then
+      local total, asked = 0, 0
+      for _, peer in ipairs(list.peers) do
+        total = total + peer.own
+        if peer.score == best then asked = asked + peer.own end
+      end
+      local factor = 1
+      if shared and list.share and list.share > 0 then factor = list.share / (asked > 0 and asked or total) end
+      for _, peer in ipairs(list.peers) do peer.weight = peer.own * factor end
+      list.weighed = shared
+    end
+  end
+end
+
 -- Sorts the peers anew: after a change of peers, of a hold or of a cluster's state, or when a hold ends.
 local function sort(u)
   u.holds_seen, u.clusters_seen = holds_slots[u.slot], clusters_slot[0] -- before what they announce
@@ -85,7 +110,7 @@ local function sort(u)
   end
   local state_of, usable = obey(u), 0
   for _, list in ipairs(u.lists) do
-    local base = state_of[list] == "down" and HELD or 0
+    local base = list.last + (state_of[list] == "down" and HELD or 0)
     usable = usable + #list.usable
     local ends = held(list.name)
     list.held = ends
@@ -103,22 +128,27 @@ local function sort(u)
       end
     end
   end
-  local active, total, equal, clusters, cluster = {}, 0, true, 0, nil
+  weigh(u.lists, best)
+  local active, total, equal, good = {}, 0, true, {}
+  local class = best and floor(best)
   for _, list in ipairs(u.lists) do
     local some = false
     for _, peer in ipairs(list.usable) do
-      if peer.score == best then
+      local score = peer.score
+      -- A cluster that is only later in the order of failover is good, too.
+      some = some or floor(score) == class
+      if score == best then
         active[#active + 1] = peer
         total = total + peer.weight
         equal = equal and peer.weight == active[1].weight
-        some = true
       end
     end
-    if some then clusters, cluster = clusters + 1, list.cluster end
+    if some then good[#good + 1] = list.cluster end
   end
   u.active, u.count, u.total, u.equal, u.usable = active, #active, total, equal, usable
-  -- The one cluster that first tries go to, or nil when there are several.
-  u.only_cluster = clusters == 1 and cluster or nil
+  u.good = good
+  -- The one cluster that is good to go to, or nil when there are several.
+  u.only_cluster = #good == 1 and good[1] or nil
   u.best, u.healthy = best, best ~= nil and best < HELD
   u.homes = nil
   u.turn = random(#active > 0 and #active or 1)

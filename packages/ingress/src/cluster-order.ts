@@ -1,0 +1,78 @@
+import { quote } from "./objects.ts";
+import type { ClusterPlace } from "./peers.ts";
+
+export const CLUSTER = /^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/;
+
+export const CLUSTER_WEIGHTS = "sluice.dev/cluster-weights";
+export const FAILOVER = "sluice.dev/failover";
+
+/** As a PeersRow says it, and a proxy sorts by it. */
+const MAX_SHARE = 1000;
+const MAX_RANK = 15;
+
+/** Which clusters of an import get how much, and which are asked first. */
+export interface ClusterOrder {
+  /** null: each peer counts, whatever its cluster. */
+  readonly shares: ReadonlyMap<string, number> | null;
+  /** Lowest first; null: all alike. */
+  readonly ranks: ReadonlyMap<string, number> | null;
+}
+
+/** What is of another shape is told and left out as a whole: half of an order is another order. */
+export function readClusterOrder(
+  annotations: ReadonlyMap<string, string>,
+  warn: (message: string) => void,
+): ClusterOrder {
+  const read = <T>(name: string, of: (text: string) => T | null, shape: string): T | null => {
+    const text = annotations.get(name);
+    if (text === undefined || text.trim() === "") return null;
+    const value = of(text);
+    if (value === null) {
+      warn(`metadata.annotations[${name}]: ${quote(text)} is not ${shape}; it is as if it were not there`);
+    }
+    return value;
+  };
+  return {
+    shares: read(CLUSTER_WEIGHTS, sharesOf, clusterOrderShapes[CLUSTER_WEIGHTS]),
+    ranks: read(FAILOVER, ranksOf, clusterOrderShapes[FAILOVER]),
+  };
+}
+
+export const clusterOrderShapes = {
+  [CLUSTER_WEIGHTS]: `cluster=weight with commas between, each cluster once, weights from 0 to ${MAX_SHARE}`,
+  [FAILOVER]: `up to ${MAX_RANK} groups of clusters with > between, the clusters of a group with commas, each once`,
+} as const;
+
+function sharesOf(text: string): Map<string, number> | null {
+  const shares = new Map<string, number>();
+  for (const item of text.split(",")) {
+    const [, cluster = "", weight = ""] = /^\s*([^=\s]+)\s*=\s*([0-9]{1,4})\s*$/.exec(item) ?? [];
+    if (!CLUSTER.test(cluster) || shares.has(cluster) || Number(weight) > MAX_SHARE) return null;
+    shares.set(cluster, Number(weight));
+  }
+  return shares;
+}
+
+function ranksOf(text: string): Map<string, number> | null {
+  const ranks = new Map<string, number>();
+  const groups = text.split(">");
+  if (groups.length > MAX_RANK) return null;
+  for (const [rank, group] of groups.entries()) {
+    for (const item of group.split(",")) {
+      const cluster = item.trim();
+      if (!CLUSTER.test(cluster) || ranks.has(cluster)) return null;
+      ranks.set(cluster, rank);
+    }
+  }
+  return ranks;
+}
+
+/** What a cluster's row says: one that weights do not name gets nothing while another has peers, one that no group names is last. */
+export function placeOf(cluster: string, { shares, ranks }: ClusterOrder): ClusterPlace {
+  const last = ranks === null ? 0 : Math.max(...ranks.values()) + 1;
+  const rank = ranks?.get(cluster) ?? last;
+  return {
+    ...(shares === null ? {} : { share: shares.get(cluster) ?? 0 }),
+    ...(rank === 0 ? {} : { rank }),
+  };
+}
