@@ -207,6 +207,54 @@ test("every path of a valid object is in exactly one row", () => {
   );
 });
 
+test("an object that asks for regular expressions takes no path away from others on a host with very many", () => {
+  const backend = { service: { name: "web", port: { number: 80 } } };
+  const object = (name: string, day: string, paths: readonly string[], annotations = {}) => ({
+    metadata: { namespace: "shop", name, creationTimestamp: `2026-01-${day}T00:00:00Z`, annotations },
+    spec: {
+      ingressClassName: "nginx",
+      rules: [
+        {
+          host: "www.example.test",
+          http: { paths: paths.map((path) => ({ path, pathType: "Prefix", backend })) },
+        },
+      ],
+    },
+  });
+  const many = Array.from({ length: 3000 }, (_, i) => `/p${i}`);
+  const { rows, verdicts } = buildFleet(
+    {
+      ingresses: [
+        object(
+          "one",
+          "01",
+          Array.from({ length: 1001 }, (_, i) => `/r${i}[a-z]`),
+          { "nginx.ingress.kubernetes.io/use-regex": "true" },
+        ),
+        object("two", "02", many),
+      ],
+      imports: [{ metadata: { namespace: "shop", name: "web" }, spec: { ports: [{ port: 80 }] } }],
+      classes: [],
+      peers: [],
+      exported: new Map(),
+    },
+    options,
+  );
+  const { paths } = [...rows.values()].find((row): row is RouteRow => "host" in row) as RouteRow;
+  assert.deepEqual(
+    paths
+      .filter((path) => path.regex !== true)
+      .map((path) => path.path)
+      .sort(),
+    many.sort(),
+  );
+  assert.equal(paths.filter((path) => path.regex === true).length, 1000);
+  assert.deepEqual(
+    verdicts.map(({ object: { name }, reason }) => [name, reason]),
+    [["one", "PathInvalid"]],
+  );
+});
+
 type Step =
   | { readonly on: "ingress" | "import" | "class"; readonly object: KubeObject; readonly remove: boolean }
   | { readonly on: "settle" };

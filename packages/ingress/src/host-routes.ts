@@ -57,6 +57,7 @@ export function assembleHost(
   const profiles = new Map<string, ProfileRow>();
   const verdicts = new Map<string, Verdict[]>();
   const told = new Set<string>();
+  let regexCount = 0;
   const ordered = [...ingresses].sort(byAge);
   const regexes = hasRegexes(host, ordered) ? new RegexTexts(host, ordered) : null;
   for (const fallback of [false, true]) {
@@ -79,8 +80,8 @@ export function assembleHost(
           tellTaken(path, ingress.key, taken, warn);
           continue;
         }
-        const most = text.regex ? MAX_REGEXES : MAX_PATHS;
-        if (claims.size >= most) {
+        const [most, count] = text.regex ? [MAX_REGEXES, regexCount] : [MAX_PATHS, claims.size];
+        if (count >= most) {
           const what = text.regex ? "regular expressions" : "paths";
           warn(
             "PathInvalid",
@@ -88,6 +89,7 @@ export function assembleHost(
           );
           continue;
         }
+        if (text.regex) regexCount++;
         const { redirect, rewrite, vhost, forwardedPrefix, balance } = path;
         const { upstream, problem } =
           redirect === undefined ? resolve(ingress, path, imports, warn) : { upstream: null, problem: null };
