@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type FleetValue, fleetKeys, type Peer, type RouteRow } from "@sluice/contracts";
+import { type FleetValue, fleetKeys, type Peer, type PeersRow, type RouteRow } from "@sluice/contracts";
 import fc from "fast-check";
 import { FleetRows } from "./fleet-rows.ts";
 import { BATCH_COST, costOf, type NginxRow, type NginxRowName, rowKey } from "./nginx-row.ts";
@@ -236,6 +236,32 @@ test("whatever changes in whatever order, nginx ends with what is wanted and no 
     }),
     { numRuns: 500 },
   );
+});
+
+test("how a path is balanced and what place a cluster has reach nginx as the fleet says them", () => {
+  const rows = new FleetRows(options);
+  const nginx = new FakeNginx();
+  const balance = { method: "hash", by: [{ variable: "request_uri" }] };
+  const [key, { host, paths }] = route("shop.example.test", "web");
+  const [peersKey, value] = peers("web", "10.1.0.1");
+  rows.set(...upstream("web"));
+  rows.set(peersKey, { ...(value as PeersRow), share: 90, rank: 2 });
+  rows.set(key, { host, paths: paths.map((path) => ({ ...path, balance })) });
+  flush(rows, nginx);
+  const all = [...nginx.rows.values()];
+  assert.deepEqual(
+    all.find((row) => row.k === "peers"),
+    { k: "peers", upstream: "web", cluster: "member1", share: 90, rank: 2, peers: [["10.1.0.1", 80, 1]] },
+  );
+  assert.deepEqual(
+    all.find((row) => row.k === "route"),
+    { k: "route", host, paths: [["P", "/", "web", "default", { balance }]] },
+  );
+  // Another place alone is news.
+  rows.set(peersKey, { ...(value as PeersRow), share: 10, rank: 2 });
+  flush(rows, nginx);
+  const again = nginx.rows.get("peers web member1");
+  assert.ok(again?.k === "peers" && "share" in again && again.share === 10);
 });
 
 test("a copy that is older than what nginx has fills gaps, and takes nothing back before the table is settled", () => {
