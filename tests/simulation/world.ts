@@ -37,6 +37,8 @@ interface Slot {
   /** Faults that keep it down, or frozen, now. */
   down: number;
   frozen: number;
+  /** When it was woken last, ms of virtual time. */
+  thawedAt: number;
   /** Something was wrong with it, or with its link to the bus, until then, ms of virtual time. */
   hinderedUntil: number;
   offsetMs: number;
@@ -146,6 +148,7 @@ export class World {
         apis: new Map(APIS.map((api) => [api, { cut: 0 }])),
         down: 0,
         frozen: 0,
+        thawedAt: 0,
         hinderedUntil: 0,
         offsetMs: 0,
         shards: new Map(),
@@ -364,6 +367,7 @@ export class World {
         slot.life?.process.freeze();
         return until(step.forMs, () => {
           slot.hinderedUntil = this.time.now;
+          slot.thawedAt = this.time.now;
           if (--slot.frozen === 0) slot.life?.process.thaw();
         });
       }
@@ -482,7 +486,8 @@ export class World {
     slot.down++;
     const toldAt = this.time.now;
     const look = () => {
-      const overdue = this.time.now - toldAt >= STOP_MS;
+      // It hears of it when it wakes.
+      const overdue = this.time.now - Math.max(toldAt, slot.thawedAt) >= STOP_MS;
       if (slot.life === life && !life.ended && !overdue) return void this.time.after(20, look);
       // A frozen process cannot stop; whoever supervises it kills it.
       if (slot.life === life && !life.ended && slot.frozen === 0) {

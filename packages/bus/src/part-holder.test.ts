@@ -183,6 +183,35 @@ test("a late write that overtakes the answer of a re-read is written over all th
   });
 });
 
+test("a write without an answer lands nowhere once something else is wanted, though what lies there is just that", async () => {
+  const server = new MemoryServer();
+  const [key, value] = slice("a", "10.0.0.1");
+  let held: (() => Promise<PutResult>) | null = null;
+  let removing = false;
+  const faults: Faults = {
+    put: async (at, go) => {
+      if (at !== key || !removing || held !== null) return go();
+      // Its tombstone is on its way, and is wanted no more when that is found out.
+      held = go;
+      holder?.set(key, value);
+      throw new Error("no answer");
+    },
+  };
+  let holder: Holder<SliceRecord> | undefined;
+  await withHolder(server, { faults }, async (each) => {
+    holder = each;
+    await until("synced", () => each.synced);
+    each.set(key, value);
+    await each.idle();
+    const before = server.get("slices", key)?.revision;
+    removing = true;
+    each.remove(key);
+    await until("written again", () => held !== null && server.get("slices", key)?.revision !== before);
+    assert.deepEqual(await held?.(), { ok: false });
+    assert.deepEqual(textAt(server, key)?.data, value);
+  });
+});
+
 test("a holder that ends with work in hand ends", async () => {
   await withHolder(new MemoryServer(), {}, async (holder) => {
     await until("synced", () => holder.synced);

@@ -171,6 +171,8 @@ export class PartWriter<T> {
   async #writeUnder(key: string, pass: WritePass): Promise<void> {
     const { kit, knows, turns } = this.#options;
     const backoff = new Backoff(20, 2000, kit.random.next);
+    /** Over which revision a write went out that nobody answered: for as long as that is there, it may land. */
+    let unanswered: number | null = null;
     for (;;) {
       const own = this.#under;
       if (own === null || own.signal.aborted) return;
@@ -182,7 +184,7 @@ export class PartWriter<T> {
       }
       const wanted = this.#wanted.get(key);
       const there = this.#there.get(key);
-      if (!this.#differs(own, wanted, there)) {
+      if (!this.#differs(own, wanted, there) && unanswered !== (there?.revision ?? 0)) {
         this.#wanted.removed(key);
         // One text for both, where the table's was read from the bus.
         if (there !== undefined && wanted !== undefined && there.text === wanted.text)
@@ -213,6 +215,7 @@ export class PartWriter<T> {
           kit.log.error({ err: error, table: this.#spec.name, key }, "record refused");
           return;
         }
+        unanswered = there?.revision ?? 0;
         kit.metrics.writes.inc({ table: this.#spec.name, result: "no_answer" });
         kit.log.warn({ err: error, table: this.#spec.name, key }, "write got no answer, comparing again");
         pass.leave();
