@@ -2,7 +2,7 @@
 // files (all by default), and options of `node --test`, e.g. `--test-name-pattern=claims`.
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { node24, noNode24 } from "./node24.mjs";
 import { runChild } from "./run-child.mjs";
 
@@ -45,7 +45,15 @@ if (reports !== undefined) {
 if (files.length === 0) process.exit(0);
 process.exitCode = await runChild(
   node,
-  ["--test", "--test-concurrency=2", "--test-timeout=300000", ...reporters, ...options, ...files],
+  [
+    `--import=${pathToFileURL(join(here, "leave-at-exit.mjs"))}`,
+    "--test",
+    "--test-concurrency=2",
+    "--test-timeout=300000",
+    ...reporters,
+    ...options,
+    ...files,
+  ],
   // Child processes of tests find the same Node first.
   { env: { ...process.env, PATH: `${dirname(node)}:${process.env["PATH"]}` } },
 );

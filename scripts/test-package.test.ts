@@ -71,4 +71,13 @@ describe("the tests of one package", () => {
     assert.equal(status, 1);
     assert.equal(report.failed, 2);
   });
+
+  test("do not leave before what they left open has ended", () => {
+    const body = `${passes}
+import { writeFileSync } from "node:fs";
+setTimeout(() => writeFileSync(new URL("./late", import.meta.url), "kept alive"), 100);`;
+    const { status, report } = runPackage({ "a.test.ts": body });
+    assert.deepEqual([status, report.passed, report.failed], [0, 1, 0]);
+    assert.equal(readFileSync(join(folder, "src/late"), "utf8"), "kept alive");
+  });
 });
