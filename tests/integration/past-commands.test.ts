@@ -54,6 +54,20 @@ async function incident(bus: RecordedBus): Promise<Incident> {
   return { bus, gateway, at: { begun, scaled, failed, over } };
 }
 
+/** A config-renderer of a hub without objects: of its rows only clusters' states are of interest. */
+async function renderedOn(bus: RecordedBus, hub: Stage): Promise<void> {
+  const options = {
+    fleet: "default",
+    ingressClasses: ["nginx"],
+    watchWithoutClass: false,
+    publishAddresses: [],
+    peers: {},
+  };
+  await bus.run("config-renderer", (onBus, kit) =>
+    runConfigRenderer({ bus: onBus, hub: hub.client("hub") }, options, kit),
+  );
+}
+
 /** Rows of `topology` as JSON, by key, as they were believed at a sequence. */
 async function rowsAt(bus: RecordedBus, seq: number): Promise<Record<string, string>> {
   const past = await pastAt(bus.log, { seq }, [topologyTable], bus.signal);
@@ -136,16 +150,7 @@ test("history tells who drained a cluster, and what a fleet made of it, to whom 
   await bus.aggregator();
   const gateway = await bus.gateway();
   await using hub = await Stage.start(["hub"]);
-  const options = {
-    fleet: "default",
-    ingressClasses: ["nginx"],
-    watchWithoutClass: false,
-    publishAddresses: [],
-    peers: {},
-  };
-  await bus.run("config-renderer", (onBus, kit) =>
-    runConfigRenderer({ bus: onBus, hub: hub.client("hub") }, options, kit),
-  );
+  await renderedOn(bus, hub);
   const members = { member1: await bus.member("member1"), member2: await bus.member("member2") };
   for (const [name, member] of Object.entries(members)) {
     await member.says("cart", ["10.1.0.1"]);
@@ -278,16 +283,7 @@ test("a replayed incident makes the same topology, byte for byte, whatever began
   ] as const) {
     await using other = await RecordedBus.start();
     await other.aggregator();
-    const options = {
-      fleet: "default",
-      ingressClasses: ["nginx"],
-      watchWithoutClass: false,
-      publishAddresses: [],
-      peers: {},
-    };
-    await other.run("config-renderer", (onBus, kit) =>
-      runConfigRenderer({ bus: onBus, hub: hub.client("hub") }, options, kit),
-    );
+    await renderedOn(other, hub);
     const interval = ["--from", `#${from}`, "--to", `#${to}`];
     const { code, stderr } = await sluice(
       gateway,

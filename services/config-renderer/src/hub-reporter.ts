@@ -96,15 +96,10 @@ export class HubReporter {
     const findings: ObjectFindings["findings"] = [];
     let more = 0;
     for (const object of [...this.#standing.keys()].sort()) {
-      for (const { type, object: ref, reason, message } of this.#standing.get(object) ?? []) {
+      for (const { type, reason, message } of this.#standing.get(object) ?? []) {
         if (type !== "Warning" || shownElsewhere.has(reason)) continue;
         if (findings.length === MAX_FINDINGS) more++;
-        else
-          findings.push({
-            object: `${ref.kind} ${ref.namespace}/${ref.name}`,
-            reason,
-            message: shortened(message),
-          });
+        else findings.push({ object, reason, message: shortened(message) });
       }
     }
     return findings.length === 0 ? undefined : { findings, more };
