@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type IntentRecord, intentsTable, plainKeys } from "@sluice/contracts";
+import { clustersTable, type IntentRecord, intentsTable, plainKeys } from "@sluice/contracts";
 import { eventually } from "./clusters.ts";
 import { Stage } from "./stage.ts";
 
@@ -106,4 +106,30 @@ test("an aggregator that starts anew keeps an unjoined cluster out, and finishes
   await stage.hasPeers("member2", null);
   await stage.hasPeers("member1", ["10.1.0.1"]);
   await w.settled();
+});
+
+test("what cannot be read goes with an unjoined cluster, and goes again when somebody writes it after", {
+  timeout,
+}, async () => {
+  await using w = await world(2);
+  const { stage } = w;
+  const { clusters } = stage;
+  // A watcher that lives would write over it, and its word would go in place of this one.
+  const stopWatcher = stage.watcher("member2");
+  stage.aggregator({ members: ["member1", "member2"] });
+  await stage.hasPeers("member2", ["10.2.0.1"]);
+  await stopWatcher();
+  const key = plainKeys.cluster("member2");
+  const store = stage.server.connect();
+  const writeNonsense = async () => {
+    await store.put(clustersTable, key, Buffer.from(`{"v":2,"data":{}}`), null, stage.signal);
+    await clusters.upToDate(stage.signal);
+  };
+  await writeNonsense();
+  assert.ok(clusters.unreadable.has(key));
+  w.unjoin("member2");
+  await eventually("it is removed", async () => !clusters.unreadable.has(key));
+  await writeNonsense();
+  await eventually("it is removed again", async () => !clusters.unreadable.has(key));
+  await w.gone("member2");
 });

@@ -33,3 +33,32 @@ test("what a snapshot lacks is kept, and forgotten only by who asks for that, un
   assert.ok(["drain.member1", "drain.member2"].every((key) => !later.isDoubtful(key)));
   assert.equal(keeps.size, 2);
 });
+
+test("a key whose record cannot be read is named until something readable or nothing lies there", async (t) => {
+  const server = new MemoryServer();
+  const end = new AbortController();
+  t.after(() => end.abort());
+  const { signal } = end;
+  const bus = memoryBus({ role: "test", signal, server });
+  const view = bus.view(intentsTable);
+  const writer = bus.writer(intentsTable);
+  const store = server.connect();
+  const key = "drain.member1";
+  const spoil = async (text: string) => {
+    await store.put(intentsTable, key, Buffer.from(text), null, signal);
+    await view.upToDate(signal);
+    assert.deepEqual([...view.unreadable], [key]);
+  };
+  await spoil(`{"v":2,"data":{}}`);
+  writer.set(key, order("member1"));
+  await view.when(() => view.unreadable.size === 0, signal);
+  assert.deepEqual(view.get(key), order("member1"));
+  await spoil("no JSON");
+  assert.deepEqual(view.get(key), order("member1"), "what was held is kept");
+  writer.remove(key);
+  await view.when(() => view.unreadable.size === 0, signal);
+  assert.equal(view.size, 0);
+  await spoil("no JSON");
+  server.restart({ wipe: true });
+  await view.when(() => view.unreadable.size === 0, signal);
+});

@@ -40,7 +40,7 @@ export interface ViewOptions<T> {
   onChange?(key: string, value: T | undefined, meta: ChangeMeta): void;
   /** A part of a fenced table is settled (again): its claim holds and `synced` names it. */
   onSettled?(part: Part): void;
-  /** A record came at a key of `unreadable`. */
+  /** Of a fenced table: a record came at a key of `unreadable`. */
   onReadable?(key: string): void;
   /** Of a plain table: what lies at this key cannot be read. What was held there is kept. */
   onUnreadable?(key: string, revision: number): void;
@@ -65,8 +65,8 @@ export interface TableView<T> {
   /** Parts of a fenced table that somebody has claimed. */
   parts(): Part[];
   /**
-   * Keys of a fenced table whose record could not be read, e.g. because a newer Sluice wrote it. That nothing is held at
-   * one of them is no knowledge, settled or not.
+   * Keys whose record could not be read, e.g. because a newer Sluice wrote it. That nothing is held at one of them is no
+   * knowledge, settled or not.
    */
   readonly unreadable: ReadonlySet<string>;
   /**
@@ -249,6 +249,7 @@ export class PlainView<T> extends BaseView<T> {
   readonly #held = new Map<string, T>();
   /** Keys that came since the last snapshot began. */
   #fresh = new Set<string>();
+  readonly #unreadable = new Set<string>();
   readonly done: Promise<void>;
 
   constructor(store: Store, spec: TableSpec<T>, options: ViewOptions<T>, kit: ViewKit) {
@@ -278,12 +279,15 @@ export class PlainView<T> extends BaseView<T> {
   parts(): Part[] {
     return [];
   }
-  readonly unreadable: ReadonlySet<string> = new Set();
+  get unreadable(): ReadonlySet<string> {
+    return this.#unreadable;
+  }
   readonly doubts = 0;
 
   override restart(boot: string): void {
     super.restart(boot);
     this.#fresh = new Set();
+    this.#unreadable.clear();
   }
 
   override caughtUp(signal?: AbortSignal): Promise<void> {
@@ -323,11 +327,13 @@ export class PlainView<T> extends BaseView<T> {
       }
       this.#held.set(entry.key, data);
     }
+    this.#unreadable.delete(entry.key);
     const { storedAt } = entry;
     this.options.onChange?.(entry.key, data, { ...meta(entry.revision, trace), storedAt, generation });
   }
 
   protected override unread({ key, revision }: StoredEntry): void {
+    this.#unreadable.add(key);
     this.options.onUnreadable?.(key, revision);
   }
 }

@@ -14,7 +14,7 @@ import type { Kit } from "@sluice/service-kit";
 
 export interface UnjoinOptions {
   /** Of `clusters`, as the aggregator reads it. */
-  readonly clusters: Pick<TableView<ClusterRecord>, "get">;
+  readonly clusters: Pick<TableView<ClusterRecord>, "get" | "unreadable">;
   /** What is known of a cluster may be other than before. */
   onChange(cluster: string): void;
 }
@@ -68,10 +68,11 @@ export class Unjoins {
     await this.#intents.caughtUp(signal);
   }
 
-  /** Something was said of a cluster in `clusters`: of one that is unjoined nothing stays. */
-  clusterChanged(cluster: string): void {
-    const unjoined = this.#unjoined.get(cluster);
-    if (unjoined !== undefined) this.#forget(cluster, unjoined);
+  /** Something was said of a cluster in `clusters`, readable or not: of one that is unjoined nothing stays. */
+  clusterChanged(key: string): void {
+    for (const [cluster, unjoined] of this.#unjoined) {
+      if (plainKeys.cluster(cluster) === key) this.#forget(cluster, unjoined);
+    }
   }
 
   #ordered(key: string, order: IntentRecord | undefined): void {
@@ -136,9 +137,12 @@ export class Unjoins {
   #forget(cluster: string, { order, holders }: Unjoined): void {
     const [first] = holders;
     const key = plainKeys.cluster(cluster);
-    const record = this.#options.clusters.get(key);
-    if (record === undefined || first?.holding !== true || !this.#intents.connected) return;
-    if (record.heartbeatAt > order.at) {
+    const { clusters } = this.#options;
+    const record = clusters.get(key);
+    // What a newer watcher or a stranger has left there goes, too: nobody else ever removes it.
+    if (record === undefined && !clusters.unreadable.has(key)) return;
+    if (first?.holding !== true || !this.#intents.connected) return;
+    if (record !== undefined && record.heartbeatAt > order.at) {
       const { watcher } = record;
       this.#kit.log.warn({ cluster, watcher }, "a watcher still speaks for a cluster that is unjoined");
     }
