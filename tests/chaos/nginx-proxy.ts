@@ -121,7 +121,8 @@ export class NginxProxy implements LoadProxy, AsyncDisposable {
       },
     );
     const lines = text.split("\n").filter((line) => line !== "");
-    return lines.map((line) => JSON.parse(line) as CopiedRow);
+    // The first line tells of the copy itself.
+    return lines.slice(1).map((line) => JSON.parse(line) as CopiedRow);
   }
 
   /** Its rows of peers. */

@@ -192,6 +192,36 @@ export const rules: readonly Fence[] = [
       ),
   },
   {
+    name: "who starts from a whole copy fills no gap from before it",
+    file: "packages/bus/src/believer.ts",
+    from: "record.revision > this.#wholeAt &&",
+    to: "record.revision > 0 &&",
+    crew: CREW,
+    seeds: 5,
+    schedule: (random) => {
+      const member = random.pick(MEMBERS);
+      return [
+        { at: 4800, do: "back-up-bus" },
+        ...SERVICES.map((service) => ({
+          at: 6500,
+          do: "replace-endpoint" as const,
+          member,
+          service,
+          slice: 1,
+        })),
+        { at: 7000, do: "unjoin", member, on: true },
+        // Nobody has claimed anything by the time that the agents are back.
+        { at: 8750, do: "restore-bus", forMs: 4000 },
+        ...["agent-1", "agent-2"].map((process) => ({
+          at: random.between(11_000, 11_900),
+          do: "stop" as const,
+          process,
+          forMs: 300,
+        })),
+      ];
+    },
+  },
+  {
     name: "a proxy takes a route away when the hub does",
     file: "services/config-renderer/src/renderer.ts",
     from: "if (object === null) this.#model.removeIngress(key);",

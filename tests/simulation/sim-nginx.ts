@@ -7,7 +7,7 @@ type NginxClient = ProxyAgentPorts["nginx"];
 export type NginxRow = Parameters<NginxClient["apply"]>[0][number];
 type NginxRowName = Awaited<ReturnType<NginxClient["keys"]>>["keys"][number];
 type LastGoodStore = ProxyAgentPorts["lastGood"];
-type LastGoodEntry = Awaited<ReturnType<LastGoodStore["load"]>>[number];
+type LastGoodCopy = Awaited<ReturnType<LastGoodStore["load"]>>;
 
 /** What a check looks at. */
 export interface NginxObserver {
@@ -28,7 +28,7 @@ export class SimNginx {
   readonly #observer: NginxObserver;
   readonly #config: string;
   readonly #onClose = new Set<() => void>();
-  #lastGood: readonly LastGoodEntry[] = [];
+  #lastGood: LastGoodCopy = { entries: [], wholeAt: 0 };
   #lives = 1;
 
   constructor(name: string, config: string, time: VirtualTime, trace: EventTrace, observer: NginxObserver) {
@@ -74,8 +74,8 @@ export class SimNginx {
   lastGood(process: SimProcess): LastGoodStore {
     return {
       load: async () => this.#lastGood,
-      save: async (entries) => {
-        const copy = [...entries];
+      save: async ({ entries, wholeAt }) => {
+        const copy = { entries: [...entries], wholeAt };
         const saved = this.#observer.saving(this);
         await ipc(process, () => {
           this.#lastGood = copy;

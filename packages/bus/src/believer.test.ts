@@ -412,3 +412,18 @@ test("who has known a part whole fills no gap from an older copy: what he does n
   for (const question of reader.questions()) reader.answer(question, 2);
   assert.equal(reader.held.get(key)?.value, "old");
 });
+
+test("who starts from a whole copy fills no gap with records as old as that, unless their claim holds", () => {
+  const [old = "", added = "", claimed = ""] = keys;
+  const reader = new Believer<string>(sliceKeys, [], 10);
+  reader.restart("boot-2");
+  reader.claim(part, { n: 1, id: "first", boot: "boot-1", layout: 0, revision: 1 });
+  const epoch = { n: 1, id: "first" };
+  reader.deliver({ key: old, revision: 10, epoch, value: "it was gone when the copy was made" });
+  reader.deliver({ key: added, revision: 11, epoch, value: "it came after" });
+  assert.deepEqual([...reader.held.keys()], [added]);
+  reader.claim(part, { n: 2, id: "second", boot: "boot-2", layout: 0, revision: 2 });
+  const current = { key: claimed, revision: 3, epoch: { n: 2, id: "second" }, value: "of a younger bucket" };
+  reader.deliver(current);
+  assert.deepEqual([...reader.held.keys()], [added, claimed]);
+});

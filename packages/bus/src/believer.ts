@@ -60,6 +60,7 @@ export interface Question {
  */
 export class Believer<T> {
   readonly #keys: KeySpace;
+  readonly #wholeAt: number;
   readonly #held = new Map<string, Held<T>>();
   #boot = "";
   #raw = new Map<string, Raw<T>>();
@@ -73,8 +74,10 @@ export class Believer<T> {
   /** The same by part, so that doubts of parts that are not settled cost nothing; null: not sorted since a layout. */
   #doubtfulByPart: Map<string, Set<string>> | null = null;
 
-  constructor(keys: KeySpace, initial: Iterable<readonly [string, T]> = []) {
+  /** @param wholeAt see ViewOptions.wholeAt */
+  constructor(keys: KeySpace, initial: Iterable<readonly [string, T]> = [], wholeAt = 0) {
     this.#keys = keys;
+    this.#wholeAt = wholeAt;
     for (const [key, value] of initial) {
       this.#held.set(key, { value });
       this.#doubtful.add(key);
@@ -175,6 +178,7 @@ export class Believer<T> {
     const fillsGap =
       held === undefined &&
       record.value !== undefined &&
+      record.revision > this.#wholeAt &&
       (newest === undefined || newest.id === record.epoch.id) &&
       this.#mayLack(part);
     if (current || fillsGap) return this.#accept(record, part);

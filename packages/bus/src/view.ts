@@ -34,6 +34,11 @@ export interface ViewOptions<T> {
   readonly signal?: AbortSignal | undefined;
   /** What downstream holds from before: kept until something with authority contradicts it. */
   readonly initial?: Iterable<readonly [key: string, value: T]>;
+  /**
+   * Of a fenced table: at this revision `initial` was all there was, and what it lacks was gone. A record from before it
+   * fills no gap, unless its claim holds.
+   */
+  readonly wholeAt?: number;
   /** Remove tombstones of a fenced table once they are a day old: where its writers may not, because NATS cannot say whose. */
   readonly reaps?: true;
   /** Called in stream order, synchronously; `value` undefined: removed. */
@@ -355,7 +360,7 @@ export class FencedView<T> extends BaseView<T> {
       throw new Error(`${spec.name}: filter ${filter} leaves out claims; take a whole scope, e.g. default.>`);
     }
     this.#fenced = spec;
-    this.#believer = new Believer(spec.keys, options.initial);
+    this.#believer = new Believer(spec.keys, options.initial, options.wholeAt);
     this.#tombstones = options.reaps === true ? new Tombstones() : null;
     this.done = Promise.all([
       this.#reap(),

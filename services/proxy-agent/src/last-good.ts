@@ -10,10 +10,21 @@ export interface LastGoodEntry {
   readonly row: NginxRow | null;
 }
 
+export interface LastGoodCopy {
+  readonly entries: Iterable<LastGoodEntry>;
+  /** Revision of `fleet` at which the records were all there were; 0: they never were. */
+  readonly wholeAt: number;
+}
+
 /** What a proxy served last, on its own disk. nginx reads the rows when it starts, the agent the records. */
 export interface LastGoodStore {
-  load(): Promise<readonly LastGoodEntry[]>;
-  save(entries: Iterable<LastGoodEntry>): Promise<void>;
+  load(): Promise<LastGoodCopy>;
+  save(copy: LastGoodCopy): Promise<void>;
+}
+
+/** The first line, before the entries. */
+interface Head {
+  readonly wholeAt: number;
 }
 
 /** Bytes that are put together before a write, so that thousands of rows neither block nor cost a call each. */
@@ -27,21 +38,27 @@ export class LastGoodFile implements LastGoodStore {
     this.#path = path;
   }
 
-  async load(): Promise<readonly LastGoodEntry[]> {
+  async load(): Promise<LastGoodCopy> {
     const text = await readFile(this.#path, "utf8").catch((error: NodeJS.ErrnoException) => {
       if (error.code === "ENOENT") return "";
       throw error;
     });
-    const lines = text.split("\n");
     // Our own file, replaced atomically: every line but the empty last one is whole.
-    return lines.filter((line) => line !== "").map((line) => JSON.parse(line) as LastGoodEntry);
+    const lines = text.split("\n").filter((line) => line !== "");
+    const first = JSON.parse(lines[0] ?? "{}") as Partial<Head>;
+    // An earlier version wrote entries alone.
+    const entries = first.wholeAt === undefined ? lines : lines.slice(1);
+    return {
+      entries: entries.map((line) => JSON.parse(line) as LastGoodEntry),
+      wholeAt: first.wholeAt ?? 0,
+    };
   }
 
-  async save(entries: Iterable<LastGoodEntry>): Promise<void> {
+  async save({ entries, wholeAt }: LastGoodCopy): Promise<void> {
     const next = `${this.#path}.next`;
     const file = await open(next, "w", 0o600);
     try {
-      let block = "";
+      let block = `${JSON.stringify({ wholeAt } satisfies Head)}\n`;
       for (const entry of entries) {
         block += `${JSON.stringify(entry)}\n`;
         if (block.length < BLOCK) continue;

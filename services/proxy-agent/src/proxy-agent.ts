@@ -11,7 +11,7 @@ import type { ProfileSettings } from "@sluice/ingress";
 import { type Kit, slept } from "@sluice/service-kit";
 import { DataPath } from "./data-path.ts";
 import { FleetRows, type PlannedRow } from "./fleet-rows.ts";
-import type { LastGoodStore } from "./last-good.ts";
+import type { LastGoodCopy, LastGoodStore } from "./last-good.ts";
 import type { NginxClient, NginxState } from "./nginx-client.ts";
 import { type NginxOptions, renderNginx } from "./prepare-nginx.ts";
 import { profileName, readProfile } from "./profile-settings.ts";
@@ -81,6 +81,8 @@ class ProxyAgent {
   #source: ProxyRecord["source"] = "none";
   #appliedRevision = 0;
   #saved = false;
+  /** Revision of `fleet` at which all of it was known; 0: it never was. */
+  #wholeAt = 0;
   #view: TableView<FleetValue> | null = null;
   #httpAddress: string | undefined;
 
@@ -97,7 +99,9 @@ class ProxyAgent {
     const { health, log } = this.#kit;
     health.set("nginx", "it has not answered yet");
     health.set("fleet", "no rows yet: neither from the bus nor from a last good copy");
-    const known = await this.#ports.lastGood.load();
+    const copy = await this.#ports.lastGood.load();
+    const known = [...copy.entries];
+    this.#wholeAt = copy.wholeAt;
     for (const { key, value, row } of known) {
       this.#rows.remember(key, value, row);
     }
@@ -113,6 +117,7 @@ class ProxyAgent {
     const view = this.#ports.fleet({
       filter: `${encodeToken(this.#options.fleet)}.>`,
       initial: known.map(({ key, value }) => [key, value] as const),
+      wholeAt: copy.wholeAt,
       onChange: (key, value, { trace }) => this.#changed(key, value, trace),
       onSettled: () => {
         this.#source = "bus";
@@ -156,9 +161,12 @@ class ProxyAgent {
   /** What nginx has and nobody wants may go, unless a row that cannot be read may be about it. */
   #settleRows(): void {
     const view = this.#view;
-    if (view?.isSettled(this.#part) === true && view.unreadable.size === 0) {
-      this.#rows.settle((key) => view.isDoubtful(key));
-    }
+    if (this.#knowsAll) this.#rows.settle((key) => view?.isDoubtful(key) === true);
+  }
+
+  /** What the table does not hold is gone. */
+  get #knowsAll(): boolean {
+    return this.#view?.isSettled(this.#part) === true && this.#view.unreadable.size === 0;
   }
 
   #changed(key: string, value: FleetValue | undefined, trace: Trace | undefined): void {
@@ -357,7 +365,7 @@ class ProxyAgent {
       if (signal.aborted) return;
       const began = clock.monotonic();
       try {
-        if (this.#rows.size > 0) await this.#ports.lastGood.save(this.#rows.copy());
+        if (this.#rows.size > 0) await this.#ports.lastGood.save(this.#copy());
         this.#saved = true;
       } catch (err) {
         log.error(
@@ -371,11 +379,16 @@ class ProxyAgent {
     }
   }
 
+  #copy(): LastGoodCopy {
+    if (this.#knowsAll) this.#wholeAt = this.#view?.revision ?? 0;
+    return { entries: this.#rows.copy(), wholeAt: this.#wholeAt };
+  }
+
   async #saveCopy(): Promise<void> {
     // Nothing known is no news: an older copy is better.
     if (this.#rows.size === 0) return;
     try {
-      await this.#ports.lastGood.save(this.#rows.copy());
+      await this.#ports.lastGood.save(this.#copy());
     } catch (err) {
       this.#kit.log.error(
         { err },
