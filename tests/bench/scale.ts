@@ -41,6 +41,9 @@ const READY_MS = 300_000;
 const LAG_MS = 1000;
 /** After this long a change that has not arrived is lost. */
 const LOST_MS = 60_000;
+const CALM_MS = 120_000;
+/** Idle processes take less, busy ones more. */
+const CALM_CORES = 0.5;
 const MOST_CHANGES = 4_000_000;
 /** nginx keeps about 3,100 peers in a megabyte of its shared memory; a quarter more for hosts and for changes. */
 const PEERS_PER_MEGABYTE = 2500;
@@ -244,6 +247,9 @@ export async function scale(options: ScaleOptions): Promise<BenchResult> {
   const appliedS = (performance.now() - fillBegan) / 1000;
   log(`nginx has them after ${appliedS.toFixed(1)} s`);
 
+  const calmS = await calm(cpu, signal);
+  log(`all are calm ${calmS.toFixed(1)} s later`);
+
   const seconds = options.seconds ?? 20;
   const asked = options.rate ?? 1000;
   const offers: Offer[] = [];
@@ -287,6 +293,7 @@ export async function scale(options: ScaleOptions): Promise<BenchResult> {
     lost: [...offers, after].reduce((sum, one) => sum + one.lost, 0),
     fill_s: fillS,
     fill_applied_s: appliedS,
+    fill_calm_s: calmS,
     cold_start_s: Math.max(coldAggregator, coldRenderer),
     cold_start_s_aggregator: coldAggregator,
     cold_start_s_config_renderer: coldRenderer,
@@ -391,6 +398,22 @@ async function offerRate(
     lost: missing.length,
     held: missing.length === 0 && lagP99 <= LAG_MS && tailMs <= LAG_MS && offered / took >= rate * 0.98,
   };
+}
+
+/**
+ * A fill leaves work behind: the log, events, copies on disk, what collectors of garbage do. Rates are asked for steady
+ * ones. @returns seconds until all processes together took less than CALM_CORES, at most CALM_MS
+ */
+async function calm(cpu: () => Promise<Record<string, number>>, signal: AbortSignal): Promise<number> {
+  const total = async () => Object.values(await cpu()).reduce((sum, each) => sum + each, 0);
+  const began = performance.now();
+  for (let used = await total(); performance.now() - began < CALM_MS; ) {
+    await delay(2000, undefined, { signal });
+    const now = await total();
+    if (now - used < CALM_CORES * 2000) break;
+    used = now;
+  }
+  return (performance.now() - began) / 1000;
 }
 
 /** Ends a process in order and starts it again on the bus as it stands. @returns seconds until it is in order */

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { clusterStateChange, orderChange } from "./cluster-events.ts";
-import type { FleetCluster, IntentRecord } from "./records.ts";
+import type { FleetCluster } from "./fleet/rows.ts";
+import type { IntentRecord } from "./records.ts";
 
 const drain: IntentRecord = {
   verb: "drain",

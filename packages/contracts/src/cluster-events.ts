@@ -1,5 +1,6 @@
 import Type from "typebox";
-import type { FleetCluster, IntentRecord } from "./records.ts";
+import type { FleetCluster } from "./fleet/rows.ts";
+import type { IntentRecord } from "./records.ts";
 
 // What happens to clusters as a whole: orders that people give, and what a fleet makes of a cluster.
 

@@ -6,6 +6,16 @@ import fc from "fast-check";
 import type Type from "typebox";
 import { Compile } from "typebox/compile";
 import { EnvelopeShape } from "./envelope.ts";
+import * as access from "./fleet/access.ts";
+import * as balance from "./fleet/balance.ts";
+import * as health from "./fleet/health.ts";
+import * as limits from "./fleet/limits.ts";
+import * as redirect from "./fleet/redirect.ts";
+import * as rollout from "./fleet/rollout.ts";
+import * as report from "./fleet/rollout-report.ts";
+import * as route from "./fleet/route.ts";
+import * as rows from "./fleet/rows.ts";
+import * as secret from "./fleet/secret.ts";
 import * as records from "./records.ts";
 
 // A newer writer and an older reader work together, and the other way round: what an earlier Sluice knew of the records
@@ -34,7 +44,8 @@ interface Schema {
 type Schemas = Readonly<Record<string, Schema>>;
 
 /** Records by name; parts of them stand in them. */
-const today = JSON.parse(JSON.stringify({ ...records, Envelope: EnvelopeShape })) as Schemas;
+const shapes = { ...records, ...access, ...limits, ...balance, ...health, ...redirect, ...report, ...rollout, ...route, ...rows, ...secret };
+const today = JSON.parse(JSON.stringify({ ...shapes, Envelope: EnvelopeShape })) as Schemas;
 
 /** Longer than any text that a schema allows without saying so is likely to be cut at. */
 const LONG = 5000;

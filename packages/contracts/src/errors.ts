@@ -116,6 +116,19 @@ export class ReplayIntervalError extends defineError("SLUICE_REPLAY_INTERVAL", {
   solve: "Replay the time before or after the sequence that the message names.",
 }) {}
 
+// --- secrets ---------------------------------------------------------------------------------------------------------
+export class FleetKeyError extends defineError("SLUICE_FLEET_KEY", {
+  exit: 65,
+  when: "A file that should hold half of a fleet's key holds something else, or cannot be read.",
+  solve:
+    "Write a pair with `sluice fleet-key`; give the renderer the public file and each proxy-agent the private one.",
+}) {}
+export class SealedError extends defineError("SLUICE_SEALED", {
+  exit: 65,
+  when: "A proxy cannot open a certificate's key, or users, that the fleet's table holds; what it has serves on.",
+  solve: "Give the proxy-agent the private half of the key that the message names, with `--fleet-key`.",
+}) {}
+
 // --- Kubernetes APIs ------------------------------------------------------------------------------------------------
 export class KubeconfigError extends defineError("SLUICE_KUBECONFIG", {
   exit: 65,
@@ -173,4 +186,11 @@ export class OrderOvertakenError extends defineError("SLUICE_ORDER_OVERTAKEN", {
   when: "Somebody else ordered the opposite while an order was on its way; his stands.",
   solve:
     "Agree with whom the message names, look at `sluice status`, and give it again if it is still wanted.",
+}) {}
+
+// --- tests and benchmarks --------------------------------------------------------------------------------------------
+export class NamespaceError extends defineError("SLUICE_NETWORK_NAMESPACE", {
+  exit: 77,
+  when: "`test:netns` or the benchmark `blackhole` cannot make network namespaces.",
+  solve: "Run it as root on Linux with iproute2 and util-linux installed; the message says what is missing.",
 }) {}

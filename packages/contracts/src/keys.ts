@@ -176,13 +176,15 @@ export const topologyKeys: KeySpace & {
   peers: (namespace, service, cluster) => [namespace, service, cluster].map(encodeToken).join("."),
 };
 
-/** `<fleet>.{profiles.<hash>,rollout,routes.<host>,upstreams.<id>,peers.<id>.<cluster>,clusters.<cluster>,certs.<id>}` · `<fleet>._meta.{claim.<n>,synced}` */
+/** `<fleet>.{profiles.<hash>,rollout,routes.<host>,upstreams.<id>,peers.<id>.<cluster>,clusters.<cluster>,secrets.<id>}` · `<fleet>._meta.{claim.<n>,synced}` */
 export const fleetKeys: KeySpace & {
   profile(fleet: string, hash: string): string;
+  rollout(fleet: string): string;
   route(fleet: string, host: string): string;
   upstream(fleet: string, id: string): string;
   peers(fleet: string, id: string, cluster: string): string;
   cluster(fleet: string, cluster: string): string;
+  secret(fleet: string, id: string): string;
 } = {
   defaultShards: 1,
   classify: remembering((key) => {
@@ -206,10 +208,12 @@ export const fleetKeys: KeySpace & {
   filterOf: (scope) => `${encodeToken(scope)}.>`,
   turnOf: (key) => (key.includes(".peers.") ? key.slice(key.lastIndexOf(".") + 1) : ""),
   profile: (fleet, hash) => `${encodeToken(fleet)}.profiles.${hash}`,
+  rollout: (fleet) => `${encodeToken(fleet)}.rollout`,
   route: (fleet, host) => `${encodeToken(fleet)}.routes.${encodeHost(host)}`,
   upstream: (fleet, id) => `${encodeToken(fleet)}.upstreams.${id}`,
   peers: (fleet, id, cluster) => `${encodeToken(fleet)}.peers.${id}.${encodeToken(cluster)}`,
   cluster: (fleet, cluster) => `${encodeToken(fleet)}.clusters.${encodeToken(cluster)}`,
+  secret: (fleet, id) => `${encodeToken(fleet)}.secrets.${id}`,
 };
 
 /** `<cluster>` in `clusters`; `<verb>.<cluster>` in `intents`; `<cluster>.<ns>.<svc>` in `verdicts`; `<fleet>.<proxy>` in `proxies`; `<role>.<process>` in `members`. */

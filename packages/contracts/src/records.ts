@@ -1,13 +1,8 @@
 import Type from "typebox";
+import { RolloutReport } from "./fleet/rollout-report.ts";
+import { Cidrs, Instant, Name, PortNumber, Protocol } from "./record-parts.ts";
 
 // Everything that crosses a process. A record is the whole state of one small thing, never a delta.
-
-const Name = Type.String({ minLength: 1, maxLength: 253 });
-const PortNumber = Type.Integer({ minimum: 1, maximum: 65535 });
-const Protocol = Type.Union([Type.Literal("TCP"), Type.Literal("UDP"), Type.Literal("SCTP")]);
-/** Milliseconds since 1970, with fractions. */
-const Instant = Type.Number({ minimum: 0 });
-const Cidrs = Type.Array(Type.String({ maxLength: 64 }), { maxItems: 10_000 });
 
 /** Who may write a part since when: the n-th claim, and the uuid that its holder made for it. */
 export const Epoch = Type.Object({ n: Type.Integer({ minimum: 1 }), id: Type.String({ minLength: 1 }) });
@@ -263,149 +258,6 @@ export const TopologyPeers = Type.Object({
 });
 export type TopologyPeers = Type.Static<typeof TopologyPeers>;
 
-/** `fleet`, key `<fleet>.profiles.<hash>`: what needs a location of its own in nginx.conf. */
-export const ProfileRow = Type.Object({
-  hash: Type.String({ pattern: "^[0-9a-z]{1,64}$" }),
-  settings: Type.Record(Type.String(), Type.Union([Type.String(), Type.Number(), Type.Boolean()])),
-});
-export type ProfileRow = Type.Static<typeof ProfileRow>;
-
-/** An answer that sends the client elsewhere. */
-export const Redirect = Type.Object({
-  code: Type.Integer({ minimum: 300, maximum: 308 }),
-  /** An absolute URL, or a path on the host that was asked for. */
-  to: Type.String({ pattern: "^(https?://[\\x21-\\x7e]+|/[\\x21-\\x7e]*)$", maxLength: 2048 }),
-  /**
-   * What of the request goes into it. groups: `$1` to `$9` are what the groups of the path caught; query: its query, at
-   * the end; scheme: in place of the one that is given; uri: path and query as they came, but for a closing slash.
-   */
-  keeps: Type.Optional(
-    Type.Array(
-      Type.Union([
-        Type.Literal("groups"),
-        Type.Literal("query"),
-        Type.Literal("scheme"),
-        Type.Literal("uri"),
-      ]),
-      { maxItems: 4 },
-    ),
-  ),
-});
-export type Redirect = Type.Static<typeof Redirect>;
-
-/** Part of the text that requests are hashed by: as it stands, or what an nginx variable says of the request. */
-export const HashPart = Type.Union([
-  Type.Object({ text: Type.String({ maxLength: 1024 }) }),
-  Type.Object({ variable: Type.String({ pattern: "^[a-z][a-z0-9_]{0,127}$" }) }),
-]);
-export type HashPart = Type.Static<typeof HashPart>;
-
-/** The cookie by which a session stays with its peer. Ages in seconds. */
-export const SessionCookie = Type.Object({
-  name: Type.String({ pattern: "^[A-Za-z0-9_.-]{1,128}$" }),
-  path: Type.String({ pattern: "^[\\x21-\\x3a\\x3c-\\x7e]+$", maxLength: 4096 }),
-  /** Sessions stay as long as their peer is there; without it a new peer takes its share of them. */
-  persistent: Type.Optional(Type.Literal(true)),
-  /** A session leaves a peer that fails for good, not only until it answers again. */
-  changeOnFailure: Type.Optional(Type.Literal(true)),
-  maxAge: Type.Optional(Type.Integer({ minimum: 0 })),
-  expires: Type.Optional(Type.Integer({ minimum: 0 })),
-  domain: Type.Optional(Type.String({ pattern: "^[A-Za-z0-9.-]+$", maxLength: 255 })),
-  sameSite: Type.Optional(Type.Union([Type.Literal("None"), Type.Literal("Lax"), Type.Literal("Strict")])),
-  /** Absent: where the request came over TLS. */
-  secure: Type.Optional(Type.Boolean()),
-});
-export type SessionCookie = Type.Static<typeof SessionCookie>;
-
-/** How peers are chosen where it is not by taking turns. A method that a reader does not know means taking turns. */
-export const Balance = Type.Object({
-  /** `ewma`, `least_conn`, `hash` (with `by`) or `cookie` (with `cookie`). */
-  method: Type.String({ pattern: "^[a-z_]{1,32}$" }),
-  by: Type.Optional(Type.Array(HashPart, { minItems: 1, maxItems: 32 })),
-  cookie: Type.Optional(SessionCookie),
-});
-export type Balance = Type.Static<typeof Balance>;
-
-export const RoutePath = Type.Object({
-  /** Exact: the whole path. Prefix: by path element, trailing slash ignored (Ingress v1). */
-  type: Type.Union([Type.Literal("Exact"), Type.Literal("Prefix")]),
-  path: Type.String({ pattern: "^/" }),
-  /**
-   * `path` is a regular expression (PCRE, without case) that a path must begin with. After paths that match literally
-   * and are Exact, before those that are a Prefix; the first in the list that matches counts.
-   */
-  regex: Type.Optional(Type.Literal(true)),
-  /** Where to; null: answer `redirect`, else 503, and `problem` says why. */
-  upstream: Type.Union([Type.String(), Type.Null()]),
-  /** Upstream that is asked while the first one is null or has no peers. */
-  spare: Type.Optional(Type.String()),
-  profile: Type.String(),
-  balance: Type.Optional(Balance),
-  redirect: Type.Optional(Redirect),
-  /**
-   * What peers are asked for instead of the path that came; `$1` to `$9`: what the groups of `path` caught. Behind ? a
-   * query, to which the one that came is added, unless there is nothing behind ?.
-   */
-  rewrite: Type.Optional(Type.String({ pattern: "^[/$][\\x21-\\x7e]*$", maxLength: 2048 })),
-  /** The Host that peers see. */
-  vhost: Type.Optional(Type.String({ pattern: "^[0-9A-Za-z._:\\[\\]-]+$", maxLength: 259 })),
-  /** X-Forwarded-Prefix for peers, with `$1` to `$9` as in `rewrite`. */
-  forwardedPrefix: Type.Optional(Type.String({ pattern: "^[\\x21-\\x7e]+$", maxLength: 2048 })),
-  problem: Type.Optional(Type.String()),
-  /** The object that asked for it. */
-  source: Type.Object({ kind: Type.String(), namespace: Name, name: Name }),
-});
-export type RoutePath = Type.Static<typeof RoutePath>;
-
-/** `fleet`, key `<fleet>.routes.<host>`: all paths of one host. */
-export const RouteRow = Type.Object({
-  /** Lower case; `*.x` for a wildcard; `""` for the default. */
-  host: Type.String(),
-  paths: Type.Array(RoutePath, { maxItems: 10_000 }),
-});
-export type RouteRow = Type.Static<typeof RouteRow>;
-
-/** `fleet`, key `<fleet>.upstreams.<id>`: an import's port, as nginx balances over it. */
-export const UpstreamRow = Type.Object({
-  id: Type.String({ pattern: "^[0-9a-z-]{1,128}$" }),
-  namespace: Name,
-  service: Name,
-  /** Port name in the slices. */
-  port: Type.String(),
-  balance: Type.Literal("round_robin"),
-});
-export type UpstreamRow = Type.Static<typeof UpstreamRow>;
-
-/** `fleet`, key `<fleet>.peers.<id>.<cluster>`. */
-export const PeersRow = Type.Object({
-  upstream: Type.String({ pattern: "^[0-9a-z-]{1,128}$" }),
-  cluster: Name,
-  /** Of all requests, beside the shares of the other clusters; 0: only where no other has peers. Absent: each peer counts. */
-  share: Type.Optional(Type.Integer({ minimum: 0, maximum: 1000 })),
-  /** Failover: those of the lowest rank are asked while any of them can be. Absent: 0. */
-  rank: Type.Optional(Type.Integer({ minimum: 0, maximum: 15 })),
-  peers: Type.Array(Peer, { maxItems: 100_000 }),
-});
-export type PeersRow = Type.Static<typeof PeersRow>;
-
-/** `fleet`, key `<fleet>.clusters.<cluster>`: looked up per cluster, never baked into peers. */
-export const FleetCluster = Type.Object({
-  cluster: Name,
-  state: Type.Union([
-    Type.Literal("ok"),
-    Type.Literal("stale"),
-    Type.Literal("down"),
-    Type.Literal("drained"),
-  ]),
-  /** Why it is not ok, for people. */
-  reason: Type.Optional(Type.String()),
-  /** Drained also where no other cluster has peers of an upstream. */
-  forced: Type.Optional(Type.Literal(true)),
-  /** CIDRs that its peers must be in; the agent holds them to it once more. */
-  allowed: Cidrs,
-});
-export type FleetCluster = Type.Static<typeof FleetCluster>;
-
 /** `proxies`: what one proxy has applied. */
 export const ProxyRecord = Type.Object({
   fleet: Name,
@@ -431,6 +283,8 @@ export const ProxyRecord = Type.Object({
   /** Peers that this proxy holds ejected now. */
   ejected: Type.Array(Type.Object({ cluster: Type.String(), peer: Type.String(), until: Instant })),
   httpAddress: Type.Optional(Type.String()),
+  /** Absent: it brings every profile into nginx.conf as it comes. */
+  rollout: Type.Optional(RolloutReport),
   /** Its data-path verdict of each cluster that it has peers of: dead once every peer of it is ejected. */
   clusters: Type.Optional(
     Type.Array(

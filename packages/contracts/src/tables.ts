@@ -1,4 +1,8 @@
 import type Type from "typebox";
+import { RolloutRow } from "./fleet/rollout.ts";
+import { RouteRow } from "./fleet/route.ts";
+import { FleetCluster, PeersRow, ProfileRow, UpstreamRow } from "./fleet/rows.ts";
+import { SecretRow } from "./fleet/secret.ts";
 import { fleetKeys, type KeySpace, plainKeys, sliceKeys, topologyKeys } from "./keys.ts";
 import * as records from "./records.ts";
 
@@ -45,23 +49,20 @@ export const topologyTable: FencedTableSpec<TopologyValue> = {
   schemaOf: (key) => (key.endsWith("._service") ? records.TopologyService : records.TopologyPeers),
 };
 
-export type FleetValue =
-  | records.ProfileRow
-  | records.RouteRow
-  | records.UpstreamRow
-  | records.PeersRow
-  | records.FleetCluster;
+export type FleetValue = ProfileRow | RouteRow | UpstreamRow | PeersRow | FleetCluster | SecretRow | RolloutRow;
 const fleetSchemas: Readonly<Record<string, Type.TSchema>> = {
-  profiles: records.ProfileRow,
-  routes: records.RouteRow,
-  upstreams: records.UpstreamRow,
-  peers: records.PeersRow,
-  clusters: records.FleetCluster,
+  profiles: ProfileRow,
+  rollout: RolloutRow,
+  routes: RouteRow,
+  upstreams: UpstreamRow,
+  peers: PeersRow,
+  clusters: FleetCluster,
+  secrets: SecretRow,
 };
 export const fleetTable: FencedTableSpec<FleetValue> = {
   name: "fleet",
   storage: "file",
-  // Neither certificates nor peers: those follow from `topology`, and would be most of the log.
+  // Not secrets: keys that were replaced must not be kept. Nor peers: they follow from `topology`, and would be most of the log.
   logged: ["*.profiles.*", "*.routes.*", "*.upstreams.*", "*.clusters.*", "*._meta.>"],
   keys: fleetKeys,
   schemaOf: (key) => fleetSchemas[key.split(".")[1] ?? ""] ?? null,

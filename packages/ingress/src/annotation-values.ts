@@ -14,7 +14,7 @@ export interface ValueReader<T> {
 
 const read = <T>(value: T): ValueReading<T> => ({ ok: true, value });
 
-function reader<T>(shape: string, of: (text: string) => T | null): ValueReader<T> {
+export function reader<T>(shape: string, of: (text: string) => T | null): ValueReader<T> {
   return {
     shape,
     read: (text) => {

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Balance, decode, fleetKeys, type RouteRow } from "@sluice/contracts";
 import fc from "fast-check";
-import { balanceAnnotations } from "./annotation-table.ts";
+import { balanceAnnotations } from "./annotations/balancing.ts";
 import { buildFleet } from "./build-fleet.ts";
 
 interface Built {

@@ -52,6 +52,6 @@ function pathOf({ path, regex }: CompiledPath): string {
 export function balanced(paths: readonly CompiledPath[], policy: BalancePolicy): CompiledPath[] {
   return paths.map((path) => {
     const balance = balanceOf(policy, path);
-    return balance === null ? path : { ...path, balance };
+    return balance === null ? path : { ...path, policy: { ...path.policy, balance } };
   });
 }

@@ -1,4 +1,4 @@
-import { quote } from "./objects.ts";
+import { readSaid } from "./import-annotations.ts";
 import type { ClusterPlace } from "./peers.ts";
 
 export const CLUSTER = /^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/;
@@ -23,18 +23,11 @@ export function readClusterOrder(
   annotations: ReadonlyMap<string, string>,
   warn: (message: string) => void,
 ): ClusterOrder {
-  const read = <T>(name: string, of: (text: string) => T | null, shape: string): T | null => {
-    const text = annotations.get(name);
-    if (text === undefined || text.trim() === "") return null;
-    const value = of(text);
-    if (value === null) {
-      warn(`metadata.annotations[${name}]: ${quote(text)} is not ${shape}; it is as if it were not there`);
-    }
-    return value;
-  };
+  const read = <T>(name: keyof typeof clusterOrderShapes, of: (text: string) => T | null) =>
+    readSaid(annotations, name, of, clusterOrderShapes[name], warn);
   return {
-    shares: read(CLUSTER_WEIGHTS, sharesOf, clusterOrderShapes[CLUSTER_WEIGHTS]),
-    ranks: read(FAILOVER, ranksOf, clusterOrderShapes[FAILOVER]),
+    shares: read(CLUSTER_WEIGHTS, sharesOf),
+    ranks: read(FAILOVER, ranksOf),
   };
 }
 

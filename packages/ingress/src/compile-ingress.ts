@@ -1,5 +1,6 @@
-import type { Balance, ProfileRow, Redirect } from "@sluice/contracts";
+import type { PathPolicy, ProfileRow, Redirect } from "@sluice/contracts";
 import { balanced } from "./balance.ts";
+import { type CanaryTerms, canaryTerms, unusedByCanary } from "./canary.ts";
 import { checkHost } from "./host.ts";
 import { belongs, type ClassRules } from "./ingress-class.ts";
 import {
@@ -14,7 +15,7 @@ import {
   refOf,
 } from "./objects.ts";
 import { checkPath, type PathType } from "./path.ts";
-import { defaultProfile, profileOf } from "./profile.ts";
+import { defaultProfile, phasesFor, profileOf } from "./profile.ts";
 import { type AnnotationReading, readAnnotations } from "./read-annotations.ts";
 import { redirected } from "./redirect.ts";
 import { type OtherName, otherNames, type RoutePolicy, regexAsked, routed } from "./route-policy.ts";
@@ -43,14 +44,10 @@ export interface CompiledPath {
   readonly fallback: boolean;
   /** Goes before the backend. */
   readonly redirect?: Redirect;
-  /** Absent: peers take turns. */
-  readonly balance?: Balance;
   /** Name of a ServiceImport that is asked while the backend has no peers. */
   readonly spare?: string;
-  /** What peers see instead; see RoutePath. */
-  readonly rewrite?: string;
-  readonly vhost?: string;
-  readonly forwardedPrefix?: string;
+  /** What is done with its requests; nothing of it where a redirect answers. */
+  readonly policy: PathPolicy;
 }
 
 /** One MultiClusterIngress by itself: all that can be said of it without any other object but the classes. */
@@ -60,6 +57,8 @@ export interface CompiledIngress {
   readonly createdAt: number;
   readonly served: boolean;
   readonly paths: readonly CompiledPath[];
+  /** Its paths are no routes but stand beside those of another object; null: they are routes. */
+  readonly canary: CanaryTerms | null;
   /** More names for hosts of its paths. */
   readonly otherNames: readonly OtherName[];
   /** Of all its paths. */
@@ -77,6 +76,7 @@ interface Draft {
   readonly ingress: MultiClusterIngress;
   readonly policy: RoutePolicy;
   paths: CompiledPath[];
+  readonly canary: CanaryTerms | null;
   warn(reason: Reason, message: string): void;
 }
 
@@ -84,13 +84,15 @@ export function compileIngress(ingress: MultiClusterIngress, rules: ClassRules):
   const ref = refOf(ingress, "networking.karmada.io/v1alpha1", "MultiClusterIngress");
   const verdicts: Verdict[] = [];
   const reading = readAnnotations(annotationsOf(ingress));
-  const draft: Draft = {
-    ingress,
-    policy: reading.routes,
-    paths: [],
-    warn: (reason, message) => verdicts.push({ object: ref, type: "Warning", reason, message }),
-  };
+  const { settings, redirects, routes, balance } = reading.policies;
+  const warn: Draft["warn"] = (reason, message) =>
+    verdicts.push({ object: ref, type: "Warning", reason, message });
   const belonging = belongs(ingress, rules);
+  const canary =
+    belonging.kind === "ours"
+      ? canaryTerms(reading.policies.canary, annotationsOf(ingress), (message) => warn("CanaryUnused", message))
+      : null;
+  const draft: Draft = { ingress, policy: reading.policies.routes, paths: [], canary, warn };
   let profile = defaultProfile;
   if (belonging.kind === "unknown") {
     const { field, name } = belonging;
@@ -103,14 +105,17 @@ export function compileIngress(ingress: MultiClusterIngress, rules: ClassRules):
   if (belonging.kind === "ours") {
     addRules(draft);
     addDefaultBackend(draft);
+  }
+  if (canary !== null) {
+    noteAnnotations(draft, { ...reading, ignored: [] });
+    noteUnused(draft);
+    draft.paths = balanced(draft.paths, balance);
+  } else if (belonging.kind === "ours") {
     noteTls(draft);
-    profile = profileOf({ ...reading.settings, ...rewriting(reading.routes) });
     noteAnnotations(draft, reading);
-    draft.paths = balanced(
-      redirected(routed(draft.paths, reading.routes, ref.namespace), reading.redirects),
-      reading.balance,
-    );
+    draft.paths = balanced(redirected(routed(draft.paths, routes, ref.namespace), redirects), balance);
     refuseUnprotected(draft, reading);
+    profile = profileOf({ ...settings, ...phasesFor(draft.paths.map(({ policy }) => policy)) });
   }
   return {
     key: keyOf(ingress),
@@ -118,14 +123,11 @@ export function compileIngress(ingress: MultiClusterIngress, rules: ClassRules):
     createdAt: createdAt(ingress),
     served: belonging.kind === "ours",
     paths: draft.paths,
-    otherNames: otherNames(draft.paths, reading.routes, reading.redirects),
+    canary,
+    otherNames: canary === null ? otherNames(draft.paths, routes, redirects) : [],
     profile,
     verdicts,
   };
-}
-
-function rewriting({ rewrite, vhost }: RoutePolicy): { rewrites?: true } {
-  return rewrite === undefined && vhost === undefined ? {} : { rewrites: true };
 }
 
 function addRules(draft: Draft): void {
@@ -162,6 +164,7 @@ function addRules(draft: Draft): void {
         backend,
         field: "spec.defaultBackend",
         fallback: true,
+        policy: {},
       });
     } else {
       draft.warn("RuleInvalid", `${field}.http.paths is empty; list the paths, or add spec.defaultBackend`);
@@ -175,8 +178,11 @@ function addPath(draft: Draft, host: string, value: unknown, field: string): voi
     draft.warn("PathInvalid", `${field} is no object; it is left out`);
     return;
   }
-  const regex = regexAsked(draft.policy, item["path"]);
-  const check = checkPath(item["path"], item["pathType"], regex);
+  const asked = regexAsked(draft.policy, item["path"]);
+  const read = checkPath(item["path"], item["pathType"], asked);
+  // Whether paths are regular expressions is for the object to say that a canary stands beside.
+  const regex = asked || (!read.ok && draft.canary !== null);
+  const check = regex && !asked ? checkPath(item["path"], item["pathType"], true) : read;
   if (!check.ok) {
     const reason = check.field === "path" ? "PathInvalid" : "PathTypeInvalid";
     const what = `${field}.${check.field}: ${quote(item[check.field])} ${check.why}`;
@@ -193,6 +199,7 @@ function addPath(draft: Draft, host: string, value: unknown, field: string): voi
     backend,
     field: `${field}.backend`,
     fallback: false,
+    policy: {},
   });
 }
 
@@ -219,13 +226,15 @@ function addDefaultBackend(draft: Draft): void {
       backend,
       field,
       fallback: true,
+      policy: {},
     });
   }
 }
 
 function readBackend(draft: Draft, value: unknown, field: string): Backend {
   const none = (reason: Reason, message: string): Backend => {
-    draft.warn(reason, `${message}. It answers 503 until then`);
+    const until = draft.canary === null ? "It answers 503" : "It takes no request";
+    draft.warn(reason, `${message}. ${until} until then`);
     return { kind: "none", problem: message };
   };
   const backend = fieldsOf(value);
@@ -269,6 +278,16 @@ function noteAnnotations(draft: Draft, { invalid, ignored }: AnnotationReading):
       `metadata.annotations: not supported yet and ignored: ${shortened(ignored)}`,
     );
   }
+}
+
+function noteUnused(draft: Draft): void {
+  const unused = unusedByCanary(annotationsOf(draft.ingress));
+  if (listOf(fieldsOf(draft.ingress.spec)?.["tls"]).length > 0) unused.unshift("spec.tls");
+  if (unused.length === 0) return;
+  draft.warn(
+    "AnnotationsIgnored",
+    `a canary has these of the MultiClusterIngress that it stands beside, and its own are not used: ${shortened(unused)}`,
+  );
 }
 
 /** Runs last: protection that cannot be given closes every path, whatever the steps before made of it. */

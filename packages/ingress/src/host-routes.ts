@@ -1,4 +1,5 @@
 import type { ProfileRow, RoutePath, RouteRow, UpstreamRow } from "@sluice/contracts";
+import { addCanaries } from "./canary.ts";
 import { byAge, type CompiledIngress, type CompiledPath } from "./compile-ingress.ts";
 import { quote } from "./objects.ts";
 import { defaultProfile } from "./profile.ts";
@@ -43,6 +44,8 @@ export interface Claim {
   readonly path: RoutePath;
   /** As it was given, with its closing slash. */
   readonly written: string;
+  /** A default backend. */
+  readonly fallback: boolean;
 }
 
 /** All paths of one host, from every MCI that has one under it. */
@@ -58,19 +61,21 @@ export function assembleHost(
   const verdicts = new Map<string, Verdict[]>();
   const told = new Set<string>();
   let regexCount = 0;
-  const ordered = [...ingresses].sort(byAge);
+  const all = [...ingresses].sort(byAge);
+  const ordered = all.filter(({ canary }) => canary === null);
+  const warnings = (ingress: CompiledIngress) => (reason: Reason, message: string) => {
+    // All paths of an object may lack one and the same import.
+    const what = `${ingress.key} ${reason} ${message}`;
+    if (told.has(what)) return;
+    told.add(what);
+    const said = verdicts.get(ingress.key) ?? [];
+    said.push({ object: ingress.ref, type: "Warning", reason, message });
+    verdicts.set(ingress.key, said);
+  };
   const regexes = hasRegexes(host, ordered) ? new RegexTexts(host, ordered) : null;
   for (const fallback of [false, true]) {
     for (const ingress of ordered) {
-      const warn = (reason: Reason, message: string) => {
-        // All paths of an object may lack one and the same import.
-        const what = `${ingress.key} ${reason} ${message}`;
-        if (told.has(what)) return;
-        told.add(what);
-        const said = verdicts.get(ingress.key) ?? [];
-        said.push({ object: ingress.ref, type: "Warning", reason, message });
-        verdicts.set(ingress.key, said);
-      };
+      const warn = warnings(ingress);
       for (const path of ingress.paths) {
         if (path.host !== host || path.fallback !== fallback) continue;
         const text: PathText = regexes?.of(path) ?? { path: path.path };
@@ -90,7 +95,7 @@ export function assembleHost(
           continue;
         }
         if (text.regex) regexCount++;
-        const { redirect, rewrite, vhost, forwardedPrefix, balance } = path;
+        const { redirect } = path;
         const { upstream, problem } =
           redirect === undefined ? resolve(ingress, path, imports, warn) : { upstream: null, problem: null };
         // A redirect needs nothing of nginx.conf.
@@ -104,17 +109,14 @@ export function assembleHost(
         claims.set(claim, {
           owner: ingress.key,
           written: path.written,
+          fallback,
           path: {
             type: path.type,
             ...text,
             upstream: upstream?.id ?? null,
             ...(spare === null ? {} : { spare: spare.id }),
             profile: profile.hash,
-            ...(balance === undefined || redirect !== undefined ? {} : { balance }),
-            ...(redirect === undefined ? {} : { redirect }),
-            ...(rewrite === undefined ? {} : { rewrite }),
-            ...(vhost === undefined ? {} : { vhost }),
-            ...(forwardedPrefix === undefined ? {} : { forwardedPrefix }),
+            ...(redirect === undefined ? path.policy : { redirect }),
             ...(problem === null ? {} : { problem }),
             source: { kind: ingress.ref.kind, namespace: ingress.ref.namespace, name: ingress.ref.name },
           },
@@ -122,12 +124,21 @@ export function assembleHost(
       }
     }
   }
+  const canaries = all.filter(({ canary }) => canary !== null);
+  const beside = addCanaries(canaries, {
+    host,
+    regexes: regexes !== null,
+    claims,
+    resolve: (ingress, path) => resolve(ingress, path, imports, warnings(ingress)).upstream,
+    tell: (ingress, message) => warnings(ingress)("CanaryUnused", message),
+  });
+  for (const each of beside) upstreams.set(each.id, each);
   const served = claims.size > 0 && claims.size < MAX_PATHS;
   if (last !== null && (served || host === "") && !claims.has("Prefix /")) {
     const { path, upstream } = lastPath(last, imports);
     if (upstream !== null) upstreams.set(upstream.id, upstream);
     profiles.set(defaultProfile.hash, defaultProfile);
-    claims.set("Prefix /", { owner: "", path, written: "/" });
+    claims.set("Prefix /", { owner: "", path, written: "/", fallback: true });
   }
   const paths =
     regexes === null
@@ -181,7 +192,7 @@ function resolve(
   if (backend.kind === "none") return { upstream: null, problem: backend.problem };
   const namespace = ingress.ref.namespace;
   const refuse = (reason: Reason, problem: string) => {
-    warn(reason, `${problem}. It answers 503 until then`);
+    warn(reason, `${problem}. ${ingress.canary === null ? "It answers 503" : "It takes no request"} until then`);
     return { upstream: null, problem };
   };
   const names = importNames(backend.name);
@@ -205,9 +216,7 @@ function resolve(
         `it has ${there.join(", ") || "none"}`,
     );
   }
-  const service = imported.ref.name;
-  const id = upstreamId(namespace, service, port.name);
-  return { upstream: { id, namespace, service, port: port.name, balance: "round_robin" }, problem: null };
+  return { upstream: upstreamOf(imported, port), problem: null };
 }
 
 /** Goes before nothing: whatever a rule or an object's default backend says is asked first. */
@@ -248,9 +257,7 @@ function firstPort(namespace: string, name: string, imports: ImportLookup): Upst
   if (imported === undefined) {
     return `namespace ${namespace} has no ServiceImport ${names.at(-1)}; create it, or correct the name`;
   }
-  const service = imported.ref.name;
   const port = imported.ports.find(({ protocol }) => protocol === "TCP");
-  if (port === undefined) return `ServiceImport ${namespace}/${service} has no TCP port; add one`;
-  const id = upstreamId(namespace, service, port.name);
-  return { id, namespace, service, port: port.name, balance: "round_robin" };
+  if (port === undefined) return `ServiceImport ${namespace}/${imported.ref.name} has no TCP port; add one`;
+  return upstreamOf(imported, port);
 }

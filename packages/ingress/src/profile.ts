@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import type { ProfileRow } from "@sluice/contracts";
+import type { PathPolicy, ProfileRow } from "@sluice/contracts";
 
 /** What a profile can say; a location of its own in nginx.conf says it. */
 export interface ProfileSettings {
@@ -28,6 +28,10 @@ export interface ProfileSettings {
   readonly nextTimeoutMs: number;
   /** Requests change on their way to a peer, as their path says. */
   readonly rewrites: boolean;
+  /** Requests are judged before a peer is asked, as their path says. */
+  readonly guards: boolean;
+  /** The header of answers changes, as their path says. */
+  readonly filters: boolean;
 }
 
 /** 60 s and 1 MiB are what ingress-nginx had; 250 ms is ours, because another peer is usually there. */
@@ -46,6 +50,8 @@ export const defaultSettings: ProfileSettings = {
   nextTries: 3,
   nextTimeoutMs: 5000,
   rewrites: false,
+  guards: false,
+  filters: false,
 };
 
 /** Least and most of each number, so that no object can make nginx refuse its configuration, or take its memory. */
@@ -77,6 +83,21 @@ export const nextUpstreamWords: readonly string[] = [
   "off",
   "timeout",
 ];
+
+/** Phases of nginx that a path's policy needs a location for; what is not named needs none. */
+const phasesOf: { readonly [K in keyof PathPolicy]?: Partial<ProfileSettings> } = {
+  rewrite: { rewrites: true },
+  vhost: { rewrites: true },
+};
+
+/** Phases that some of these policies need. */
+export function phasesFor(policies: Iterable<PathPolicy>): Partial<ProfileSettings> {
+  const phases: Partial<ProfileSettings> = {};
+  for (const policy of policies) {
+    for (const key of Object.keys(policy)) Object.assign(phases, phasesOf[key as keyof PathPolicy]);
+  }
+  return phases;
+}
 
 /** A policy profile: everything that needs a location of its own in nginx.conf. Equal settings have one hash. */
 export function profileOf(settings: Partial<ProfileSettings>): ProfileRow {

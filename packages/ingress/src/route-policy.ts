@@ -47,9 +47,12 @@ export function routed(
     return {
       ...path,
       ...(spare === undefined ? {} : { spare }),
-      ...(vhost === null ? {} : { vhost }),
-      ...(rewrites ? { rewrite } : {}),
-      ...(rewrites && forwardedPrefix !== undefined ? { forwardedPrefix } : {}),
+      policy: {
+        ...path.policy,
+        ...(vhost === null ? {} : { vhost }),
+        ...(rewrites ? { rewrite } : {}),
+        ...(rewrites && forwardedPrefix !== undefined ? { forwardedPrefix } : {}),
+      },
     };
   });
 }

@@ -1,6 +1,8 @@
-import type { ServicePort } from "@sluice/contracts";
+import type { PeerPolicy, ServicePort, UpstreamRow } from "@sluice/contracts";
 import { CLUSTER, type ClusterOrder, readClusterOrder } from "./cluster-order.ts";
 import { annotationsOf, fieldsOf, type ObjectRef, quote, refOf, type ServiceImport } from "./objects.ts";
+import { readPeerPolicy } from "./peer-policy.ts";
+import { upstreamId } from "./upstream-id.ts";
 import type { Reason, Verdict } from "./verdict.ts";
 
 const FROM_CLUSTERS = "sluice.dev/from-clusters";
@@ -12,6 +14,7 @@ export interface ReadImport {
   /** Clusters whose exports count; null: all. Empty: none, because what was asked for could not be read. */
   readonly from: ReadonlySet<string> | null;
   readonly order: ClusterOrder;
+  readonly peers: PeerPolicy;
   readonly verdicts: readonly Verdict[];
 }
 
@@ -63,8 +66,10 @@ export function readImport(object: ServiceImport): ReadImport {
       );
     }
   }
-  const order = readClusterOrder(annotationsOf(object), (message) => warn("AnnotationInvalid", message));
-  return { ref, ports, from, order, verdicts };
+  const invalid = (message: string) => warn("AnnotationInvalid", message);
+  const order = readClusterOrder(annotationsOf(object), invalid);
+  const peers = readPeerPolicy(annotationsOf(object), invalid);
+  return { ref, ports, from, order, peers, verdicts };
 }
 
 /** Ports of the import that no exported Service has: by name, because slices tell their ports by name. */
@@ -95,4 +100,11 @@ export function findPort(
     wanted.name === undefined ? port.port === wanted.number : port.name === wanted.name,
   );
   return matching.find((port) => port.protocol === "TCP") ?? null;
+}
+
+/** The upstream that a port of an import is. */
+export function upstreamOf({ ref, peers }: ReadImport, { name: port }: ServicePort): UpstreamRow {
+  const { namespace, name: service } = ref;
+  const id = upstreamId(namespace, service, port);
+  return { id, namespace, service, port, balance: "round_robin", ...peers };
 }

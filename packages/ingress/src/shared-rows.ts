@@ -23,8 +23,10 @@ export class SharedRows<Row> {
   /** A host uses these from now on. */
   use(host: string, before: readonly Row[] = [], after: readonly Row[]): void {
     for (const row of before) {
-      this.#hosts.delete(this.#idOf(row), host);
-      this.#touched.set(this.#idOf(row), row);
+      const id = this.#idOf(row);
+      this.#hosts.delete(id, host);
+      // Another host may have said already what it is now.
+      if (!this.#touched.has(id)) this.#touched.set(id, row);
     }
     for (const row of after) {
       this.#hosts.add(this.#idOf(row), host);
@@ -32,12 +34,13 @@ export class SharedRows<Row> {
     }
   }
 
-  /** What has come into use, or has gone out of it, since this was last asked. */
+  /** What has come into use, is another row than before, or has gone out of use, since this was last asked. */
   settle(): (readonly [id: string, row: Row, used: boolean])[] {
     const changed: [string, Row, boolean][] = [];
     for (const [id, row] of this.#touched) {
       const used = this.#hosts.get(id).size > 0;
-      if (used === this.#there.has(id)) continue;
+      const there = this.#there.get(id);
+      if (used ? there !== undefined && same(there, row) : there === undefined) continue;
       if (used) this.#there.set(id, row);
       else this.#there.delete(id);
       changed.push([id, row, used]);
@@ -45,4 +48,8 @@ export class SharedRows<Row> {
     this.#touched.clear();
     return changed;
   }
+}
+
+function same(a: unknown, b: unknown): boolean {
+  return JSON.stringify(a) === JSON.stringify(b);
 }

@@ -15,6 +15,7 @@ export type Reason =
   | "AnnotationsIgnored"
   | "BackendInvalid"
   | "BackendUnsupported"
+  | "CanaryUnused"
   | "ClassUnknown"
   | "FromClustersInvalid"
   | "HostInvalid"

@@ -257,6 +257,8 @@ function httpServer(conf: NginxConf): Directive {
             ...(settings.nextTimeoutMs === base.nextTimeoutMs
               ? []
               : [d("proxy_next_upstream_timeout", [milliseconds(settings.nextTimeoutMs)])]),
+            ...(settings.guards ? [lua("access_by_lua_block")`sluice.access()`] : []),
+            ...(settings.filters ? [lua("header_filter_by_lua_block")`sluice.filter()`] : []),
             ...(settings.rewrites ? rewrittenPass() : [d("proxy_pass", [w`http://sluice_peers`])]),
           ],
         ),

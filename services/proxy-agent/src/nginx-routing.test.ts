@@ -213,7 +213,7 @@ test("a row that does not fit its form is refused by name, and what was there se
         ["P", "/", { rewrite: "http://evil.example.test/" }, /rewrite is no path/],
         ["P", "/", { rewrite: "/a b" }, /rewrite is no path/],
         ["P", "/", { vhost: "a\r\nb" }, /vhost is no host/],
-        ["P", "/", { prefix: "a\nb" }, /prefix/],
+        ["P", "/", { forwardedPrefix: "a\nb" }, /prefix/],
         ["P", "/", { spare: "a b" }, /spare is no name/],
         ["P", "/", { redirect: [200, "/"] }, /code/],
         ["P", "/", { redirect: [301, "/", ["all"]] }, /keeps/],

@@ -1,19 +1,13 @@
-import type { Balance, FleetCluster, Redirect, RoutePath } from "@sluice/contracts";
+import { type FleetCluster, PathPolicy, type Redirect, type RoutePath } from "@sluice/contracts";
 
 /** Address, port, weight, and 1 when it takes no new requests. */
 export type PeerEntry = readonly [address: string, port: number, weight: number, draining?: 1];
-/** What most paths do not say. */
-export interface PathMore {
+/** What most paths do not say: their policy as the row has it, and this. */
+export interface PathMore extends PathPolicy {
   /** Where to instead, with the status that says so. */
   readonly redirect?: readonly [code: number, to: string, keeps?: Redirect["keeps"]];
   /** Upstream that is asked while the path's own is `""` or has no peers. */
   readonly spare?: string;
-  /** What peers see instead of path and Host, and their X-Forwarded-Prefix; see RoutePath. */
-  readonly rewrite?: string;
-  readonly vhost?: string;
-  readonly prefix?: string;
-  /** How peers are chosen; absent: by turns. */
-  readonly balance?: Balance;
 }
 /** Exact, prefix or regular expression, path, upstream (`""`: answer 503), profile. */
 export type PathEntry = readonly [
@@ -89,15 +83,15 @@ function redirectEntry({ code, to, keeps }: Redirect): NonNullable<PathMore["red
   return keeps === undefined ? [code, to] : [code, to, keeps];
 }
 
+const policyKeys: ReadonlySet<string> = new Set(Object.keys(PathPolicy.properties));
+
 export function pathEntry(path: RoutePath, profile: string): PathEntry {
-  const { redirect, balance, spare, rewrite, vhost, forwardedPrefix: prefix } = path;
+  const { redirect, spare } = path;
+  const policy: PathPolicy = Object.fromEntries(Object.entries(path).filter(([key]) => policyKeys.has(key)));
   const more: PathMore = {
+    ...policy,
     ...(redirect === undefined ? {} : { redirect: redirectEntry(redirect) }),
     ...(spare === undefined ? {} : { spare }),
-    ...(rewrite === undefined ? {} : { rewrite }),
-    ...(vhost === undefined ? {} : { vhost }),
-    ...(prefix === undefined ? {} : { prefix }),
-    ...(balance === undefined ? {} : { balance }),
   };
   const type = path.regex === true ? "R" : path.type === "Exact" ? "E" : "P";
   const entry = [type, path.path, path.upstream ?? "", profile] as const;

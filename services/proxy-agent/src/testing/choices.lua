@@ -15,7 +15,9 @@ local function address_of(peer)
 end
 
 local function ask(doc)
-  local target, policy = { id = doc.of }, policies.compile(doc.balance)
+  local target = { id = doc.of }
+  if doc.balance then policies.compile(doc.balance, target) end
+  local policy = target.policy
   local out = {}
   local function first(state)
     local u = upstreams.of(target)

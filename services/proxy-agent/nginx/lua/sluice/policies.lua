@@ -79,13 +79,16 @@ local function cookie_policy(cookie)
 end
 
 -- nil: take turns.
-function M.compile(balance)
-  if not balance then return nil end
+local function compiled(balance)
   local method = balance.method
   if method == "ewma" or method == "least_conn" then return { method = method } end
   if method == "hash" then return { method = method, by = balance.by, values = {} } end
   if method == "cookie" then return cookie_policy(balance.cookie) end
   return nil
+end
+
+function M.compile(balance, target)
+  target.policy = compiled(balance)
 end
 
 -- The text that a request is hashed by. A variable that is not there is empty, as in nginx.

@@ -140,6 +140,37 @@ function M.rewrite()
   return uri
 end
 
+-- In locations that guard: who may come in.
+function M.access()
+  local target, why = find_route(var.host, var.uri)
+  if not target then return say(why or "no-route") end
+  local guards = target.guards
+  if not guards then return end
+  for i = 1, #guards do
+    local guard = guards[i]
+    local reason = guard.check(guard, var)
+    if reason then return say(reason) end
+  end
+  state_of(this_request()).passed = true
+end
+
+-- In locations that filter: what becomes of the header of an answer.
+function M.filter()
+  local target = find_route(var.host, var.uri)
+  local filters = target and target.filters
+  if not filters then return end
+  for i = 1, #filters do
+    local filter = filters[i]
+    filter.apply(filter, var)
+  end
+end
+
+-- A route may have got its guards since this request was sent to a location that has none.
+local function unguarded(request)
+  local state = live[request]
+  return not (state and state.passed)
+end
+
 -- Content of the location that is entered when `route` had something to say.
 function M.answer()
   local what = var.sluice_answer
@@ -275,6 +306,7 @@ function M.balance()
     u, target = enter()
     if not u then return set_current_peer(settings.replies) end
   end
+  if target.guards and unguarded(request) then return ngx.exit(503) end
   local peer
   local failure, status = get_last_failure()
   if failure then

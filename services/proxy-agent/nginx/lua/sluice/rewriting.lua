@@ -31,7 +31,7 @@ end
 
 -- What is wrong with what is said of requests; nil: nothing.
 function M.problem(more)
-  local to, vhost, prefix = more.rewrite, more.vhost, more.prefix
+  local to, vhost, prefix = more.rewrite, more.vhost, more.forwardedPrefix
   if to ~= nil and not (is_text(to, "[^\33-\126]", 2048) and find(to, "^[/$]")) then return "rewrite is no path" end
   if vhost ~= nil and not is_text(vhost, "[^%w._:%[%]%-]", 259) then return "vhost is no host" end
   if prefix ~= nil and not is_text(prefix, "[^\33-\126]", 2048) then return "prefix is no header's value" end
@@ -85,7 +85,7 @@ function M.compile(pattern, more)
     out.path = parts_of(path)
     out.query = query ~= "" and parts_of(query) or nil
     out.adds = sub(more.rewrite, -1) ~= "?"
-    out.prefix = more.prefix and parts_of(more.prefix)
+    out.prefix = more.forwardedPrefix and parts_of(more.forwardedPrefix)
   end
   return out
 end

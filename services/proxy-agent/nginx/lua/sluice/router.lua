@@ -2,9 +2,9 @@
 -- host's generation tells whether what it keeps still holds.
 local cjson = require "cjson.safe"
 
+local features = require "sluice.features"
 local generations = require "sluice.generations"
 local patterns = require "sluice.patterns"
-local policies = require "sluice.policies"
 local rewriting = require "sluice.rewriting"
 
 local D = ngx.shared.sluice_rows
@@ -27,7 +27,7 @@ local function target_of(path)
     target.redirect = more.redirect and rewriting.compile_redirect(pattern, more.redirect)
     target.rewriting = rewriting.compile(pattern, more)
     target.spare = more.spare and { id = more.spare }
-    target.policy = policies.compile(more.balance)
+    features.compile(more, target)
   elseif path[1] == "R" then
     target.pattern = patterns.compile(path[2])
   end

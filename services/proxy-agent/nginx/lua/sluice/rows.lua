@@ -7,9 +7,9 @@
 --   rev                 counts rows; generations are taken from it and so never repeat
 --   instance            made once per start of nginx; survives a reload
 local cjson = require "cjson.safe"
+local features = require "sluice.features"
 local generations = require "sluice.generations"
 local patterns = require "sluice.patterns"
-local policies = require "sluice.policies"
 local rewriting = require "sluice.rewriting"
 
 local D = ngx.shared.sluice_rows
@@ -157,8 +157,7 @@ local function more_problem(more)
   if type(more) ~= "table" then return "more is no object" end
   if more.spare ~= nil and not name(more.spare) then return "spare is no name" end
   local why = more.redirect ~= nil and rewriting.redirect_problem(more.redirect) or rewriting.problem(more)
-  if why then return why end
-  return more.balance ~= nil and policies.problem(more.balance) or nil
+  return why or features.problem(more)
 end
 
 function kinds.route(row)

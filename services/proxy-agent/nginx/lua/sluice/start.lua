@@ -10,7 +10,8 @@ local workers = require "sluice.workers"
 
 -- nginx.conf calls these as `sluice.…`: `require` in a hook would cost each request.
 local M = {
-  route = proxy.route, rewrite = proxy.rewrite, answer = proxy.answer, reply = proxy.reply, balance = proxy.balance, log = proxy.log,
+  route = proxy.route, rewrite = proxy.rewrite, answer = proxy.answer,
+  access = proxy.access, filter = proxy.filter, reply = proxy.reply, balance = proxy.balance, log = proxy.log,
   api = api.serve, flush = counters.flush,
 }
 

@@ -3,18 +3,16 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { test } from "node:test";
 import { decode, Redirect, RoutePath } from "@sluice/contracts";
 import fc from "fast-check";
-import {
-  type Annotation,
-  balanceAnnotations,
-  redirectAnnotations,
-  routeAnnotations,
-  settingAnnotations,
-} from "./annotation-table.ts";
-import { filledHost } from "./annotation-values.ts";
-import { CLUSTER_WEIGHTS, clusterOrderShapes, FAILOVER } from "./cluster-order.ts";
-import { defaultSettings, nextUpstreamWords, settingBounds } from "./profile.ts";
+import { filledHost } from "../annotation-values.ts";
+import { CLUSTER_WEIGHTS, clusterOrderShapes, FAILOVER } from "../cluster-order.ts";
+import { defaultSettings, nextUpstreamWords, settingBounds } from "../profile.ts";
+import type { Annotation } from "./annotation.ts";
+import { groups } from "./groups.ts";
+import { routeAnnotations } from "./paths.ts";
+import { redirectAnnotations } from "./redirects.ts";
+import { settingAnnotations } from "./sizes-and-times.ts";
 
-const page = new URL("../../../docs/reference/annotations.md", import.meta.url);
+const page = new URL("../../../../docs/reference/annotations.md", import.meta.url);
 
 function render(): string {
   const rows = (all: readonly Pick<Annotation<unknown>, "name" | "shape" | "unsaid" | "note">[]) =>
@@ -27,35 +25,15 @@ function render(): string {
     "for every path of its object. An empty value is as good as none. A value of another shape is reported by a Warning Event",
     "(`AnnotationInvalid`) on the object, and what holds when nothing is said holds.",
     "",
-    "## Redirects",
-    "",
-    "Data of a route: a change of them reloads nothing. The backend of a path that redirects is not asked for.",
-    "",
-    ...head,
-    ...rows(redirectAnnotations),
-    "",
-    "## Paths and hosts",
-    "",
-    "Data of a route, too; but the first object that rewrites requests reloads nginx, as a set of sizes and times does.",
-    "",
-    ...head,
-    ...rows(routeAnnotations),
-    "",
-    "## Balancing and sessions",
-    "",
-    "Data of a route: a change of them reloads nothing, and one backend may be balanced by one object's rule and by another's.",
-    "`cookie` goes before a key, a key before a method.",
-    "",
-    ...head,
-    ...rows(balanceAnnotations),
-    "",
-    "## Sizes and times",
-    "",
-    "Each set of these that is in use gets a location of its own in nginx.conf: a new set reloads nginx.",
-    "",
-    ...head,
-    ...rows(settingAnnotations),
-    "",
+    ...Object.values(groups).flatMap(({ title, about, annotations }) => [
+      `## ${title}`,
+      "",
+      ...about,
+      "",
+      ...head,
+      ...rows(annotations),
+      "",
+    ]),
     "## On a ServiceImport",
     "",
     "Sluice's own, under `sluice.dev/`: a change of them reloads nothing. They hold for every route to that import.",

@@ -1,0 +1,66 @@
+// All annotations of ingress-nginx that have a meaning here, by what they say. A group is a file beside this one and an
+// entry here; docs/reference/annotations.md is made from it.
+import type { Annotation } from "./annotation.ts";
+import { balanceAnnotations } from "./balancing.ts";
+import { canaryAnnotations } from "./canary.ts";
+import { routeAnnotations } from "./paths.ts";
+import { redirectAnnotations } from "./redirects.ts";
+import { settingAnnotations } from "./sizes-and-times.ts";
+
+export interface Group<Said> {
+  /** Heading of its part of the reference. */
+  readonly title: string;
+  /** What holds for all of them, below the heading. */
+  readonly about: readonly string[];
+  readonly annotations: readonly Annotation<Said>[];
+}
+
+function group<Said>(
+  title: string,
+  about: readonly string[],
+  annotations: readonly Annotation<Said>[],
+): Group<Said> {
+  return { title, about, annotations };
+}
+
+export const groups = {
+  redirects: group(
+    "Redirects",
+    [
+      "Data of a route: a change of them reloads nothing. The backend of a path that redirects is not asked for.",
+    ],
+    redirectAnnotations,
+  ),
+  routes: group(
+    "Paths and hosts",
+    [
+      "Data of a route, too; but the first object that rewrites requests reloads nginx, as a set of sizes and times does.",
+    ],
+    routeAnnotations,
+  ),
+  balance: group(
+    "Balancing and sessions",
+    [
+      "Data of a route: a change of them reloads nothing, and one backend may be balanced by one object's rule and by another's.",
+      "`cookie` goes before a key, a key before a method.",
+    ],
+    balanceAnnotations,
+  ),
+  canary: group(
+    "Canary",
+    [
+      "Data of a route: a change of them reloads nothing. What happens to which request: [canary](canary.md).",
+    ],
+    canaryAnnotations,
+  ),
+  settings: group(
+    "Sizes and times",
+    ["Each set of these that is in use gets a location of its own in nginx.conf: a new set reloads nginx."],
+    settingAnnotations,
+  ),
+} as const;
+
+type SaidBy<G> = G extends Group<infer Said> ? Said : never;
+
+/** What the annotations of one object say, by group. */
+export type Policies = { readonly [G in keyof typeof groups]: Partial<SaidBy<(typeof groups)[G]>> };

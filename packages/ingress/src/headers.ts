@@ -1,0 +1,61 @@
+import type { CookieChanges, Cors, PathPolicy } from "@sluice/contracts";
+import type { CompiledPath } from "./compile-ingress.ts";
+
+type CookieChange = { readonly from: string; readonly to: string } | "off";
+
+/** What annotations say of headers and of logs. Ages in seconds. */
+export interface HeaderPolicy {
+  readonly cors?: boolean;
+  /** `*`: all; empty: none. */
+  readonly corsOrigins?: readonly string[];
+  readonly corsMethods?: string;
+  readonly corsHeaders?: string;
+  readonly corsCredentials?: boolean;
+  readonly corsExpose?: string;
+  readonly corsMaxAge?: number;
+  readonly cookieDomain?: CookieChange;
+  readonly cookiePath?: CookieChange;
+  readonly accessLog?: boolean;
+  /** Statuses. */
+  readonly errors?: readonly number[];
+}
+
+/** As in ingress-nginx. */
+export const corsDefaults = {
+  methods: "GET, PUT, POST, DELETE, PATCH, OPTIONS",
+  headers:
+    "DNT,Keep-Alive,User-Agent,X-Requested-With,If-Modified-Since,Cache-Control,Content-Type,Range,Authorization",
+  maxAge: 1_728_000,
+} as const;
+
+function corsOf(policy: HeaderPolicy): Cors {
+  const { corsOrigins: origins = ["*"], corsExpose } = policy;
+  return {
+    ...(origins.includes("*") ? {} : { origins: [...origins] }),
+    methods: policy.corsMethods ?? corsDefaults.methods,
+    headers: policy.corsHeaders ?? corsDefaults.headers,
+    ...(corsExpose === undefined ? {} : { expose: corsExpose }),
+    maxAge: policy.corsMaxAge ?? corsDefaults.maxAge,
+    ...(policy.corsCredentials === false ? {} : { credentials: true }),
+  };
+}
+
+function cookiesOf({ cookieDomain, cookiePath }: HeaderPolicy): CookieChanges | null {
+  const domain = cookieDomain === "off" ? undefined : cookieDomain;
+  const path = cookiePath === "off" ? undefined : cookiePath;
+  if (domain === undefined && path === undefined) return null;
+  return { ...(domain === undefined ? {} : { domain }), ...(path === undefined ? {} : { path }) };
+}
+
+/** The same paths with what becomes of the headers of their answers, and of what is logged of them. */
+export function headed(paths: readonly CompiledPath[], policy: HeaderPolicy): CompiledPath[] {
+  const cookies = cookiesOf(policy);
+  const own: PathPolicy = {
+    ...(policy.cors === true ? { cors: corsOf(policy) } : {}),
+    ...(cookies === null ? {} : { cookies }),
+    ...(policy.accessLog === false ? { unlogged: true } : {}),
+    ...(policy.errors === undefined ? {} : { errors: { codes: [...policy.errors] } }),
+  };
+  if (Object.keys(own).length === 0) return [...paths];
+  return paths.map((path) => ({ ...path, policy: { ...path.policy, ...own } }));
+}

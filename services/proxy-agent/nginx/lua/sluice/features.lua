@@ -1,0 +1,30 @@
+-- What a path may say of its requests beside where they go, by the key under which its row says it. Each is a module with
+--   problem(value)          what is wrong with it when the row comes; nil: nothing
+--   compile(value, target)  once per worker: leaves in the target what its requests need
+-- What has a phase of its own is left there by phases.lua, in the order of this list.
+local policies = require "sluice.policies"
+
+local M = {}
+
+local features = {
+  { key = "balance", module = policies },
+}
+
+-- What is wrong with what a path says; nil: nothing. What this version does not know is no fault: nobody acts on it.
+function M.problem(more)
+  for _, feature in ipairs(features) do
+    local value = more[feature.key]
+    local why = value ~= nil and feature.module.problem(value)
+    if why then return why end
+  end
+  return nil
+end
+
+function M.compile(more, target)
+  for _, feature in ipairs(features) do
+    local value = more[feature.key]
+    if value ~= nil then feature.module.compile(value, target) end
+  end
+end
+
+return M
