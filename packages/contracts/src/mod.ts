@@ -5,6 +5,7 @@ export { decode, decodeEnvelope, type Envelope, encodeEnvelope, parseJson } from
 export * from "./errors.ts";
 export * from "./fleet/access.ts";
 export * from "./fleet/balance.ts";
+export * from "./fleet/canary.ts";
 export * from "./fleet/health.ts";
 export * from "./fleet/limits.ts";
 export * from "./fleet/policy.ts";

@@ -48,7 +48,9 @@ export function canaryTerms(
   const conditions = ["canary-by-header", "canary-by-cookie", "canary-weight"].filter(written);
   if (policy.canary === false || !written("canary")) {
     if (conditions.length > 0) {
-      tell(`${name(conditions[0] as string)} means nothing without canary: "true"; add it, or remove the others`);
+      tell(
+        `${name(conditions[0] as string)} means nothing without canary: "true"; add it, or remove the others`,
+      );
     }
     return null;
   }
@@ -134,14 +136,19 @@ function addCanary(
     return null;
   };
   if (claim === undefined) {
-    return refuse('has no MultiClusterIngress without canary: "true" that serves it; create that one, or correct the path');
+    return refuse(
+      'has no MultiClusterIngress without canary: "true" that serves it; create that one, or correct the path',
+    );
   }
   const { source, redirect } = claim.path;
   if (source.namespace !== ingress.ref.namespace) {
     // Whoever may write in one namespace must not take the requests of another.
-    return refuse(`belongs to MultiClusterIngress ${claim.owner} of another namespace; move the canary there`);
+    return refuse(
+      `belongs to MultiClusterIngress ${claim.owner} of another namespace; move the canary there`,
+    );
   }
-  if (holder !== undefined) return refuse(`has a canary already, MultiClusterIngress ${holder}; remove one of the two`);
+  if (holder !== undefined)
+    return refuse(`has a canary already, MultiClusterIngress ${holder}; remove one of the two`);
   if (redirect !== undefined) return refuse(`answers a redirect, as MultiClusterIngress ${claim.owner} says`);
   const upstream = resolve(ingress, path);
   if (upstream === null) return null;

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { test } from "node:test";
 import {
+  type Canary,
   type FleetValue,
   fleetKeys,
   type PeersRow,
@@ -46,8 +47,19 @@ function routesOf(rows: Iterable<[string, FleetValue]>): Record<string, string[]
     (["spare", "rewrite", "forwardedPrefix", "vhost"] as const)
       .filter((key) => p[key] !== undefined)
       .map((key) => `, ${key} ${p[key]}`);
-  const line = (p: RoutePath) =>
-    `${p.type} ${p.regex === true ? "~ " : ""}${p.path} -> ${target(p)}${more(p).join("")}`;
+  const canary = ({ upstream, header, cookie, weight, of = 100, balance, sticky }: Canary) =>
+    [
+      `, canary ${upstream}`,
+      ...(header === undefined ? [] : ["header", ...Object.values(header)]),
+      ...(cookie === undefined ? [] : ["cookie", cookie]),
+      ...(weight === undefined ? [] : [`${weight} of ${of}`]),
+      ...(balance === undefined ? [] : [balance.method]),
+      ...(sticky === true ? ["sticky"] : []),
+    ].join(" ");
+  const line = (p: RoutePath) => {
+    const beside = p.canary === undefined ? "" : canary(p.canary);
+    return `${p.type} ${p.regex === true ? "~ " : ""}${p.path} -> ${target(p)}${more(p).join("")}${beside}`;
+  };
   const found = [...rows].filter(([key]) => key.startsWith("default.routes."));
   return Object.fromEntries(
     found.map(([, row]) => [(row as RouteRow).host, (row as RouteRow).paths.map(line)]),

@@ -54,6 +54,13 @@ const annotations = fc.constantFrom(
     "nginx.ingress.kubernetes.io/server-alias": "example.test, other.example.test",
     "nginx.ingress.kubernetes.io/from-to-www-redirect": "true",
   },
+  { "nginx.ingress.kubernetes.io/canary": "true", "nginx.ingress.kubernetes.io/canary-weight": "30" },
+  {
+    "nginx.ingress.kubernetes.io/canary": "true",
+    "nginx.ingress.kubernetes.io/canary-by-header": "X-Canary",
+    "nginx.ingress.kubernetes.io/affinity": "cookie",
+    "nginx.ingress.kubernetes.io/affinity-canary-behavior": "legacy",
+  },
   { "other/x": "y" },
 );
 const creationTimestamp = fc.constantFrom("2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z");
@@ -162,6 +169,26 @@ test("one bad object changes no row of others and never throws", () => {
       for (const [key, row] of before.rows) assert.deepEqual(after.rows.get(key), row, key);
       const others = after.verdicts.filter((v) => v.object.namespace !== "bad");
       assert.deepEqual(others, before.verdicts);
+    }),
+  );
+});
+
+test("a canary changes nothing of a row but that it stands there, whatever there is", () => {
+  const isCanary = ({ metadata }: KubeObject) =>
+    metadata.annotations?.["nginx.ingress.kubernetes.io/canary"] !== undefined;
+  const without = (row: FleetValue | undefined) => {
+    if (row === undefined || !("paths" in row)) return row;
+    return { ...row, paths: row.paths.map(({ canary: _, ...path }) => path) };
+  };
+  fc.assert(
+    fc.property(world, (given) => {
+      const ingresses = [...given.ingresses];
+      const main = buildFleet({ ...given, ingresses: ingresses.filter((each) => !isCanary(each)) }, options);
+      const { rows } = buildFleet({ ...given, ingresses }, options);
+      for (const [key, row] of rows) {
+        if (key.startsWith("default.routes.")) assert.deepEqual(without(row), main.rows.get(key), key);
+      }
+      for (const [key, row] of main.rows) assert.deepEqual(without(rows.get(key)), row, key);
     }),
   );
 });

@@ -178,9 +178,10 @@ export class FleetModel {
       this.#profiles.use(host, before?.profiles, after.profiles);
       for (const key of before?.verdicts.keys() ?? []) this.#dirtyVerdicts.add(`${INGRESS} ${key}`);
       for (const key of after.verdicts.keys()) this.#dirtyVerdicts.add(`${INGRESS} ${key}`);
-      if (after.row === null) this.#hosts.delete(host);
+      // A canary that stands beside nothing has a verdict, and its host no row.
+      if (after.row === null && after.verdicts.size === 0) this.#hosts.delete(host);
       else this.#hosts.set(host, after);
-      if (after.row !== null || before !== undefined) rows.set(fleetKeys.route(fleet, host), after.row);
+      if (after.row !== null || before?.row != null) rows.set(fleetKeys.route(fleet, host), after.row);
     }
     this.#dirtyHosts.clear();
     for (const [hash, profile, used] of this.#profiles.settle()) {

@@ -313,7 +313,7 @@ export class FleetRows {
 
   #buildRoute({ host, paths }: RouteRow): Built {
     for (const path of paths) {
-      for (const id of [path.upstream, path.spare]) {
+      for (const id of [path.upstream, path.spare, path.canary?.upstream]) {
         if (id == null || this.#held.has(rowKey({ k: "upstream", id }))) continue;
         return { waits: `path ${path.path} waits for upstream ${id}` };
       }
@@ -442,6 +442,7 @@ function* upstreamsOf(paths: readonly PathEntry[]): IterableIterator<string> {
   for (const [, , upstream, , more] of paths) {
     yield upstream;
     if (more?.spare !== undefined) yield more.spare;
+    if (more?.canary !== undefined) yield more.canary.upstream;
   }
 }
 

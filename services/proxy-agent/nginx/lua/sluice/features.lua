@@ -2,12 +2,14 @@
 --   problem(value)          what is wrong with it when the row comes; nil: nothing
 --   compile(value, target)  once per worker: leaves in the target what its requests need
 -- What has a phase of its own is left there by phases.lua, in the order of this list.
+local canary = require "sluice.canary"
 local policies = require "sluice.policies"
 
 local M = {}
 
 local features = {
   { key = "balance", module = policies },
+  { key = "canary", module = canary },
 }
 
 -- What is wrong with what a path says; nil: nothing. What this version does not know is no fault: nobody acts on it.

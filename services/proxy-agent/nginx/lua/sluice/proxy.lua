@@ -3,6 +3,7 @@
 local bal = require "ngx.balancer"
 local base = require "resty.core.base"
 local balancer = require "sluice.balancer"
+local canary = require "sluice.canary"
 local choice = require "sluice.choice"
 local counters = require "sluice.counters"
 local ffi = require "ffi"
@@ -45,23 +46,6 @@ local function stand_in(target, u, reason)
   return nil, reason
 end
 
--- The upstream and the target of this request, or nil and the reason why there is none.
-local function enter()
-  local target, why = find_route(var.host, var.uri)
-  if not target then return nil, why or "no-route" end
-  if target.id == "" then
-    if target.redirect then return nil, "redirect" end
-    return stand_in(target, nil, "no-backend")
-  end
-  local u = upstream_of(target)
-  if not u or u.count == 0 then return stand_in(target, u, "no-peers") end
-  return u, target
-end
-
--- From the rewrite phase to the balancer: mostly the same request comes next. When another came between (a body had
--- to be read), the balancer looks the route up again.
-local last_request, last_upstream, last_target = 0, nil, nil
-
 -- State of requests that need more than one look, by the address of nginx's request; the log phase ends it.
 local live, live_count = {}, 0
 
@@ -77,6 +61,39 @@ local function state_of(request)
   end
   return state
 end
+
+-- The side of a path with a canary: decided once a request, so that its next tries stay there and its log line finds it
+-- (`canary`: that upstream, or false). A canary without peers takes none.
+local function side_of(fork, passing)
+  local state = not passing and state_of(this_request())
+  local taken = state and state.canary
+  if not state or taken == nil then taken = canary.takes(fork, var) end
+  local side = taken and fork.canary
+  local u = side and upstream_of(side)
+  if not u or u.count == 0 then side = nil end
+  if state and state.canary == nil then state.canary = side and side.id or false end
+  return side or fork.main
+end
+
+-- The upstream and the target of this request, or nil and the reason why there is none. `passing`: it is one that nginx
+-- sent here itself, and has no log phase.
+local function enter(passing)
+  local target, why = find_route(var.host, var.uri)
+  if not target then return nil, why or "no-route" end
+  if target.id == "" then
+    if target.redirect then return nil, "redirect" end
+    local fork = target.fork
+    if not fork then return stand_in(target, nil, "no-backend") end
+    target = side_of(fork, passing)
+  end
+  local u = upstream_of(target)
+  if not u or u.count == 0 then return stand_in(target, u, "no-peers") end
+  return u, target
+end
+
+-- From the rewrite phase to the balancer: mostly the same request comes next. When another came between (a body had
+-- to be read), the balancer looks the route up again.
+local last_request, last_upstream, last_target = 0, nil, nil
 
 -- Where a request goes that the main location is not made for.
 local function elsewhere(name)
@@ -182,7 +199,7 @@ end
 -- A request that the balancer found no peer for: a balancer can choose a peer but not an answer, so it chooses this
 -- server, which looks for the reason once more.
 function M.reply()
-  local u, reason = enter()
+  local u, reason = enter(true)
   if reason == "redirect" then return redirect() end
   return say(u and "no-peers" or reason)
 end
@@ -223,7 +240,7 @@ end
 
 local function read_seconds(u)
   local target = find_route(var.host, var.uri)
-  return profile_of(target and target.id == u.id and target.profile).readSeconds
+  return profile_of(target and (target.fork or target.id == u.id) and target.profile).readSeconds
 end
 
 -- The peer that nginx tried last.

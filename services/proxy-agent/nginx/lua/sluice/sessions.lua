@@ -5,10 +5,12 @@
 local balancer = require "sluice.balancer"
 local loads = require "sluice.loads"
 local rendezvous = require "sluice.rendezvous"
+local session_side = require "sluice.session_side"
 
 local ngx, var, random = ngx, ngx.var, math.random
 local format, find, sub = string.format, string.find, string.sub
 local key_of, winner = rendezvous.key, rendezvous.winner
+local unmarked = session_side.unmarked
 
 local M = {}
 
@@ -83,7 +85,7 @@ local function home_of(u, policy, value)
 end
 
 local function say(policy, value)
-  local text = policy.name .. "=" .. value .. policy.rest
+  local text = policy.name .. "=" .. value .. (policy.mark or "") .. policy.rest
   if policy.expires then text = text .. "; Expires=" .. ngx.cookie_time(ngx.time() + policy.expires) end
   if policy.by_scheme and var.https == "on" then text = text .. "; Secure" end
   -- Before the peer's own headers are there: its cookies come beside this one, and a next try replaces it.
@@ -114,11 +116,15 @@ end
 
 function M.first(u, policy, safe)
   if u.count == 0 then return nil end
-  local value = var[policy.variable]
+  local said = var[policy.variable]
+  local value = unmarked(said)
+  local foreign = (value ~= said) ~= (policy.mark ~= nil)
+  -- A session of the canary, which has no peers now: it stays together, and comes back.
+  if foreign and policy.leaves and value then return winner(u.active, u.count, stand_in(policy, value), u.equal) end
   local home, now_said = home_of(u, policy, value)
   if home then
     if balancer.serves(u, home) or u.trials and balancer.trial(u, safe, home) then
-      if now_said ~= value then say(policy, now_said) end
+      if now_said ~= value or foreign then say(policy, now_said) end
       return home
     end
     -- It may come back, and the session with it; until then all its requests go to one other peer.
@@ -138,7 +144,7 @@ end
 
 -- For a request that has failed on `tried`.
 function M.other(u, policy, tried)
-  local value = var[policy.variable]
+  local value = unmarked(var[policy.variable])
   if not policy.changes and home_of(u, policy, value) then
     return balancer.other(u, tried, stand_in(policy, value))
   end
