@@ -1,22 +1,27 @@
 import { connect, type Socket } from "node:net";
 
 /**
- * One kept-alive connection through the proxy, one request at a time. A raw socket: an HTTP client would take more of
- * the two cores than all of Sluice.
+ * One kept-alive connection to nginx, one request at a time. A raw socket: an HTTP client would take more of the two
+ * cores than all of Sluice.
  */
 export class Asker implements Disposable {
-  readonly #url: URL;
+  readonly #to: { readonly host: string; readonly port: number } | { readonly path: string };
   #socket: Socket;
   #text = "";
   #answered: (body: string) => void = () => {};
 
-  constructor(url: string) {
-    this.#url = new URL(url);
+  /** @param to a URL, or the path of a unix socket */
+  constructor(to: string) {
+    if (to.startsWith("/")) this.#to = { path: to };
+    else {
+      const { hostname, port } = new URL(to);
+      this.#to = { host: hostname, port: Number(port) };
+    }
     this.#socket = this.#connect();
   }
 
   #connect(): Socket {
-    const socket = connect({ host: this.#url.hostname, port: Number(this.#url.port), noDelay: true });
+    const socket = connect({ ...this.#to, noDelay: true });
     this.#text = "";
     socket.setEncoding("latin1");
     socket.on("data", (chunk: string) => {
@@ -36,11 +41,21 @@ export class Asker implements Disposable {
 
   /** @returns the body; empty when the connection ended */
   ask(host: string): Promise<string> {
+    return this.#send(`GET / HTTP/1.1\r\nHost: ${host}\r\n\r\n`);
+  }
+
+  /** @returns the body; empty when the connection ended */
+  post(path: string, body: string): Promise<string> {
+    const length = Buffer.byteLength(body);
+    return this.#send(`POST ${path} HTTP/1.1\r\nHost: nginx\r\nContent-Length: ${length}\r\n\r\n${body}`);
+  }
+
+  #send(text: string): Promise<string> {
     return new Promise((resolve) => {
       this.#answered = resolve;
       // nginx closes a kept-alive connection after so many requests.
       if (this.#socket.destroyed) this.#socket = this.#connect();
-      this.#socket.write(`GET / HTTP/1.1\r\nHost: ${host}\r\n\r\n`);
+      this.#socket.write(text);
     });
   }
 

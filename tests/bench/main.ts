@@ -21,6 +21,20 @@ interface Bench {
 const benches: Readonly<Record<string, Bench>> = {
   latency: { run: async (args) => (await import("./latency.ts")).latency(args) },
   throughput: { run: async (args) => (await import("./throughput.ts")).throughput(args) },
+  churn: {
+    numbers: { changes: 1000, load: 500 },
+    run: async ({ number, signal, log }) => {
+      const load = { changes: number("changes"), load: number("load") };
+      return (await import("./churn.ts")).churn({ signal, log, ...load });
+    },
+  },
+  table: {
+    numbers: { hosts: 1000, upstreams: 5000, peers: 50_000, rounds: 5 },
+    run: async ({ number, signal, log }) => {
+      const size = { hosts: number("hosts"), upstreams: number("upstreams"), peers: number("peers") };
+      return (await import("./table.ts")).table({ signal, log, ...size, rounds: number("rounds") });
+    },
+  },
   start: { run: async (args) => (await import("./start.ts")).start(args) },
   changes: {
     numbers: { rate: 500, clusters: 10, seconds: 20 },

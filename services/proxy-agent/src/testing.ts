@@ -118,4 +118,9 @@ export function backendConf(conf: NginxConf, addresses: readonly string[]): stri
   ]);
 }
 
+export { FleetRows } from "./fleet-rows.ts";
+export { UnixNginxClient } from "./nginx-client.ts";
 export { accepts, type NginxProcess, startNginx } from "./nginx-process.ts";
+export { type NginxRow, removal as removalOf } from "./nginx-row.ts";
+export { type NginxOptions, prepareNginx } from "./prepare-nginx.ts";
+export { profileName, readProfile } from "./profile-settings.ts";

@@ -35,8 +35,12 @@ local function body()
 end
 
 -- POST {"expect": instance, "rows": [...]}: each row by itself; one that is refused does not keep another from counting.
+-- `took`: seconds in which this worker served nobody.
 local function apply()
-  local doc, err = cjson.decode(body() or "")
+  local text = body() or ""
+  ngx.update_time()
+  local began = ngx.now()
+  local doc, err = cjson.decode(text)
   if type(doc) ~= "table" or type(doc.rows) ~= "table" then
     return say(400, { error = err or "rows is no list" })
   end
@@ -48,8 +52,9 @@ local function apply()
     local problem = rows.apply(row)
     if problem then refused[#refused + 1] = { i = i - 1, why = problem } end
   end
+  ngx.update_time()
   facts = rows.facts()
-  return say(200, { instance = facts.instance, revision = facts.revision, free = facts.free, refused = list(refused) })
+  return say(200, { took = ngx.now() - began, instance = facts.instance, revision = facts.revision, free = facts.free, refused = list(refused) })
 end
 
 local function state()

@@ -1,0 +1,56 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { ensureTool, freePort } from "@sluice/native-tools";
+import {
+  type NginxOptions,
+  type NginxProcess,
+  type NginxRow,
+  prepareNginx,
+  startNginx,
+  UnixNginxClient,
+} from "@sluice/proxy-agent/testing";
+import { familyOf } from "./process-figures.ts";
+
+/** A proxy's nginx without an agent: whoever measures gives it its rows. */
+export interface NginxStage extends AsyncDisposable {
+  readonly httpAddress: string;
+  readonly process: NginxProcess;
+  readonly client: UnixNginxClient;
+  readonly socketPath: string;
+  /** @throws when a row is refused */
+  apply(rows: readonly NginxRow[]): Promise<void>;
+  /** A reload makes others of them. */
+  workers(): Promise<readonly number[]>;
+}
+
+/** @param more of what it is prepared with */
+export async function startNginxStage(
+  signal: AbortSignal,
+  more: Partial<NginxOptions> = {},
+): Promise<NginxStage> {
+  const tool = await ensureTool("nginx", { signal });
+  await using stack = new AsyncDisposableStack();
+  const dir = await mkdtemp(join(tmpdir(), "sluice-bench-"));
+  stack.defer(() => rm(dir, { recursive: true, force: true }));
+  const httpAddress = `127.0.0.1:${await freePort()}`;
+  const prepared = await prepareNginx({ dir, tool, httpAddress, workers: 2, firstByteTimeoutMs: 0, ...more });
+  const process = stack.use(await startNginx(prepared, httpAddress, signal));
+  const client = stack.use(new UnixNginxClient(prepared.socketPath));
+  const { instance } = await client.state(signal);
+  const owned = stack.move();
+  return {
+    httpAddress,
+    process,
+    client,
+    socketPath: prepared.socketPath,
+    async apply(rows) {
+      const answer = await client.apply(rows, instance, signal);
+      if (answer.restarted) throw new Error("nginx was started again");
+      const [first] = answer.refused;
+      if (first !== undefined) throw new Error(`row ${first.i} was refused: ${first.why}`);
+    },
+    workers: async () => (await familyOf(process.pid)).slice(1),
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
