@@ -19,6 +19,7 @@ import {
   rowKey,
 } from "./nginx-row.ts";
 import { profileName } from "./profile-settings.ts";
+import { STAGES, StagedKeys } from "./staged-keys.ts";
 
 export interface FleetRowsOptions {
   /** CIDRs by cluster that a person allowed with `--peers`. */
@@ -59,7 +60,7 @@ export class FleetRows {
   /** By row key. */
   readonly #keyOf = new Map<string, string>();
   readonly #held = new Map<string, Held>();
-  readonly #dirty = new Set<string>();
+  readonly #dirty = new StagedKeys();
   readonly #versions = new Map<string, number>();
   readonly #waiting = new Map<string, string>();
   /** Keys whose value is a last-good copy's, and has not been heard of on the bus since. */
@@ -197,8 +198,8 @@ export class FleetRows {
 
   /** The next rows to send, of one stage; empty when nginx has all it can have. */
   next(): PlannedRow[] {
-    for (const kinds of [["cluster", "upstream"], ["peers"], ["route"]] as const) {
-      const rows = this.#changes(kinds);
+    for (let stage = 0; stage < STAGES; stage++) {
+      const rows = this.#changes(this.#dirty.of(stage));
       if (rows.length > 0) return rows;
     }
     for (const kind of ["route", "peers", "upstream", "cluster"] as const) {
@@ -208,26 +209,25 @@ export class FleetRows {
     return [];
   }
 
-  #changes(kinds: readonly NginxRowName["k"][]): PlannedRow[] {
+  #changes(dirty: Set<string>): PlannedRow[] {
     const planned: PlannedRow[] = [];
     let cost = 0;
-    for (const key of this.#dirty) {
+    for (const key of dirty) {
       const name = this.#nameOf.get(key);
       if (name === undefined) {
-        this.#dirty.delete(key);
+        dirty.delete(key);
         continue;
       }
-      if (!kinds.includes(name.k)) continue;
       const built = this.#build(key);
       if ("waits" in built) {
-        this.#dirty.delete(key);
+        dirty.delete(key);
         this.#waiting.set(key, built.waits);
         continue;
       }
       const id = rowKey(name);
       const held = this.#held.get(id)?.row;
       if (held != null && !this.#unsure.has(id) && same(held, built.row)) {
-        this.#dirty.delete(key);
+        dirty.delete(key);
         continue;
       }
       cost += costOf(built.row);
