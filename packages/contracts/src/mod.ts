@@ -6,6 +6,7 @@ export * from "./errors.ts";
 export * from "./fleet/access.ts";
 export * from "./fleet/balance.ts";
 export * from "./fleet/canary.ts";
+export * from "./fleet/client-certificate.ts";
 export * from "./fleet/health.ts";
 export * from "./fleet/limits.ts";
 export * from "./fleet/policy.ts";

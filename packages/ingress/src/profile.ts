@@ -32,6 +32,8 @@ export interface ProfileSettings {
   readonly guards: boolean;
   /** The header of answers changes, as their path says. */
   readonly filters: boolean;
+  /** What peers are told of a client's certificate: nothing, who it is and who says so, or all of it. */
+  readonly clientFacts: "none" | "names" | "whole";
 }
 
 /** 60 s and 1 MiB are what ingress-nginx had; 250 ms is ours, because another peer is usually there. */
@@ -52,6 +54,7 @@ export const defaultSettings: ProfileSettings = {
   rewrites: false,
   guards: false,
   filters: false,
+  clientFacts: "none",
 };
 
 /** Least and most of each number, so that no object can make nginx refuse its configuration, or take its memory. */

@@ -49,6 +49,7 @@ const Keys = Type.Object({
         Type.Object({ k: Type.Literal("upstream"), id: Type.String() }),
         Type.Object({ k: Type.Literal("peers"), upstream: Type.String(), cluster: Type.String() }),
         Type.Object({ k: Type.Literal("route"), host: Type.String() }),
+        Type.Object({ k: Type.Literal("secret"), id: Type.String() }),
       ]),
     ),
   ),

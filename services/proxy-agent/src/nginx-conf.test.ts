@@ -22,6 +22,7 @@ import {
 const plain: NginxConf = {
   dir: "/var/lib/sluice/proxy",
   httpAddress: "127.0.0.1:31590",
+  version: "1.22.1",
   workers: 2,
   loadModules: [
     "load_module /usr/lib/nginx/modules/ndk_http_module.so;",
@@ -32,6 +33,7 @@ const plain: NginxConf = {
   settingsFile: "/var/lib/sluice/proxy/settings-0123456789abcdef.json",
   asRoot: false,
   rowsMegabytes: 64,
+  secretsMegabytes: 128,
   firstByteTimeoutMs: 0,
   profiles: new Map([["default", defaultSettings]]),
 };

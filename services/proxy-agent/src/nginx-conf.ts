@@ -17,11 +17,16 @@ import {
   type Value,
   word,
 } from "./nginx-text.ts";
+import { clientHeaders, type TlsListener, tlsListener } from "./nginx-tls.ts";
 
 export interface NginxConf {
   /** Absolute folder for everything that nginx writes. */
   readonly dir: string;
   readonly httpAddress: string;
+  /** Absent: TLS is not served. */
+  readonly https?: TlsListener;
+  /** Such as `1.22.1`: what later versions say otherwise goes by it. */
+  readonly version: string;
   readonly workers: number;
   /** Lines such as `load_module /usr/lib/nginx/modules/ndk_http_module.so;`. */
   readonly loadModules: readonly string[];
@@ -32,6 +37,7 @@ export interface NginxConf {
   /** Started as root: workers stay root, because nobody else may read the folder. Elsewhere nginx is started as a user. */
   readonly asRoot: boolean;
   readonly rowsMegabytes: number;
+  readonly secretsMegabytes: number;
   /** 0: off. */
   readonly firstByteTimeoutMs: number;
   /** By name; `default` is what nginx.conf says without any of them. */
@@ -115,7 +121,11 @@ export function headerVariables(): Directive[] {
 }
 
 /** All that is said to a peer; repeated where one differs, because a location with a header of its own inherits none. */
-export function proxyHeaders(host: Value = w`$host$sluice_port`, prefix: Value = w`""`): Directive[] {
+export function proxyHeaders(
+  host: Value = w`$host$sluice_port`,
+  prefix: Value = w`""`,
+  clientFacts: ProfileSettings["clientFacts"] = "none",
+): Directive[] {
   return [
     d("proxy_set_header", [w`Host`, host]),
     d("proxy_set_header", [w`Upgrade`, w`$sluice_upgrade`]),
@@ -129,6 +139,7 @@ export function proxyHeaders(host: Value = w`$host$sluice_port`, prefix: Value =
     d("proxy_set_header", [w`X-Forwarded-Prefix`, prefix]),
     d("proxy_set_header", [w`X-Real-IP`, w`$remote_addr`]),
     d("proxy_set_header", [w`X-Request-Id`, w`$sluice_request_id`]),
+    ...clientHeaders(clientFacts),
   ];
 }
 
@@ -170,6 +181,7 @@ export function luaDirectives(conf: NginxConf): Directive[] {
     d("lua_package_path", [quoted(`${path};;`)]),
     ...(conf.luaPackageCpath === "" ? [] : [d("lua_package_cpath", [quoted(`${conf.luaPackageCpath};;`)])]),
     d("lua_shared_dict", [w`sluice_rows`, megabytes(conf.rowsMegabytes)]),
+    d("lua_shared_dict", [w`sluice_secrets`, megabytes(conf.secretsMegabytes)]),
     d("lua_shared_dict", [w`sluice_holds`, megabytes(8)]),
     // Users write regular expressions: what one may cost, and how many a worker keeps compiled.
     d("lua_regex_match_limit", [number(100_000)]),
@@ -202,24 +214,41 @@ export function proxyPolicy(conf: NginxConf): Directive[] {
 }
 
 /** Asks for the profile first. Where there is one only, the balancer finds the route, and this costs nothing. */
-const toProfiles: readonly Directive[] = [
-  luaSet(w`$sluice_answer`)`return sluice.route()`,
-  d("if", [w`($sluice_answer)`], [d("return", [number(ELSEWHERE)])]),
-  d("error_page", [number(ELSEWHERE), w`=`, w`@answer`]),
-];
+function toProfiles(secure: boolean): Directive[] {
+  const answer = luaSet(w`$sluice_answer`);
+  return [
+    secure ? answer`return sluice.route(true)` : answer`return sluice.route()`,
+    d("if", [w`($sluice_answer)`], [d("return", [number(ELSEWHERE)])]),
+    d("error_page", [number(ELSEWHERE), w`=`, w`@answer`]),
+  ];
+}
 
 /** What a peer is asked for, and under which name, comes from the route. */
-function rewrittenPass(): Directive[] {
+function rewrittenPass({ clientFacts }: ProfileSettings): Directive[] {
   return [
     d("set", [w`$sluice_vhost`, w`$host$sluice_port`]),
     d("set", [w`$sluice_prefix`, w`""`]),
     luaSet(w`$sluice_uri`)`return sluice.rewrite()`,
-    ...proxyHeaders(w`$sluice_vhost`, w`$sluice_prefix`),
+    ...proxyHeaders(w`$sluice_vhost`, w`$sluice_prefix`, clientFacts),
     d("proxy_pass", [w`http://sluice_peers$sluice_uri`]),
   ];
 }
 
-function httpServer(conf: NginxConf): Directive {
+function plainPass({ clientFacts }: ProfileSettings): Directive[] {
+  return [
+    ...(clientFacts === "none" ? [] : proxyHeaders(undefined, undefined, clientFacts)),
+    d("proxy_pass", [w`http://sluice_peers`]),
+  ];
+}
+
+function filters(secure: boolean): Directive {
+  const filter = lua("header_filter_by_lua_block");
+  // A location with a filter of its own inherits none.
+  return secure ? filter`sluice.secure() sluice.filter()` : filter`sluice.filter()`;
+}
+
+/** What clients meet; the same behind each listener but for what TLS needs. */
+function clientServer(conf: NginxConf, listener: readonly Directive[], secure: boolean): Directive {
   const base = conf.profiles.get("default") ?? defaultSettings;
   const others = [...conf.profiles]
     .filter(([name]) => name !== "default")
@@ -233,7 +262,7 @@ function httpServer(conf: NginxConf): Directive {
     "server",
     [],
     [
-      d("listen", [listenAddress(conf.httpAddress), w`default_server`]),
+      ...listener,
       d("server_name", [w`_`]),
       lua("log_by_lua_block")`sluice.log()`,
       d(
@@ -241,7 +270,7 @@ function httpServer(conf: NginxConf): Directive {
         [w`/`],
         [
           ...(largest === base.maxBodyBytes ? [] : [d("client_max_body_size", [number(largest)])]),
-          ...(others.length === 0 ? [] : toProfiles),
+          ...(others.length === 0 ? [] : toProfiles(secure)),
           d("proxy_pass", [w`http://sluice_peers`]),
         ],
       ),
@@ -258,8 +287,8 @@ function httpServer(conf: NginxConf): Directive {
               ? []
               : [d("proxy_next_upstream_timeout", [milliseconds(settings.nextTimeoutMs)])]),
             ...(settings.guards ? [lua("access_by_lua_block")`sluice.access()`] : []),
-            ...(settings.filters ? [lua("header_filter_by_lua_block")`sluice.filter()`] : []),
-            ...(settings.rewrites ? rewrittenPass() : [d("proxy_pass", [w`http://sluice_peers`])]),
+            ...(settings.filters ? [filters(secure)] : []),
+            ...(settings.rewrites ? rewrittenPass(settings) : plainPass(settings)),
           ],
         ),
       ),
@@ -312,7 +341,10 @@ export function nginxConf(conf: NginxConf): string {
         ...proxyHeaders(),
         ...proxyPolicy(conf),
         peersUpstream(),
-        httpServer(conf),
+        clientServer(conf, [d("listen", [listenAddress(conf.httpAddress), w`default_server`])], false),
+        ...(conf.https === undefined
+          ? []
+          : [clientServer(conf, tlsListener(conf.https, conf.version), true)]),
         apiServer(conf),
         replyServer(conf),
       ],

@@ -1,4 +1,11 @@
-import { type FleetCluster, PathPolicy, type Redirect, type RoutePath } from "@sluice/contracts";
+import {
+  type FleetCluster,
+  type HostClients,
+  PathPolicy,
+  type Redirect,
+  type RoutePath,
+  type SealedContents,
+} from "@sluice/contracts";
 
 /** Address, port, weight, and 1 when it takes no new requests. */
 export type PeerEntry = readonly [address: string, port: number, weight: number, draining?: 1];
@@ -36,21 +43,41 @@ export type NginxRow =
       readonly rank?: number;
       readonly peers: readonly PeerEntry[];
     }
-  | { readonly k: "route"; readonly host: string; readonly paths: readonly PathEntry[] }
+  | {
+      readonly k: "route";
+      readonly host: string;
+      readonly paths: readonly PathEntry[];
+      /** Secret that is shown to TLS clients. */
+      readonly certificate?: string;
+      readonly clients?: HostClients;
+    }
+  | NginxSecret
   | NginxRemoval;
+
+/** A secret in clear, PEM as SecretRow has it. Kept in nginx's memory and in one file; never told to anybody. */
+export interface NginxSecret {
+  readonly k: "secret";
+  readonly id: string;
+  readonly chain?: string;
+  readonly key?: string;
+  readonly authorities?: string;
+  readonly users?: NonNullable<SealedContents["users"]>;
+}
 
 export type NginxRemoval =
   | { readonly k: "cluster"; readonly cluster: string; readonly del: true }
   | { readonly k: "upstream"; readonly id: string; readonly del: true }
   | { readonly k: "peers"; readonly upstream: string; readonly cluster: string; readonly del: true }
-  | { readonly k: "route"; readonly host: string; readonly del: true };
+  | { readonly k: "route"; readonly host: string; readonly del: true }
+  | { readonly k: "secret"; readonly id: string; readonly del: true };
 
 /** Names a row without its contents. */
 export type NginxRowName =
   | { readonly k: "cluster"; readonly cluster: string }
   | { readonly k: "upstream"; readonly id: string }
   | { readonly k: "peers"; readonly upstream: string; readonly cluster: string }
-  | { readonly k: "route"; readonly host: string };
+  | { readonly k: "route"; readonly host: string }
+  | { readonly k: "secret"; readonly id: string };
 
 /** One text per row, whatever is in it. No name holds a blank. */
 export function rowKey(row: NginxRowName): string {
@@ -63,6 +90,8 @@ export function rowKey(row: NginxRowName): string {
       return `peers ${row.upstream} ${row.cluster}`;
     case "route":
       return `route ${row.host}`;
+    case "secret":
+      return `secret ${row.id}`;
   }
 }
 
@@ -76,6 +105,8 @@ export function removal(row: NginxRowName): NginxRemoval {
       return { k: "peers", upstream: row.upstream, cluster: row.cluster, del: true };
     case "route":
       return { k: "route", host: row.host, del: true };
+    case "secret":
+      return { k: "secret", id: row.id, del: true };
   }
 }
 
@@ -106,6 +137,8 @@ export function costOf(row: NginxRow): number {
   if ("del" in row) return 10;
   if (row.k === "peers") return 15 + 2 * row.peers.length;
   if (row.k === "route") return 15 + row.paths.reduce((sum, [type]) => sum + (type === "R" ? 10 : 2), 0);
+  // Its chain and key are read and held against each other.
+  if (row.k === "secret") return 400;
   return 10;
 }
 

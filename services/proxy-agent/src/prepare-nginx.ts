@@ -1,12 +1,15 @@
 import { createHash } from "node:crypto";
-import { cp, mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { cp, mkdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { defaultSettings, type ProfileSettings } from "@sluice/ingress";
+import { defaultCertificateOf, ensureDefaultCertificate } from "./default-certificate.ts";
 import { type NginxConf, nginxConf, pidFileOf, replySocketPathOf, socketPathOf } from "./nginx-conf.ts";
+import { replaceFile } from "./private-file.ts";
 
 /** The parts of native-tools' Tool that matter here. */
 export interface NginxTool {
   readonly path: string;
+  readonly version: string;
   readonly env: Readonly<Record<string, string>>;
   readonly modules: {
     readonly loadModules: readonly string[];
@@ -21,11 +24,17 @@ export interface NginxOptions {
   readonly tool: NginxTool;
   /** Where clients come in, e.g. `127.0.0.1:31590`. */
   readonly httpAddress: string;
+  /** Where TLS clients come in; absent: nowhere. */
+  readonly httpsAddress?: string;
+  /** The port that clients are sent to who have to come by https. Default: that of `httpsAddress`. */
+  readonly httpsPort?: number;
   readonly workers: number;
   /** Milliseconds; 0: off. */
   readonly firstByteTimeoutMs: number;
   /** Shared memory for rows. Default 64: about 200,000 peers. A change of it empties the memory at the next reload. */
   readonly rowsMegabytes?: number;
+  /** Shared memory for certificates and what else is secret. Default 128: about 15,000 certificates with RSA keys. */
+  readonly secretsMegabytes?: number;
 }
 
 export interface PreparedNginx {
@@ -41,7 +50,12 @@ interface Plan {
   readonly options: NginxOptions;
 }
 
+/** nginx's secrets as it takes them, keys in clear: 0600, in a folder that is its owner's alone. */
+export const secretsPathOf = (dir: string): string => join(dir, "secrets.jsonl");
 export const lastGoodPathOf = (dir: string): string => join(dir, "last-good.jsonl");
+/** As ingress-nginx says it. */
+const HSTS = "max-age=31536000; includeSubDomains";
+
 const planPathOf = (dir: string): string => join(dir, "plan.json");
 export const confPathOf = (dir: string): string => join(dir, "nginx.conf");
 
@@ -61,6 +75,10 @@ export function confOf(
   return {
     dir: options.dir,
     httpAddress: options.httpAddress,
+    ...(options.httpsAddress === undefined
+      ? {}
+      : { https: { address: options.httpsAddress, ...defaultCertificateOf(options.dir) } }),
+    version: options.tool.version,
     workers: options.workers,
     loadModules: options.tool.modules.loadModules,
     luaPackagePath: options.tool.modules.luaPackagePath,
@@ -68,6 +86,7 @@ export function confOf(
     settingsFile,
     asRoot: process.getuid?.() === 0,
     rowsMegabytes: options.rowsMegabytes ?? 64,
+    secretsMegabytes: options.secretsMegabytes ?? 128,
     firstByteTimeoutMs: options.firstByteTimeoutMs,
     profiles,
   };
@@ -80,6 +99,9 @@ export function renderNginx(options: NginxOptions, profiles: ReadonlyMap<string,
   const facts = {
     firstByteMs: options.firstByteTimeoutMs,
     lastGood: lastGoodPathOf(options.dir),
+    secrets: secretsPathOf(options.dir),
+    hsts: HSTS,
+    httpsPort: options.httpsPort ?? Number(options.httpsAddress?.split(":").at(-1) ?? 443),
     replies: replySocketPathOf(options.dir),
     profiles: Object.fromEntries(
       [...all].map(([name, s]) => [
@@ -109,12 +131,6 @@ export function renderNginx(options: NginxOptions, profiles: ReadonlyMap<string,
   };
 }
 
-export async function replaceFile(path: string, text: string): Promise<void> {
-  const next = `${path}.next`;
-  await writeFile(next, text, { mode: 0o600 });
-  await rename(next, path);
-}
-
 /**
  * Writes all that nginx needs into `dir` and says how it is started. Whoever starts it again after it ended may use the
  * same answer. The profiles of a folder that was used before are kept, so that nginx serves what it served.
@@ -124,6 +140,7 @@ export async function prepareNginx(options: NginxOptions): Promise<PreparedNginx
   await mkdir(join(dir, "temp"), { recursive: true, mode: 0o700 });
   await rm(join(dir, "lua"), { recursive: true, force: true });
   await cp(join(import.meta.dirname, "../nginx/lua"), join(dir, "lua"), { recursive: true });
+  if (options.httpsAddress !== undefined) await ensureDefaultCertificate(dir);
   const rendered = renderNginx(options, await keptProfiles(dir));
   await replaceFile(rendered.settingsFile, rendered.settings);
   await replaceFile(confPathOf(dir), rendered.conf);

@@ -15,6 +15,7 @@ export function profileName(hash: string): string {
 const bounds: Readonly<Record<string, readonly [number, number]>> = settingBounds;
 const texts: Readonly<Record<string, (value: string) => boolean>> = {
   httpVersion: (value) => value === "1.0" || value === "1.1",
+  clientFacts: (value) => value === "none" || value === "names" || value === "whole",
   nextUpstream: (value) => value.split(" ").every((word) => nextUpstreamWords.includes(word)),
 };
 

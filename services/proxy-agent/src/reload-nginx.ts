@@ -12,8 +12,8 @@ import {
   nginxCommand,
   type Rendered,
   renderNginx,
-  replaceFile,
 } from "./prepare-nginx.ts";
+import { replaceFile } from "./private-file.ts";
 
 export interface ReloadPorts {
   readonly nginx: NginxClient;

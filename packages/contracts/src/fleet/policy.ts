@@ -2,6 +2,7 @@ import Type from "typebox";
 import { Access, AuthRequest } from "./access.ts";
 import { Balance } from "./balance.ts";
 import { Canary } from "./canary.ts";
+import { ClientCertificate } from "./client-certificate.ts";
 import { Limits } from "./limits.ts";
 
 /** What a path does with its requests, beside leading them somewhere. Nothing of it holds where a redirect answers. */
@@ -22,5 +23,6 @@ export const PathPolicy = Type.Object({
   forwardedPrefix: Type.Optional(Type.String({ pattern: "^[\\x21-\\x7e]+$", maxLength: 2048 })),
   /** A request that came in clear is sent to the same URL by https (308). */
   httpsOnly: Type.Optional(Type.Literal(true)),
+  clientCertificate: Type.Optional(ClientCertificate),
 });
 export type PathPolicy = Type.Static<typeof PathPolicy>;

@@ -1,5 +1,6 @@
 import Type from "typebox";
 import { Name } from "../record-parts.ts";
+import { HostClients } from "./client-certificate.ts";
 import { PathPolicy } from "./policy.ts";
 import { Redirect } from "./redirect.ts";
 import { SecretId } from "./secret.ts";
@@ -33,5 +34,7 @@ export const RouteRow = Type.Object({
   paths: Type.Array(RoutePath, { maxItems: 10_000 }),
   /** Secret whose certificate TLS clients of this host are shown; absent: the fleet's default one. */
   certificate: Type.Optional(SecretId),
+  /** Absent: its clients are not asked for certificates. */
+  clients: Type.Optional(HostClients),
 });
 export type RouteRow = Type.Static<typeof RouteRow>;

@@ -42,12 +42,27 @@ export interface TestAnswer {
 
 export async function testNginx(
   t: TestContext,
-  given: Partial<Pick<NginxOptions, "workers" | "firstByteTimeoutMs" | "rowsMegabytes">> = {},
+  given: Partial<
+    Pick<NginxOptions, "workers" | "firstByteTimeoutMs" | "rowsMegabytes" | "secretsMegabytes" | "httpsPort">
+  > & {
+    /** TLS on a port of its own. */
+    readonly https?: true;
+  } = {},
 ): Promise<TestNginx> {
   const tool = await ensureTool("nginx", { signal: t.signal });
   const dir = await mkdtemp(join(tmpdir(), "sluice-px-"));
   const httpAddress = `127.0.0.1:${await freePort()}`;
-  const options = { dir, tool, httpAddress, workers: 2, firstByteTimeoutMs: 0, rowsMegabytes: 8, ...given };
+  const { https, ...more } = given;
+  const options: NginxOptions = {
+    dir,
+    tool,
+    httpAddress,
+    ...(https === true ? { httpsAddress: `127.0.0.1:${await freePort()}` } : {}),
+    workers: 2,
+    firstByteTimeoutMs: 0,
+    rowsMegabytes: 8,
+    ...more,
+  };
   const prepared = await prepareNginx(options);
   const agent = new Agent({ keepAlive: true });
   const nginx: TestNginx = {

@@ -4,8 +4,8 @@ local F = ngx.shared.sluice_holds
 local M = {}
 local pending = {}
 
-function M.add(name)
-  pending[name] = (pending[name] or 0) + 1
+function M.add(name, n)
+  pending[name] = (pending[name] or 0) + (n or 1)
 end
 
 -- Of a whole request: its class of status.
@@ -19,7 +19,15 @@ function M.status(status)
   classes[class] = classes[class] + 1
 end
 
+-- Called before counts are handed on, to add what is counted elsewhere.
+local watched = {}
+
+function M.watch(read)
+  watched[#watched + 1] = read
+end
+
 function M.flush()
+  for i = 1, #watched do watched[i](M.add) end
   for class = 1, 5 do
     if classes[class] > 0 then
       F:incr("count:requests_" .. class .. "xx", classes[class], 0)
@@ -32,7 +40,8 @@ function M.flush()
   end
 end
 
-local names = { "requests_1xx", "requests_2xx", "requests_3xx", "requests_4xx", "requests_5xx", "retries", "ejections" }
+local names = { "requests_1xx", "requests_2xx", "requests_3xx", "requests_4xx", "requests_5xx", "retries", "ejections",
+  "handshakes_begun", "handshakes_full", "handshakes_resumed" }
 
 function M.all()
   M.flush()

@@ -3,6 +3,8 @@
 --   compile(value, target)  once per worker: leaves in the target what its requests need
 -- What has a phase of its own is left there by phases.lua, in the order of this list.
 local canary = require "sluice.canary"
+local clients = require "sluice.clients"
+local https_only = require "sluice.https_only"
 local policies = require "sluice.policies"
 
 local M = {}
@@ -10,6 +12,8 @@ local M = {}
 local features = {
   { key = "balance", module = policies },
   { key = "canary", module = canary },
+  { key = "httpsOnly", module = https_only },
+  { key = "clientCertificate", module = clients },
 }
 
 -- What is wrong with what a path says; nil: nothing. What this version does not know is no fault: nobody acts on it.

@@ -17,6 +17,7 @@ local upstreams = require "sluice.upstreams"
 local ngx, now, get_method = ngx, ngx.now, ngx.req.get_method
 local var = ngx.var
 local tonumber, cast = tonumber, ffi.cast
+local find, gsub = string.find, string.gsub
 local uintptr = ffi.typeof "uintptr_t"
 local get_request = base.get_request
 local find_route, first_peer = router.find, balancer.first
@@ -33,6 +34,11 @@ local answers = {
   ["no-backend"] = { 503, "service unavailable\n" },
   ["no-peers"] = { 503, "service unavailable\n" },
   ["too-large"] = { 413, "request body too large\n" },
+  ["client-certificate"] = { 400, "a client certificate that is trusted here is required\n" },
+  ["tls-required"] = { 403, "a client certificate is required: use https\n" },
+  -- Of another host's connection: clients ask again on one of its own (RFC 9110 15.5.20).
+  ["misdirected"] = { 421, "ask on a connection of this host's own\n" },
+  ["no-authorities"] = { 503, "service unavailable\n" },
   ["regex-limit"] = { 500, "internal server error\n" },
 }
 
@@ -62,6 +68,11 @@ local function state_of(request)
   return state
 end
 
+-- The scheme that the client used: where the balancer has sent the request to this server, a header of ours says it.
+local function scheme_of()
+  return find(var.server_addr, "^unix:") and var.http_x_forwarded_proto or var.scheme
+end
+
 -- The side of a path with a canary: decided once a request, so that its next tries stay there and its log line finds it
 -- (`canary`: that upstream, or false). A canary without peers takes none.
 local function side_of(fork, passing)
@@ -80,6 +91,7 @@ end
 local function enter(passing)
   local target, why = find_route(var.host, var.uri)
   if not target then return nil, why or "no-route" end
+  if target.https_only and var.https ~= "on" and scheme_of() ~= "https" then return nil, "https" end
   if target.id == "" then
     if target.redirect then return nil, "redirect" end
     local fork = target.fork
@@ -96,27 +108,28 @@ end
 local last_request, last_upstream, last_target = 0, nil, nil
 
 -- Where a request goes that the main location is not made for.
-local function elsewhere(name)
+local function elsewhere(name, secure)
   local profile = settings.profiles[name]
   if not profile then return "no-backend" end
+  local length
   if profile.maxBody > 0 then
-    local length = tonumber(var.content_length)
+    length = tonumber(var.content_length)
     if length and length > profile.maxBody then return "too-large" end
   end
-  -- A chunked body is measured while it is read, by the limit of the location that reads it.
-  if name == "default" and not var.http_transfer_encoding then return "" end
+  -- A body without a length is measured while it is read, by the limit of the location that reads it.
+  if name == "default" and not var.http_transfer_encoding and (length or not secure or var.http2 == "") then return "" end
   return "@profile_" .. name
 end
 
 -- Only where there are other profiles than the default one: set_by_lua of the location that every request meets. "" for
 -- going on, else what `answer` shall do. Not rewrite_by_lua, which makes a coroutine per request.
-function M.route()
+function M.route(secure)
   local u, more = enter()
   if not u then return more end
   last_request, last_upstream, last_target = this_request(), u, more
   local profile = more.profile
   if profile == "default" and not settings.measures then return "" end
-  return elsewhere(profile)
+  return elsewhere(profile, secure)
 end
 
 local function say(reason)
@@ -129,19 +142,26 @@ local function say(reason)
   return ngx.exit(answer[1])
 end
 
--- A path leads to the host that was asked for, by the scheme that the client used: where the balancer has sent the
--- request to this server, a header of ours says it.
+local function send_to(code, location)
+  ngx.status = code
+  ngx.header["location"] = location
+  ngx.header["content-length"] = 0
+  ngx.header["x-sluice-reason"] = "redirect"
+  ngx.send_headers()
+  return ngx.exit(code)
+end
+
+-- As in ingress-nginx a closing slash gets lost.
+local function to_https()
+  return send_to(308, "https://" .. var.host .. settings.httpsPort .. gsub(var.request_uri, "/$", ""))
+end
+
+-- A path leads to the host that was asked for.
 local function redirect()
   local target, why = find_route(var.host, var.uri)
   local to = target and target.redirect
   if not to then return say(why or "no-route") end
-  local scheme = var.server_addr:sub(1, 5) == "unix:" and var.http_x_forwarded_proto or var.scheme
-  ngx.status = to.code
-  ngx.header["location"] = rewriting.target(to, var, scheme, var.host .. var.sluice_port)
-  ngx.header["content-length"] = 0
-  ngx.header["x-sluice-reason"] = "redirect"
-  ngx.send_headers()
-  return ngx.exit(to.code)
+  return send_to(to.code, rewriting.target(to, var, scheme_of(), var.host .. var.sluice_port))
 end
 
 local AS_IT_CAME = {}
@@ -171,6 +191,12 @@ function M.access()
   state_of(this_request()).passed = true
 end
 
+-- Answers over TLS: browsers are told to stay there, where the host has a certificate that they can trust.
+function M.secure()
+  local hsts = settings.hsts
+  if hsts and router.certified(var.host) then ngx.header["strict-transport-security"] = hsts end
+end
+
 -- In locations that filter: what becomes of the header of an answer.
 function M.filter()
   local target = find_route(var.host, var.uri)
@@ -192,6 +218,7 @@ end
 function M.answer()
   local what = var.sluice_answer
   if what == "redirect" then return redirect() end
+  if what == "https" then return to_https() end
   if answers[what] then return say(what) end
   return ngx.exec(what)
 end
@@ -201,6 +228,7 @@ end
 function M.reply()
   local u, reason = enter(true)
   if reason == "redirect" then return redirect() end
+  if reason == "https" then return to_https() end
   return say(u and "no-peers" or reason)
 end
 

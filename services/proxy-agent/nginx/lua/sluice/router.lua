@@ -39,6 +39,9 @@ local function compile(host, slot, seen, gen)
   local paths = raw and cjson.decode(raw)
   if not paths then return nil end
   local row = { slot = slot, seen = seen, gen = gen, exact = {}, prefix = {} }
+  local tls = cjson.decode(D:get("x:" .. host) or "{}")
+  -- The default certificate is nobody's own.
+  row.certified = host ~= "" and tls.certificate ~= nil
   for _, path in ipairs(paths) do
     local text = path[2]
     if path[1] == "E" then
@@ -142,8 +145,7 @@ local function match(row, uri)
 end
 
 -- The most specific row decides alone, as a server block of nginx does: a path it lacks is not looked for elsewhere.
--- The target, or nil, and a reason if it is another than that there is none.
-function M.find(host, uri)
+local function most_specific(host)
   local first = byte(host)
   -- Rows of wildcards are called *.x: no request names one. Nor is nothing a label.
   local named = first ~= STAR and first ~= DOT
@@ -152,8 +154,20 @@ function M.find(host, uri)
     local dot = named and find(host, ".", 1, true)
     row = dot and row_of("*" .. sub(host, dot)) or row_of("")
   end
+  return row
+end
+
+-- The target, or nil, and a reason if it is another than that there is none.
+function M.find(host, uri)
+  local row = most_specific(host)
   if not row then return nil end
   return match(row, uri)
+end
+
+-- Whether a host has a certificate of its own.
+function M.certified(host)
+  local row = most_specific(host)
+  return row ~= nil and row.certified
 end
 
 return M

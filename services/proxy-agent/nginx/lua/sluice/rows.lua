@@ -4,6 +4,7 @@
 --   g:<id>              generation of an upstream                l:<id>            its clusters, as JSON
 --   p:<id>|<cluster>    that cluster's peers, as JSON            c:<cluster>       its state; "forced": drained also
 --                                                                        where it is the only cluster with peers
+--   x:<host>            what it says of TLS, as JSON; absent: nothing
 --   rev                 counts rows; generations are taken from it and so never repeat
 --   instance            made once per start of nginx; survives a reload
 local cjson = require "cjson.safe"
@@ -11,6 +12,7 @@ local features = require "sluice.features"
 local generations = require "sluice.generations"
 local patterns = require "sluice.patterns"
 local rewriting = require "sluice.rewriting"
+local secrets = require "sluice.secrets"
 
 local D = ngx.shared.sluice_rows
 local floor, match, tonumber, type = math.floor, string.match, tonumber, type
@@ -160,10 +162,24 @@ local function more_problem(more)
   return why or features.problem(more)
 end
 
+-- What a row says of TLS, as text; nil: nothing. Then what is wrong with it.
+local function tls_text(row)
+  local certificate, clients = row.certificate, row.clients
+  if certificate == nil and clients == nil then return nil end
+  if certificate ~= nil and not name(certificate) then return nil, "certificate is no name" end
+  if clients ~= nil then
+    if type(clients) ~= "table" or not name(clients.authorities) then return nil, "clients: authorities is no name" end
+    if not whole(clients.depth, 0, 100) then return nil, "clients: depth is not 0 to 100" end
+    clients = { authorities = clients.authorities, depth = clients.depth }
+  end
+  return cjson.encode { certificate = certificate, clients = clients }
+end
+
 function kinds.route(row)
   local host = row.host
   if type(host) ~= "string" or #host > 255 or match(host, "[%s%c/]") then return "host is no host name" end
   if row.del then
+    D:delete("x:" .. host)
     D:delete("r:" .. host)
     forget("h:", host, generations.hosts)
     return nil
@@ -181,9 +197,13 @@ function kinds.route(row)
     local why = path[5] ~= nil and more_problem(path[5]) or kind == "R" and patterns.problem(path[2])
     if why then return "path " .. i .. ": " .. why end
   end
+  local tls, why = tls_text(row)
+  if why then return why end
   local raw = #row.paths == 0 and "[]" or cjson.encode(row.paths)
-  if not room(#raw) then return "shared memory: no room for " .. #raw .. " bytes" end
-  return put("r:" .. host, raw) or bump("h:", host, generations.hosts)
+  local bytes = #raw + (tls and #tls or 0)
+  if not room(bytes) then return "shared memory: no room for " .. bytes .. " bytes" end
+  if not tls then D:delete("x:" .. host) end
+  return tls and put("x:" .. host, tls) or put("r:" .. host, raw) or bump("h:", host, generations.hosts)
 end
 
 function kinds.cluster(row)
@@ -199,24 +219,30 @@ function kinds.cluster(row)
   return nil
 end
 
--- nil, or why the row was refused; a refused row has changed nothing that workers read.
-function M.apply(row)
+function kinds.secret(row, known)
+  return secrets.apply(row, known)
+end
+
+-- nil, or why the row was refused; a refused row has changed nothing that workers read. `known` rows were taken before.
+function M.apply(row, known)
   if type(row) ~= "table" then return "not a row" end
   local kind = kinds[row.k]
   if not kind then return "unknown kind of row" end
-  return kind(row)
+  return kind(row, known)
 end
 
--- A fresh nginx fills itself from the agent's last good copy; after a reload the rows are still there.
-function M.seed(path)
+-- A fresh nginx fills itself from the agent's last good copy, which is these files; after a reload the rows are still
+-- there.
+function M.seed(paths)
   if D:get("instance") then return end
-  local file = io.open(path, "rb")
   local rows, refused = 0, 0
-  if file then
-    for line in file:lines() do
+  for _, path in ipairs(paths) do
+    local file = io.open(path, "rb")
+    for line in file and file:lines() or function() end do
       local entry = cjson.decode(line)
       if type(entry) == "table" and type(entry.row) == "table" then
-        local problem = M.apply(entry.row)
+        -- To read ten thousand certificates once more would take seconds.
+        local problem = M.apply(entry.row, true)
         if problem then
           refused = refused + 1
           ngx.log(ngx.ERR, "sluice: last good copy: ", tostring(entry.key), ": ", problem)
@@ -225,7 +251,7 @@ function M.seed(path)
         end
       end
     end
-    file:close()
+    if file then file:close() end
   end
   D:set("instance", string.format("%d-%d", ngx.time(), ngx.worker.pid and ngx.worker.pid() or 0))
   D:set("seeded", rows)
@@ -247,6 +273,7 @@ function M.keys()
       if id then out[#out + 1] = { k = "peers", upstream = id, cluster = cluster } end
     end
   end
+  for _, id in ipairs(secrets.ids()) do out[#out + 1] = { k = "secret", id = id } end
   return out
 end
 

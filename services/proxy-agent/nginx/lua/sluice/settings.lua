@@ -12,6 +12,11 @@ function M.load(path)
   local given = assert(cjson.decode(text), "settings are no JSON")
   M.config = assert(given.config)
   M.lastGood = assert(given.lastGood)
+  M.secrets = assert(given.secrets)
+  -- What browsers are told of hosts with a certificate; nil: nothing.
+  M.hsts = given.hsts
+  -- Behind the host where a client is sent to https; "": the usual port.
+  M.httpsPort = given.httpsPort and given.httpsPort ~= 443 and ":" .. given.httpsPort or ""
   M.replies = "unix:" .. assert(given.replies)
   -- nil: off
   M.firstByteSeconds = given.firstByteMs and given.firstByteMs > 0 and given.firstByteMs / 1000 or nil

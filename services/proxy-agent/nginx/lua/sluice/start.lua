@@ -6,25 +6,27 @@ local rows = require "sluice.rows"
 local settings = require "sluice.settings"
 local api = require "sluice.api"
 local proxy = require "sluice.proxy"
+local tls = require "sluice.tls"
 local workers = require "sluice.workers"
 
 -- nginx.conf calls these as `sluice.…`: `require` in a hook would cost each request.
 local M = {
   route = proxy.route, rewrite = proxy.rewrite, answer = proxy.answer,
   access = proxy.access, filter = proxy.filter, reply = proxy.reply, balance = proxy.balance, log = proxy.log,
-  api = api.serve, flush = counters.flush,
+  hello = tls.hello, certificate = tls.certificate, secure = proxy.secure, api = api.serve, flush = counters.flush,
 }
 
 function M.init(path)
   patterns.init()
   settings.load(path)
   workers.init()
-  rows.seed(settings.lastGood)
+  rows.seed({ settings.secrets, settings.lastGood })
 end
 
 function M.worker()
   math.randomseed(ngx.time() + ngx.worker.pid() * 1000)
   workers.enter()
+  counters.watch(tls.count)
   assert(ngx.timer.every(1, counters.flush))
 end
 

@@ -12,7 +12,6 @@ local secrets = require "sluice.secrets"
 local ssl = require "ngx.ssl"
 
 ffi.cdef [[
-void *ngx_http_lua_ffi_get_req_ssl_pointer(void *r, const char **err);
 int SSL_set_session_id_context(void *ssl, const unsigned char *context, unsigned int length);
 void *SSL_get_session(const void *ssl);
 const unsigned char *SSL_SESSION_get0_id_context(const void *session, unsigned int *length);
@@ -22,7 +21,6 @@ long SSL_CTX_ctrl(void *ctx, int command, long number, void *pointer);
 
 local C = ffi.C
 local D = ngx.shared.sluice_rows
-local get_request, errmsg = base.get_request, base.get_errmsg_ptr()
 local byte, find, lower, sub = string.byte, string.find, string.lower, string.sub
 local md5_bin = ngx.md5_bin
 local STAR, DOT = byte("*"), byte(".")
@@ -39,10 +37,15 @@ local NOTHING = {}
 -- Of this worker's listener, once it has been used: OpenSSL counts there.
 local context
 
-local function connection()
-  local request = get_request()
-  local at = request and C.ngx_http_lua_ffi_get_req_ssl_pointer(request, errmsg)
-  return at ~= nil and at or nil
+-- The SSL of the connection; nil: it has none. Older resty.core does not show what the module has.
+local connection = ssl.get_req_ssl_pointer
+if not connection then
+  ffi.cdef [[void *ngx_http_lua_ffi_get_req_ssl_pointer(void *r, char **err);]]
+  local get_request, errmsg = base.get_request, base.get_errmsg_ptr()
+  function connection()
+    local at = C.ngx_http_lua_ffi_get_req_ssl_pointer(get_request(), errmsg)
+    return at ~= nil and at or nil
+  end
 end
 
 -- As routes are named; nil: no name of a host.
@@ -160,11 +163,21 @@ end
 -- OpenSSL's numbers for these counts.
 local ACCEPTED, FINISHED, RESUMED = 24, 25, 27
 
--- Handshakes of this worker since it began: begun, finished, and finished by resuming a session. nil: none yet.
-function M.handshakes()
-  if not context then return nil end
-  return tonumber(C.SSL_CTX_ctrl(context, ACCEPTED, 0, nil)), tonumber(C.SSL_CTX_ctrl(context, FINISHED, 0, nil)),
-    tonumber(C.SSL_CTX_ctrl(context, RESUMED, 0, nil))
+local function counted(number)
+  return tonumber(C.SSL_CTX_ctrl(context, number, 0, nil))
+end
+
+local begun, finished, resumed = 0, 0, 0
+
+-- Tells `add` of the handshakes of this worker since the last time.
+function M.count(add)
+  if not context then return end
+  -- In this order: none is taken for finished that has not begun.
+  local r, f, b = counted(RESUMED), counted(FINISHED), counted(ACCEPTED)
+  if b > begun then add("handshakes_begun", b - begun) end
+  if f - r > finished - resumed then add("handshakes_full", f - r - finished + resumed) end
+  if r > resumed then add("handshakes_resumed", r - resumed) end
+  begun, finished, resumed = b, math.max(f, r), r
 end
 
 return M
