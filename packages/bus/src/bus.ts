@@ -76,6 +76,8 @@ export interface Bus extends AsyncDisposable {
    * @param serves scopes whose parts it can hold, e.g. clusters; default: all
    */
   join(serves?: readonly string[]): Promise<void>;
+  /** Live processes of this one's role, itself among them; those that were known last while the bus is away. */
+  readonly fellows: number;
   /** From now on this process's heartbeats show what it finds wrong with people's objects; undefined: nothing. */
   showObjects(findings: () => ObjectFindings | undefined): void;
   /** Records that this process left out or could not write; its heartbeat names the newest. */
@@ -273,6 +275,10 @@ class StoreBus implements Bus {
     return signal === undefined
       ? this.#kit
       : { ...this.#kit, signal: AbortSignal.any([this.#kit.signal, signal]) };
+  }
+
+  get fellows(): number {
+    return this.#membership.fellows;
   }
 
   async join(serves?: readonly string[]): Promise<void> {

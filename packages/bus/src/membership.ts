@@ -120,6 +120,11 @@ export class Membership implements Turns {
     return this.#running !== null;
   }
 
+  /** Live processes of this role, this one among them. */
+  get fellows(): number {
+    return this.#seen.size + (this.#seen.has(this.self) ? 0 : 1);
+  }
+
   async #run(): Promise<void> {
     const { kit, role, view } = this.#ports;
     const members = view({

@@ -4,9 +4,8 @@ import { byAge, type CompiledIngress, type CompiledPath } from "./compile-ingres
 import { quote } from "./objects.ts";
 import { defaultProfile } from "./profile.ts";
 import { hasRegexes, MAX_REGEXES, type PathText, RegexTexts } from "./regex-host.ts";
-import { findPort, type ReadImport } from "./service-import.ts";
+import { findPort, type ReadImport, upstreamOf } from "./service-import.ts";
 import { slashRedirects } from "./slash-redirect.ts";
-import { upstreamId } from "./upstream-id.ts";
 import type { Reason, Verdict } from "./verdict.ts";
 
 const DERIVED = "derived-";

@@ -1,12 +1,14 @@
 import {
   type FleetCluster,
   type FleetValue,
+  type HealthCheck,
   type PeersRow,
   type ProfileRow,
   peerFilter,
   type RouteRow,
   type UpstreamRow,
 } from "@sluice/contracts";
+import type { CheckedPeer } from "./checks/active-checks.ts";
 import {
   BATCH_COST,
   costOf,
@@ -17,6 +19,7 @@ import {
   pathEntry,
   removal,
   rowKey,
+  upstreamRow,
 } from "./nginx-row.ts";
 import { profileName } from "./profile-settings.ts";
 import { STAGES, StagedKeys } from "./staged-keys.ts";
@@ -81,6 +84,8 @@ export class FleetRows {
   /** How many rows of each kind nginx holds: told after every batch, so nobody counts them. */
   #heldOf = noRows();
   readonly #profileKeys = new Set<string>();
+  /** By upstream. */
+  readonly #checks = new Map<string, HealthCheck>();
 
   constructor(options: FleetRowsOptions) {
     this.#options = options;
@@ -102,6 +107,7 @@ export class FleetRows {
     this.#keyOf.set(rowKey(name), key);
     this.#removable.delete(rowKey(name));
     this.#mark(key);
+    if (name.k === "upstream") this.#noteCheck(name.id, (value as UpstreamRow).check);
     if (name.k !== "cluster") return;
     const { allowed } = value as FleetCluster;
     if (before === undefined || !sameTexts((before as FleetCluster).allowed, allowed)) {
@@ -124,7 +130,13 @@ export class FleetRows {
     if (name === undefined) return;
     this.#keyOf.delete(rowKey(name));
     this.#removable.add(rowKey(name));
+    if (name.k === "upstream") this.#noteCheck(name.id, undefined);
     if (name.k === "cluster") this.#judgeAnew(name.cluster);
+  }
+
+  #noteCheck(upstream: string, check: HealthCheck | undefined): void {
+    if (check === undefined) this.#checks.delete(upstream);
+    else this.#checks.set(upstream, check);
   }
 
   /** Its allowed addresses have changed: all its peers are judged anew, if any were judged yet. */
@@ -261,7 +273,7 @@ export class FleetRows {
       const { cluster, state, forced } = value as FleetCluster;
       return { row: { k: "cluster", cluster, state, ...(forced === true ? { forced } : {}) } };
     }
-    if (kind === "upstreams") return { row: { k: "upstream", id: (value as UpstreamRow).id } };
+    if (kind === "upstreams") return { row: upstreamRow(value as UpstreamRow) };
     if (kind === "peers") return { row: this.#buildPeers(key, value as PeersRow) };
     return this.#buildRoute(value as RouteRow);
   }
@@ -385,6 +397,20 @@ export class FleetRows {
       if (known?.delete(id) && known.size === 0) this.#peersOf.delete(row.cluster);
     }
     if (row.k === "route") for (const each of upstreamsOf(row.paths)) this.#users.get(each)?.delete(id);
+  }
+
+  /** Peers that nginx has, of upstreams that want theirs checked; none that terminates. */
+  *checkedPeers(): IterableIterator<CheckedPeer> {
+    if (this.#checks.size === 0) return;
+    for (const rows of this.#peersOf.values()) {
+      for (const { upstream, cluster, peers } of rows.values()) {
+        const check = this.#checks.get(upstream);
+        if (check === undefined) continue;
+        for (const [address, port, , draining] of peers) {
+          if (draining !== 1) yield { upstream, cluster, address, port, check };
+        }
+      }
+    }
   }
 
   /** Every record with the row that nginx has for it. */

@@ -2,6 +2,7 @@ import { Agent, request } from "node:http";
 import { decode, parseJson } from "@sluice/contracts";
 import { createGuard, type Guard } from "@sluice/service-kit";
 import Type from "typebox";
+import type { CheckVerdicts } from "./checks/active-checks.ts";
 import type { NginxRow, NginxRowName } from "./nginx-row.ts";
 
 const Count = Type.Integer({ minimum: 0 });
@@ -101,6 +102,13 @@ export class UnixNginxClient implements NginxClient {
     }
     const { refused } = decode(Applied, body, "nginx /apply");
     return { restarted: false, refused: refused ?? [] };
+  }
+
+  /** @returns false when it is another nginx than was expected */
+  async tell(verdicts: CheckVerdicts, expect: string, signal: AbortSignal): Promise<boolean> {
+    const { status, body } = await this.#call("POST", "/checks", JSON.stringify({ expect, ...verdicts }), signal);
+    decode(Other, body, "nginx /checks");
+    return status === 200;
   }
 
   async state(signal: AbortSignal, fresh = false): Promise<NginxState> {

@@ -4,6 +4,7 @@ import {
   PathPolicy,
   type Redirect,
   type RoutePath,
+  type UpstreamRow,
   type SealedContents,
 } from "@sluice/contracts";
 
@@ -34,7 +35,16 @@ export type NginxRow =
       /** Drained also where no other cluster has peers. */
       readonly forced?: true;
     }
-  | { readonly k: "upstream"; readonly id: string }
+  | {
+      readonly k: "upstream";
+      readonly id: string;
+      /** Seconds in which the share of a peer grows that is new or back. */
+      readonly slow?: number;
+      /** Requests in hand at a peer at most. */
+      readonly connections?: number;
+      /** Percent of its peers below which all are asked. */
+      readonly panic?: number;
+    }
   | {
       readonly k: "peers";
       readonly upstream: string;
@@ -112,6 +122,16 @@ export function removal(row: NginxRowName): NginxRemoval {
 
 function redirectEntry({ code, to, keeps }: Redirect): NonNullable<PathMore["redirect"]> {
   return keeps === undefined ? [code, to] : [code, to, keeps];
+}
+
+export function upstreamRow({ id, slowStartMs, maxConnections, panicPercent }: UpstreamRow): NginxRow {
+  return {
+    k: "upstream",
+    id,
+    ...(slowStartMs === undefined ? {} : { slow: Math.ceil(slowStartMs / 1000) }),
+    ...(maxConnections === undefined ? {} : { connections: maxConnections }),
+    ...(panicPercent === undefined ? {} : { panic: panicPercent }),
+  };
 }
 
 const policyKeys: ReadonlySet<string> = new Set(Object.keys(PathPolicy.properties));

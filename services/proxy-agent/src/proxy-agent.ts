@@ -9,6 +9,7 @@ import {
 } from "@sluice/contracts";
 import type { ProfileSettings } from "@sluice/ingress";
 import { type Kit, slept } from "@sluice/service-kit";
+import { ActiveChecks, type CheckPorts } from "./checks/active-checks.ts";
 import { DataPath } from "./data-path.ts";
 import { FleetRows, type PlannedRow } from "./fleet-rows.ts";
 import type { LastGoodCopy, LastGoodStore } from "./last-good.ts";
@@ -29,6 +30,8 @@ export interface ProxyAgentPorts {
   /** What nginx was prepared with; null: nobody has prepared its folder yet. */
   plan(): Promise<NginxOptions | null>;
   reload(options: NginxOptions, profiles: ReadonlyMap<string, ProfileSettings>): Promise<ReloadOutcome>;
+  /** Absent: peers are not asked whether they serve. */
+  readonly checks?: CheckPorts;
 }
 
 export interface ProxyAgentOptions {
@@ -45,6 +48,8 @@ const PUBLISH_MS = 1000;
 const SAVE_MS = 200;
 const SAVE_SHARE = 20;
 const NGINX_POLL_MS = 50;
+/** Whom checks ask is worked out anew at most this often. */
+const CHECK_CHANGES_MS = 100;
 const RETRY_REFUSED_MS = 10_000;
 const MAX_PROBLEMS = 100;
 /** Peers on hold that a record names; of a dead cluster they are many, and its verdict says the same. */
@@ -66,12 +71,14 @@ class ProxyAgent {
   readonly #rows: FleetRows;
   readonly #metrics: ProxyMetrics;
   readonly #dataPath = new DataPath();
+  readonly #checks: ActiveChecks | null;
   readonly #part;
   readonly #traces = new Map<string, Trace>();
   readonly #apply = new Wake();
   readonly #profiles = new Wake();
   readonly #save = new Wake();
   readonly #publish = new Wake();
+  readonly #toCheck = new Wake();
   /** The nginx that has our rows; null: none, or one that is not known. */
   #instance: string | null = null;
   #state: NginxState | null = null;
@@ -92,6 +99,8 @@ class ProxyAgent {
     this.#kit = kit;
     this.#rows = new FleetRows({ peers: options.peers, refused: options.refused });
     this.#metrics = new ProxyMetrics(kit.metrics);
+    this.#checks =
+      ports.checks === undefined ? null : new ActiveChecks(ports.checks, kit, () => this.#instance);
     this.#part = { scope: options.fleet, shard: "" };
   }
 
@@ -140,6 +149,8 @@ class ProxyAgent {
       this.#saveLoop(),
       this.#publishLoop(),
       this.#heartbeat(),
+      this.#checks?.run(),
+      this.#checkLoop(),
       view.done,
     ]);
     await this.#saveCopy();
@@ -213,6 +224,7 @@ class ProxyAgent {
     this.#state = state;
     this.#instance = state.instance;
     this.#nginxError = undefined;
+    this.#checks?.notify();
     health.set("nginx", null);
     this.#publish.notify();
   }
@@ -275,12 +287,28 @@ class ProxyAgent {
   #caughtUp(revision: number, sent: boolean, routed: boolean): void {
     if (this.#source === "bus") this.#appliedRevision = revision;
     this.#metrics.held(this.#rows.counts, this.#rows.refusedPeers);
-    if (sent) this.#saved = false;
+    if (sent) {
+      this.#saved = false;
+      this.#toCheck.notify();
+    }
     if (this.#rows.size > 0 && !this.#saved) this.#save.notify();
     else this.#settleHealth();
     this.#publish.notify();
     // A profile may have lost its last route, or a route may wait for one; endpoints need none.
     if (routed) this.#profiles.notify();
+  }
+
+  /** Who is to be asked follows from what nginx has, which may change a thousand times a second. */
+  async #checkLoop(): Promise<void> {
+    const { signal, clock } = this.#kit;
+    if (this.#checks === null) return;
+    this.#toCheck.notify();
+    for (;;) {
+      await this.#toCheck.wait(signal);
+      if (signal.aborted) return;
+      this.#checks.want(this.#rows.checkedPeers());
+      if (!(await slept(clock, CHECK_CHANGES_MS, signal))) return;
+    }
   }
 
   // --- profiles into nginx.conf -------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import {
   peersSetting,
   text,
 } from "@sluice/service-kit";
+import { networkProbe } from "./checks/probe.ts";
 import { LastGoodFile } from "./last-good.ts";
 import { UnixNginxClient } from "./nginx-client.ts";
 import { socketPathOf } from "./nginx-conf.ts";
@@ -74,6 +75,11 @@ export const proxyAgent = defineService({
       plan: () => readPlan(config.nginxDir),
       reload: (options, profiles) =>
         reloadNginx(options, profiles, { nginx, clock: kit.clock, signal: kit.signal }),
+      checks: {
+        probe: networkProbe,
+        proxies: () => bus.fellows,
+        tell: (verdicts, expect, signal) => nginx.tell(verdicts, expect, signal),
+      },
     };
     const { fleet, proxy, refused } = config;
     await Promise.all([

@@ -124,3 +124,4 @@ export { accepts, type NginxProcess, startNginx } from "./nginx-process.ts";
 export { type NginxRow, removal as removalOf } from "./nginx-row.ts";
 export { type NginxOptions, prepareNginx } from "./prepare-nginx.ts";
 export { profileName, readProfile } from "./profile-settings.ts";
+export { agentPorts } from "./testing/agent-ports.ts";

@@ -4,6 +4,7 @@ local counters = require "sluice.counters"
 local holds = require "sluice.holds"
 local rows = require "sluice.rows"
 local settings = require "sluice.settings"
+local upstreams = require "sluice.upstreams"
 local workers = require "sluice.workers"
 
 local M = {}
@@ -57,6 +58,24 @@ local function apply()
   return say(200, { took = ngx.now() - began, instance = facts.instance, revision = facts.revision, free = facts.free, refused = list(refused) })
 end
 
+-- POST {"expect": instance, "seconds": number, "out": [[upstream, cluster, peer]…], "back": the same}: what the agent's
+-- checks found. `out` holds for so many seconds; an agent that lives says it again before.
+local function checks()
+  local doc, err = cjson.decode(body() or "")
+  if type(doc) ~= "table" or type(doc.seconds) ~= "number" or doc.seconds <= 0 then
+    return say(400, { error = err or "seconds is no number" })
+  end
+  local facts = rows.facts()
+  if doc.expect ~= facts.instance then return say(409, { instance = facts.instance }) end
+  for key, out in pairs { out = true, back = false } do
+    for _, each in ipairs(type(doc[key]) == "table" and doc[key] or {}) do
+      local id, cluster, peer = each[1], each[2], each[3]
+      holds.checked(id, cluster, peer, out, doc.seconds, upstreams.grows(id))
+    end
+  end
+  return say(200, { instance = facts.instance })
+end
+
 local function state()
   local facts = rows.facts()
   facts.config = settings.config
@@ -72,13 +91,14 @@ end
 
 local handlers = {
   ["POST /apply"] = apply,
+  ["POST /checks"] = checks,
   ["GET /state"] = state,
   ["GET /keys"] = function() return say(200, { instance = rows.facts().instance, keys = list(rows.keys()) }) end,
 }
 
 function M.serve()
   local handler = handlers[ngx.req.get_method() .. " " .. ngx.var.uri]
-  if not handler then return say(404, { error = "POST /apply, GET /state or GET /keys" }) end
+  if not handler then return say(404, { error = "POST /apply, POST /checks, GET /state or GET /keys" }) end
   return handler()
 end
 

@@ -39,12 +39,11 @@ function M.trial(u, safe, own)
   local trials = u.trials
   if not trials then return nil end
   local time = now()
-  if not own and u.next_trial and time < u.next_trial then return nil end
+  if own and own.misses or not own and u.next_trial and time < u.next_trial then return nil end
   for _, each in ipairs(trials) do
     local mine = not own or each.peer == own or each.list == own.list
     if mine and (safe or time > each.ends + holds.HOLD) and holds.try(each.name) then
-      local list = each.list
-      return own or each.peer or list.peers[random(#list.peers)]
+      return own or each.peer or each.peers[random(#each.peers)]
     end
   end
   if not own then u.next_trial = time + 1 end
@@ -89,13 +88,13 @@ function M.other(u, tried, key)
 end
 
 -- Whether a peer is among those that new requests are sent to.
-function M.welcomes(u, peer)
-  return peer.score == u.best and peer.list.usable == peer.list.peers
+function M.welcomes(peer)
+  return peer.asked
 end
 
 -- Whether a peer goes on with the sessions that it has: one that terminates does, and one of a drained cluster.
 function M.serves(u, peer)
-  return peer.score - (peer.draining and DRAINING or 0) <= u.best
+  return peer.score - (peer.draining and DRAINING or 0) <= u.reach
 end
 
 -- The peer at an address as nginx writes it, e.g. 10.0.0.1:8080.

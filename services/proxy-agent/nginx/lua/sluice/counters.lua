@@ -40,7 +40,7 @@ function M.flush()
   end
 end
 
-local names = { "requests_1xx", "requests_2xx", "requests_3xx", "requests_4xx", "requests_5xx", "retries", "ejections",
+local names = { "requests_1xx", "requests_2xx", "requests_3xx", "requests_4xx", "requests_5xx", "retries", "retries_refused", "ejections",
   "handshakes_begun", "handshakes_full", "handshakes_resumed" }
 
 function M.all()

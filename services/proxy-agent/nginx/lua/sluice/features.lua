@@ -5,6 +5,7 @@
 local canary = require "sluice.canary"
 local clients = require "sluice.clients"
 local https_only = require "sluice.https_only"
+local first_byte = require "sluice.first_byte"
 local policies = require "sluice.policies"
 
 local M = {}
@@ -14,6 +15,7 @@ local features = {
   { key = "canary", module = canary },
   { key = "httpsOnly", module = https_only },
   { key = "clientCertificate", module = clients },
+  { key = "firstByteMs", module = first_byte },
 }
 
 -- What is wrong with what a path says; nil: nothing. What this version does not know is no fault: nobody acts on it.

@@ -5,10 +5,12 @@ local base = require "resty.core.base"
 local balancer = require "sluice.balancer"
 local canary = require "sluice.canary"
 local choice = require "sluice.choice"
+local connections = require "sluice.connections"
 local counters = require "sluice.counters"
 local ffi = require "ffi"
 local holds = require "sluice.holds"
 local loads = require "sluice.loads"
+local retries = require "sluice.retries"
 local rewriting = require "sluice.rewriting"
 local router = require "sluice.router"
 local settings = require "sluice.settings"
@@ -245,17 +247,45 @@ local function may_limit(u)
   return not accept or not accept:find("text/event-stream", 1, true)
 end
 
+-- Peers that are slow may be so because there is too much to do: while their cluster answers at all, no more than this
+-- part of an upstream's is put on hold for that, or the rest would be next.
+local SLOW_PART = 0.5
+
+local function too_many_slow(u, list)
+  if list.held or holds.silent(list.name) then return false end
+  local held = 0
+  for _, list in ipairs(u.lists) do
+    for _, peer in ipairs(list.peers) do
+      if peer.held then held = held + 1 end
+    end
+  end
+  return held > 0 and held + 1 > u.size * SLOW_PART
+end
+
+-- Where nobody of its cluster answers it is not this peer alone: it is tried again as soon as another would be.
+local function others_answer(list, peer)
+  for _, other in ipairs(list.peers) do
+    if other ~= peer and not other.held and not other.misses then return true end
+  end
+  return false
+end
+
 local function failed(u, peer, status)
   local list = peer.list
   -- 504: it took too long, to connect or to answer. Of a whole cluster that is cut off or frozen not every peer
   -- shall cost three requests their patience.
-  if status == 504 and #u.lists > 1 then
+  if status == 504 then
     u.struck = u.struck or {}
     u.struck[list.cluster] = true
     u.watched = true
-    holds.strike(u.id, list.name, list.held, "cluster")
+    if #u.lists > 1 then
+      holds.strike(u.id, list.name, list.held, "cluster")
+    else
+      holds.count(list.name)
+    end
+    if not peer.held and too_many_slow(u, list) then return end
   end
-  holds.strike(u.id, peer.name, peer.held, "peer")
+  holds.strike(u.id, peer.name, peer.held, "peer", others_answer(list, peer))
 end
 
 local function last_of(list)
@@ -287,6 +317,30 @@ local function other_peer(u, target, tried, state)
   return balancer.other(u, tried)
 end
 
+local function has_body()
+  local length = var.content_length
+  if length and length ~= "" then return length ~= "0" end
+  if var.http_transfer_encoding then return true end
+  -- HTTP/2 needs no length.
+  return var.server_protocol == "HTTP/2.0" and not is_read()
+end
+
+-- A body that a peer has had part of is not sent to another.
+local function was_sent()
+  for bytes in (var.upstream_bytes_sent or ""):gmatch("%d+") do
+    if bytes ~= "0" then return has_body() end
+  end
+  return false
+end
+
+-- Within what its upstream may limit: another peer, where this one is full.
+local function admitted(u, peer, state)
+  local found = connections.admit(u, peer, state)
+  if found and found ~= peer and state.load then loads.begin(state, found) end
+  return found
+end
+
+-- nil: there is none; false: this request may not be sent again.
 local function retry(u, target, request, failure, status)
   local state = state_of(request)
   local last = state.peer or last_peer(u)
@@ -297,9 +351,15 @@ local function retry(u, target, request, failure, status)
     if failure == "failed" then failed(u, last, status) end
     u = again(u)
   end
+  if was_sent() and not profile_of(target.profile).replays or not retries.take(u.budget) then
+    count("retries_refused")
+    state.given_up = true
+    return false
+  end
   count("retries")
   -- All tried: nginx asks once more when a kept connection was closed under it, which says nothing of the peer.
   local peer = other_peer(u, target, tried, state) or last or first_peer(u, true)
+  if peer and u.connections then peer = admitted(u, peer, state) end
   local limit = state.limit
   if limit and peer then
     -- The first try has spent the limit; the next ones share half of it, and whoever comes last may take its time.
@@ -318,16 +378,17 @@ end
 local TRIAL = 3
 
 -- The first-byte limit of a first try, or nil. Nothing is cut short without a better place to go.
-local function limit_of(u, peer)
-  local limit = settings.firstByteSeconds
+local function limit_of(u, peer, target)
+  local limit = target.first_byte
+  if limit == nil then limit = settings.firstByteSeconds end
   if not u.healthy then return nil end
   if peer.held or peer.list.held then return limit or TRIAL end
   return limit and balancer.elsewhere(u, peer.cluster) and limit or nil
 end
 
 -- First tries that somebody has to look back at: of a peer on hold, and with a first-byte limit.
-local function note(u, peer, request, profile)
-  local limit = profile.retries and limit_of(u, peer)
+local function note(u, peer, request, profile, target)
+  local limit = profile.retries and limit_of(u, peer, target)
   if limit and may_limit(u) then
     local state = state_of(request)
     state.peer, state.limit, state.since = peer, limit, now()
@@ -341,6 +402,9 @@ local function chosen(u, policy, request)
   local method = policy.method
   return choice.first[method](u, policy, u.trials and is_read(), choice.measures[method] and state_of(request))
 end
+
+-- nginx's own word for "no peer is left": the answer is 502.
+local BUSY = -3
 
 function M.balance()
   local request = this_request()
@@ -356,20 +420,24 @@ function M.balance()
   local failure, status = get_last_failure()
   if failure then
     peer = retry(u, target, request, failure, status)
+    if peer == false then return ngx.exit(BUSY) end
   else
+    local budget = u.budget
+    budget.requests = budget.requests + 1
     local policy = target.policy
     if policy then
       peer = chosen(u, policy, request)
     else
       peer = first_peer(u, u.trials and is_read())
     end
+    if peer and u.connections then peer = admitted(u, peer, state_of(request)) end
     if peer then
       local size, profile = u.usable, profile_of(target.profile)
       -- The session of a peer that is out for all others.
       if policy and peer.list.usable ~= peer.list.peers then size = size + 1 end
       local tries = profile.tries
       if size > 1 then set_more_tries((size < tries and size or tries) - 1) end
-      if u.watched or settings.firstByteSeconds then note(u, peer, request, profile) end
+      if u.watched or settings.firstByteSeconds or target.first_byte then note(u, peer, request, profile, target) end
     end
   end
   if not peer then
@@ -387,7 +455,7 @@ end
 -- The last try's failure never comes back to the balancer. A peer that answered 502 itself has sent a header.
 local function last_failed(state, status)
   local address = var.upstream_addr
-  if not address or tonumber(last_of(var.upstream_header_time)) then return end
+  if not address or state and state.given_up or tonumber(last_of(var.upstream_header_time)) then return end
   local u = enter()
   local peer = u and (state and state.peer or last_peer(u))
   if peer then failed(u, peer, status) end
@@ -430,6 +498,7 @@ function M.log()
     answered(state)
   end
   if state and state.load then measured(state, status) end
+  if state and state.connection then connections.release(state) end
   if state then live[request], live_count = nil, live_count - 1 end
 end
 

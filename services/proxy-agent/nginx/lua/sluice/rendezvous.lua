@@ -68,11 +68,11 @@ end
 -- Of peers of one weight the same wins with weights and without: a logarithm for each weight, not for each peer.
 local weights, bests, tops = {}, {}, {}
 
-local function winner_by_weight(peers, n, key)
+local function winner_by_weight(peers, n, key, lasting)
   local kinds = 0
   for i = 1, n do
     local peer = peers[i]
-    local own, weight = mixed_with(peer, key), peer.weight
+    local own, weight = mixed_with(peer, key), lasting and peer.lasting or peer.weight
     local best = bests[weight]
     if not best then
       kinds = kinds + 1
@@ -91,11 +91,12 @@ local function winner_by_weight(peers, n, key)
   return best
 end
 
--- The peer that wants a key most; `equal`: all of these have one weight. nil where there is none.
-function M.winner(peers, n, key, equal)
+-- The peer that wants a key most; `equal`: all of these have one weight; `lasting`: by what they weigh in the long run.
+-- nil where there is none.
+function M.winner(peers, n, key, equal, lasting)
   if n == 0 then return nil end
   if equal then return winner_of_equals(peers, n, key) end
-  return winner_by_weight(peers, n, key)
+  return winner_by_weight(peers, n, key, lasting)
 end
 
 return M

@@ -5,6 +5,7 @@
 --   p:<id>|<cluster>    that cluster's peers, as JSON            c:<cluster>       its state; "forced": drained also
 --                                                                        where it is the only cluster with peers
 --   x:<host>            what it says of TLS, as JSON; absent: nothing
+--   o:<id>              how it treats its peers, as JSON; absent: like any other
 --   rev                 counts rows; generations are taken from it and so never repeat
 --   instance            made once per start of nginx; survives a reload
 local cjson = require "cjson.safe"
@@ -90,16 +91,45 @@ end
 
 local kinds = {}
 
+-- What an upstream's row says beside its name; nil: nothing. `slow` in seconds, `panic` in percent.
+local OPTIONS = { slow = { 1, 3600 }, connections = { 1, 1000000 }, panic = { 0, 100 } }
+
+local function options_of(row)
+  local options
+  for key, bounds in pairs(OPTIONS) do
+    local value = row[key]
+    if value ~= nil then
+      if not whole(value, bounds[1], bounds[2]) then return nil, key .. " is not " .. bounds[1] .. " to " .. bounds[2] end
+      options = options or {}
+      options[key] = value
+    end
+  end
+  return options
+end
+
+local function same_options(a, b)
+  for key in pairs(OPTIONS) do
+    if a[key] ~= b[key] then return false end
+  end
+  return true
+end
+
 function kinds.upstream(row)
   if not name(row.id) then return "id is no name" end
   if row.del then
     for _, cluster in ipairs(clusters_of(row.id)) do D:delete("p:" .. row.id .. "|" .. cluster) end
     D:delete("l:" .. row.id)
+    D:delete("o:" .. row.id)
     forget("g:", row.id, generations.peers)
     return nil
   end
-  if D:get("g:" .. row.id) then return nil end
-  return put("l:" .. row.id, "[]") or bump_upstream(row.id)
+  local options, why = options_of(row)
+  if why then return why end
+  local there, before = D:get("g:" .. row.id), D:get("o:" .. row.id)
+  if there and same_options(options or {}, before and cjson.decode(before) or {}) then return nil end
+  local problem
+  if options then problem = put("o:" .. row.id, cjson.encode(options)) else D:delete("o:" .. row.id) end
+  return problem or not there and put("l:" .. row.id, "[]") or bump_upstream(row.id)
 end
 
 local function without(list, item)

@@ -29,7 +29,7 @@ local function homes(u)
     for _, peer in ipairs(list.usable) do
       if not peer.draining then
         all[#all + 1] = peer
-        equal = equal and peer.weight == all[1].weight
+        equal = equal and (peer.lasting or peer.weight) == (all[1].lasting or all[1].weight)
       end
     end
   end
@@ -75,7 +75,7 @@ local function home_of(u, policy, value)
   if #value ~= KEY + TOKEN or find(value, "%X") then return nil end
   local key = sub(value, 1, KEY)
   local all, equal = homes(u)
-  local home = winner(all, #all, key_of(key), equal)
+  local home = winner(all, #all, key_of(key), equal, true)
   if not home then return nil end
   local now_said = key .. token_of(home)
   if now_said == value then return home, value end
@@ -103,9 +103,9 @@ local function drawn(u, tried, instead)
   local other_cluster = instead and not tried[instead.cluster]
   for _ = 1, DRAWS do
     local key = draw()
-    local peer = winner(all, #all, key_of(key), equal)
+    local peer = winner(all, #all, key_of(key), equal, true)
     local again = peer and tried and (tried[peer.name] or other_cluster and tried[peer.cluster])
-    if peer and not again and balancer.welcomes(u, peer) then return peer, key .. token_of(peer) end
+    if peer and not again and balancer.welcomes(peer) then return peer, key .. token_of(peer) end
   end
   return nil
 end
@@ -149,7 +149,7 @@ function M.other(u, policy, tried)
     return balancer.other(u, tried, stand_in(policy, value))
   end
   local other = balancer.other(u, tried)
-  if not other or not balancer.welcomes(u, other) then return other end
+  if not other or not balancer.welcomes(other) then return other end
   if policy.persistent then
     say(policy, token_of(other))
     return other

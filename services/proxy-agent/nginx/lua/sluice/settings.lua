@@ -30,6 +30,8 @@ function M.load(path)
       tries = tries > 0 and tries or MOST_TRIES,
       -- Whether a peer that is slow may be left for another.
       retries = profile.retries == true,
+      -- Whether a body may be sent twice.
+      replays = profile.replays == true,
       -- Whether requests may become others on their way to a peer.
       rewrites = profile.rewrites == true,
     }

@@ -1,5 +1,6 @@
 -- Runs in nginx's master, at the start and at each reload; workers inherit what is loaded here.
 require "resty.core"
+local connections = require "sluice.connections"
 local counters = require "sluice.counters"
 local patterns = require "sluice.patterns"
 local rows = require "sluice.rows"
@@ -27,6 +28,7 @@ function M.worker()
   math.randomseed(ngx.time() + ngx.worker.pid() * 1000)
   workers.enter()
   counters.watch(tls.count)
+  connections.reclaim()
   assert(ngx.timer.every(1, counters.flush))
 end
 

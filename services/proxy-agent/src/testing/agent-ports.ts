@@ -1,0 +1,31 @@
+import type { Kit } from "@sluice/service-kit";
+import { networkProbe } from "../checks/probe.ts";
+import { LastGoodFile } from "../last-good.ts";
+import { UnixNginxClient } from "../nginx-client.ts";
+import { socketPathOf } from "../nginx-conf.ts";
+import { lastGoodPathOf, readPlan } from "../prepare-nginx.ts";
+import type { ProxyAgentPorts } from "../proxy-agent.ts";
+import { reloadNginx } from "../reload-nginx.ts";
+
+/** A proxy's agent as its process wires it, for whoever has a bus of his own: a test or a benchmark. */
+export function agentPorts(
+  dir: string,
+  kit: Kit,
+  given: Pick<ProxyAgentPorts, "fleet" | "proxies"> & { readonly proxiesLive: () => number },
+): ProxyAgentPorts {
+  const nginx = new UnixNginxClient(socketPathOf(dir));
+  return {
+    fleet: given.fleet,
+    proxies: given.proxies,
+    nginx,
+    lastGood: new LastGoodFile(lastGoodPathOf(dir)),
+    plan: () => readPlan(dir),
+    reload: (options, profiles) =>
+      reloadNginx(options, profiles, { nginx, clock: kit.clock, signal: kit.signal }),
+    checks: {
+      probe: networkProbe,
+      proxies: given.proxiesLive,
+      tell: (verdicts, expect, signal) => nginx.tell(verdicts, expect, signal),
+    },
+  };
+}
