@@ -7,6 +7,7 @@ export * from "./fleet/access.ts";
 export * from "./fleet/balance.ts";
 export * from "./fleet/canary.ts";
 export * from "./fleet/client-certificate.ts";
+export * from "./fleet/headers.ts";
 export * from "./fleet/health.ts";
 export * from "./fleet/limits.ts";
 export * from "./fleet/policy.ts";

@@ -1,6 +1,7 @@
 import type { PathPolicy, ProfileRow, Redirect } from "@sluice/contracts";
 import { balanced } from "./balance.ts";
 import { type CanaryTerms, canaryTerms, unusedByCanary } from "./canary.ts";
+import { headed } from "./headers.ts";
 import { checkHost } from "./host.ts";
 import { belongs, type ClassRules } from "./ingress-class.ts";
 import {
@@ -90,7 +91,9 @@ export function compileIngress(ingress: MultiClusterIngress, rules: ClassRules):
   const belonging = belongs(ingress, rules);
   const canary =
     belonging.kind === "ours"
-      ? canaryTerms(reading.policies.canary, annotationsOf(ingress), (message) => warn("CanaryUnused", message))
+      ? canaryTerms(reading.policies.canary, annotationsOf(ingress), (message) =>
+          warn("CanaryUnused", message),
+        )
       : null;
   const draft: Draft = { ingress, policy: reading.policies.routes, paths: [], canary, warn };
   let profile = defaultProfile;
@@ -114,6 +117,7 @@ export function compileIngress(ingress: MultiClusterIngress, rules: ClassRules):
     noteTls(draft);
     noteAnnotations(draft, reading);
     draft.paths = balanced(redirected(routed(draft.paths, routes, ref.namespace), redirects), balance);
+    draft.paths = headed(draft.paths, reading.policies.headers);
     refuseUnprotected(draft, reading);
     profile = profileOf({ ...settings, ...phasesFor(draft.paths.map(({ policy }) => policy)) });
   }

@@ -16,8 +16,6 @@ export interface HeaderPolicy {
   readonly cookieDomain?: CookieChange;
   readonly cookiePath?: CookieChange;
   readonly accessLog?: boolean;
-  /** Statuses. */
-  readonly errors?: readonly number[];
 }
 
 /** As in ingress-nginx. */
@@ -54,7 +52,6 @@ export function headed(paths: readonly CompiledPath[], policy: HeaderPolicy): Co
     ...(policy.cors === true ? { cors: corsOf(policy) } : {}),
     ...(cookies === null ? {} : { cookies }),
     ...(policy.accessLog === false ? { unlogged: true } : {}),
-    ...(policy.errors === undefined ? {} : { errors: { codes: [...policy.errors] } }),
   };
   if (Object.keys(own).length === 0) return [...paths];
   return paths.map((path) => ({ ...path, policy: { ...path.policy, ...own } }));

@@ -91,6 +91,8 @@ export const nextUpstreamWords: readonly string[] = [
 const phasesOf: { readonly [K in keyof PathPolicy]?: Partial<ProfileSettings> } = {
   rewrite: { rewrites: true },
   vhost: { rewrites: true },
+  cors: { guards: true, filters: true },
+  cookies: { filters: true },
 };
 
 /** Phases that some of these policies need. */

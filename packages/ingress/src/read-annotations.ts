@@ -58,7 +58,10 @@ export function readAnnotations(annotations: ReadonlyMap<string, string>): Annot
       Object.assign(policies[group], reading.said);
       continue;
     }
-    const instead = annotation.unsaid === "" ? "it is as if it were not there" : `${annotation.unsaid} holds`;
+    const { meanwhile } = reading;
+    if (meanwhile !== undefined) Object.assign(policies[group], meanwhile.said);
+    const unsaid = annotation.unsaid === "" ? "it is as if it were not there" : `${annotation.unsaid} holds`;
+    const instead = meanwhile?.what ?? unsaid;
     invalid.push(`metadata.annotations[${key}]: ${quote(value)} ${reading.why}; ${instead} until then`);
   }
   return { policies: policies as Policies, invalid, ignored, protection };

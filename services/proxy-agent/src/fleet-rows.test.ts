@@ -255,7 +255,13 @@ test("how a path is balanced and what place a cluster has reach nginx as the fle
   );
   assert.deepEqual(
     all.find((row) => row.k === "route"),
-    { k: "route", host, paths: [["P", "/", "web", "default", { balance }]] },
+    {
+      k: "route",
+      host,
+      paths: [["P", "/", "web", "default", { balance }]],
+      sources: [["shop", "web", "web"]],
+      of: [1],
+    },
   );
   // Another place alone is news.
   rows.set(peersKey, { ...(value as PeersRow), share: 10, rank: 2 });

@@ -1,4 +1,6 @@
 import { defaultSettings, type ProfileSettings } from "@sluice/ingress";
+import { type AccessLog, accessLogFormat, accessLogOf } from "./access-log.ts";
+import { type ClientTrust, clientFactHeaders, clientFactVariables, type RequestIds } from "./client-facts.ts";
 import {
   type Directive,
   directive,
@@ -40,6 +42,11 @@ export interface NginxConf {
   readonly secretsMegabytes: number;
   /** 0: off. */
   readonly firstByteTimeoutMs: number;
+  /** Absent: off. */
+  readonly accessLog?: AccessLog;
+  /** Absent: nobody is believed about a client. */
+  readonly clients?: ClientTrust;
+  readonly requestIds?: RequestIds;
   /** By name; `default` is what nginx.conf says without any of them. */
   readonly profiles: ReadonlyMap<string, ProfileSettings>;
 }
@@ -100,16 +107,12 @@ function policy(settings: ProfileSettings, base: ProfileSettings | null): Direct
 }
 
 /** Variables that the headers to a peer are made of. */
-export function headerVariables(): Directive[] {
+export function headerVariables(trust?: ClientTrust, ids?: RequestIds): Directive[] {
   return [
     // An upgrade to HTTP/2 would be a tunnel: what came through it would meet no route and no limit.
     d("map", [w`$http_upgrade`, w`$sluice_upgrade`], [d("default", [w`$http_upgrade`]), d("~*h2", [w`""`])]),
     d("map", [w`$sluice_upgrade`, w`$sluice_connection`], [d("default", [w`upgrade`]), d('""', [w`""`])]),
-    d(
-      "map",
-      [w`$http_x_request_id`, w`$sluice_request_id`],
-      [d("default", [w`$http_x_request_id`]), d('""', [w`$request_id`])],
-    ),
+    ...clientFactVariables(trust, ids),
     // The port that was asked for; the name comes from $host, by which the route was found: of two that differ (an
     // absolute-form request has another beside the header) the peer must not believe the other one.
     d(
@@ -132,13 +135,8 @@ export function proxyHeaders(
     d("proxy_set_header", [w`Connection`, w`$sluice_connection`]),
     // httpoxy: a CGI program would take it for a setting.
     d("proxy_set_header", [w`Proxy`, w`""`]),
-    // What a client says of itself is not believed.
-    d("proxy_set_header", [w`X-Forwarded-For`, w`$remote_addr`]),
-    d("proxy_set_header", [w`X-Forwarded-Proto`, w`$scheme`]),
-    d("proxy_set_header", [w`X-Forwarded-Host`, w`$host$sluice_port`]),
     d("proxy_set_header", [w`X-Forwarded-Prefix`, prefix]),
-    d("proxy_set_header", [w`X-Real-IP`, w`$remote_addr`]),
-    d("proxy_set_header", [w`X-Request-Id`, w`$sluice_request_id`]),
+    ...clientFactHeaders(),
     ...clientHeaders(clientFacts),
   ];
 }
@@ -265,6 +263,7 @@ function clientServer(conf: NginxConf, listener: readonly Directive[], secure: b
       ...listener,
       d("server_name", [w`_`]),
       lua("log_by_lua_block")`sluice.log()`,
+      ...accessLogOf(conf.accessLog, conf.dir),
       d(
         "location",
         [w`/`],
@@ -337,7 +336,8 @@ export function nginxConf(conf: NginxConf): string {
       [
         ...httpBasics(conf),
         ...luaDirectives(conf),
-        ...headerVariables(),
+        ...headerVariables(conf.clients, conf.requestIds),
+        ...accessLogFormat(conf.accessLog),
         ...proxyHeaders(),
         ...proxyPolicy(conf),
         peersUpstream(),

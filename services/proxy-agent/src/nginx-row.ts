@@ -4,8 +4,8 @@ import {
   PathPolicy,
   type Redirect,
   type RoutePath,
-  type UpstreamRow,
   type SealedContents,
+  type UpstreamRow,
 } from "@sluice/contracts";
 
 /** Address, port, weight, and 1 when it takes no new requests. */
@@ -25,6 +25,9 @@ export type PathEntry = readonly [
   profile: string,
   more?: PathMore,
 ];
+
+/** What requests of a path are counted and logged under: its object, and the service (`""`: none). */
+export type PathSource = readonly [namespace: string, name: string, service: string];
 
 /** What nginx's API takes: the whole state of one small thing, as rows.lua reads it. */
 export type NginxRow =
@@ -60,6 +63,9 @@ export type NginxRow =
       /** Secret that is shown to TLS clients. */
       readonly certificate?: string;
       readonly clients?: HostClients;
+      readonly sources?: readonly PathSource[];
+      /** For each path the place of its source, from 1. */
+      readonly of?: readonly number[];
     }
   | NginxSecret
   | NginxRemoval;

@@ -1,3 +1,5 @@
+import { isIP } from "node:net";
+
 // Configuration text from typed values, and from nothing else: whatever is not a word of ours is quoted or refused.
 
 const brand: unique symbol = Symbol("nginx value");
@@ -53,6 +55,34 @@ export function listenAddress(text: string): Value {
     throw new RangeError(`${JSON.stringify(text)} is no address to listen on, such as 127.0.0.1:31590`);
   }
   return made(text);
+}
+
+/** Header of a request or an answer. */
+export function headerName(text: string): Value {
+  if (!/^[A-Za-z][A-Za-z0-9-]{0,127}$/.test(text))
+    throw new RangeError(`${JSON.stringify(text)} is no name of a header`);
+  return made(text);
+}
+
+/** `10.0.0.0/8`, `2001:db8::/32`, or an address alone. */
+export function cidr(text: string): Value {
+  const [, address = "", length] = /^([0-9A-Fa-f:.]{2,45})(?:\/([0-9]{1,3}))?$/.exec(text) ?? [];
+  const family = isIP(address);
+  if (family === 0 || Number(length ?? 0) > (family === 4 ? 32 : 128))
+    throw new RangeError(`${JSON.stringify(text)} is no CIDR, such as 10.0.0.0/8`);
+  return made(text);
+}
+
+/** What a `log_format` with escape=json writes: one JSON object a line. nginx escapes what a text holds. */
+export function jsonLine(
+  fields: readonly (readonly [name: string, variable: Value, kind: "text" | "number", ...more: unknown[]])[],
+): Value {
+  const parts = fields.map(([name, { text }, kind]) => {
+    if (!/^[a-z_]+$/.test(name) || !/^\$[a-z_0-9]+$/.test(text))
+      throw new RangeError(`${name}: ${text} cannot stand in a log's format`);
+    return kind === "number" ? `"${name}":${text}` : `"${name}":"${text}"`;
+  });
+  return made(`'{${parts.join(",")}}'`);
 }
 
 export function unixSocket(path: string): Value {

@@ -2,6 +2,8 @@ import { createHash } from "node:crypto";
 import { cp, mkdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { defaultSettings, type ProfileSettings } from "@sluice/ingress";
+import type { AccessLog } from "./access-log.ts";
+import type { ClientTrust, RequestIds } from "./client-facts.ts";
 import { defaultCertificateOf, ensureDefaultCertificate } from "./default-certificate.ts";
 import { type NginxConf, nginxConf, pidFileOf, replySocketPathOf, socketPathOf } from "./nginx-conf.ts";
 import { replaceFile } from "./private-file.ts";
@@ -35,6 +37,11 @@ export interface NginxOptions {
   readonly rowsMegabytes?: number;
   /** Shared memory for certificates and what else is secret. Default 128: about 15,000 certificates with RSA keys. */
   readonly secretsMegabytes?: number;
+  /** Default: off. */
+  readonly accessLog?: AccessLog;
+  /** Default: nobody is believed about a client. */
+  readonly clients?: ClientTrust;
+  readonly requestIds?: RequestIds;
 }
 
 export interface PreparedNginx {
@@ -88,6 +95,9 @@ export function confOf(
     rowsMegabytes: options.rowsMegabytes ?? 64,
     secretsMegabytes: options.secretsMegabytes ?? 128,
     firstByteTimeoutMs: options.firstByteTimeoutMs,
+    ...(options.accessLog === undefined ? {} : { accessLog: options.accessLog }),
+    ...(options.clients === undefined ? {} : { clients: options.clients }),
+    ...(options.requestIds === undefined ? {} : { requestIds: options.requestIds }),
     profiles,
   };
 }
@@ -98,6 +108,7 @@ export function renderNginx(options: NginxOptions, profiles: ReadonlyMap<string,
   const build = (settingsFile: string) => nginxConf(confOf(options, all, settingsFile));
   const facts = {
     firstByteMs: options.firstByteTimeoutMs,
+    ...(options.accessLog === undefined ? {} : { accessLog: true }),
     lastGood: lastGoodPathOf(options.dir),
     secrets: secretsPathOf(options.dir),
     hsts: HSTS,

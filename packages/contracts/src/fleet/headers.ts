@@ -6,9 +6,12 @@ const HeaderText = Type.String({ pattern: "^[\\x20-\\x7e]+$", maxLength: 2048 })
 export const Cors = Type.Object({
   /** In lower case; `*` stands for one label. Absent: every origin. */
   origins: Type.Optional(
-    Type.Array(Type.String({ pattern: "^(null|[a-z]+://(\\*\\.)?[a-z0-9.-]*(:[0-9]{1,5})?)$", maxLength: 300 }), {
-      maxItems: 64,
-    }),
+    Type.Array(
+      Type.String({ pattern: "^(null|[a-z]+://(\\*\\.)?[a-z0-9.-]*(:[0-9]{1,5})?)$", maxLength: 300 }),
+      {
+        maxItems: 64,
+      },
+    ),
   ),
   methods: HeaderText,
   headers: HeaderText,
@@ -33,9 +36,3 @@ export const CookieChanges = Type.Object({
   path: Type.Optional(CookieChange),
 });
 export type CookieChanges = Type.Static<typeof CookieChanges>;
-
-/** Answers of peers that somebody else answers instead. */
-export const ErrorPages = Type.Object({
-  codes: Type.Array(Type.Integer({ minimum: 400, maximum: 599 }), { minItems: 1, maxItems: 64 }),
-});
-export type ErrorPages = Type.Static<typeof ErrorPages>;

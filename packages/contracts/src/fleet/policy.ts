@@ -3,6 +3,7 @@ import { Access, AuthRequest } from "./access.ts";
 import { Balance } from "./balance.ts";
 import { Canary } from "./canary.ts";
 import { ClientCertificate } from "./client-certificate.ts";
+import { CookieChanges, Cors } from "./headers.ts";
 import { Limits } from "./limits.ts";
 
 /** What a path does with its requests, beside leading them somewhere. Nothing of it holds where a redirect answers. */
@@ -24,5 +25,9 @@ export const PathPolicy = Type.Object({
   /** A request that came in clear is sent to the same URL by https (308). */
   httpsOnly: Type.Optional(Type.Literal(true)),
   clientCertificate: Type.Optional(ClientCertificate),
+  cors: Type.Optional(Cors),
+  cookies: Type.Optional(CookieChanges),
+  /** Its requests do not stand in the access log. */
+  unlogged: Type.Optional(Type.Literal(true)),
 });
 export type PathPolicy = Type.Static<typeof PathPolicy>;

@@ -1,5 +1,14 @@
 import type { ValueReader } from "../annotation-values.ts";
 
+export type SaidReading<Said> =
+  | { readonly ok: true; readonly said: Partial<Said> }
+  | {
+      readonly ok: false;
+      readonly why: string;
+      /** What holds until it is mended, where that is not what holds when nothing is said. */
+      readonly meanwhile?: { readonly said: Partial<Said>; readonly what: string };
+    };
+
 /** One annotation that says one field of a `Said`. */
 export interface Annotation<Said> {
   /** Behind `nginx.ingress.kubernetes.io/`. */
@@ -10,9 +19,7 @@ export interface Annotation<Said> {
   /** What a user of ingress-nginx would not expect, or what stands behind it. */
   readonly note: string;
   /** @returns what it says, or what is wrong with the text */
-  read(
-    text: string,
-  ): { readonly ok: true; readonly said: Partial<Said> } | { readonly ok: false; readonly why: string };
+  read(text: string): SaidReading<Said>;
 }
 
 /** @returns what makes annotations that say fields of a `Said` */

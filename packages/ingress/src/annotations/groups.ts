@@ -3,6 +3,7 @@
 import type { Annotation } from "./annotation.ts";
 import { balanceAnnotations } from "./balancing.ts";
 import { canaryAnnotations } from "./canary.ts";
+import { headerAnnotations } from "./headers.ts";
 import { routeAnnotations } from "./paths.ts";
 import { redirectAnnotations } from "./redirects.ts";
 import { settingAnnotations } from "./sizes-and-times.ts";
@@ -52,6 +53,13 @@ export const groups = {
       "Data of a route: a change of them reloads nothing. What happens to which request: [canary](canary.md).",
     ],
     canaryAnnotations,
+  ),
+  headers: group(
+    "Headers, errors and logs",
+    [
+      "Data of a route; but the first object that changes headers of answers reloads nginx, as a set of sizes and times does.",
+    ],
+    headerAnnotations,
   ),
   settings: group(
     "Sizes and times",

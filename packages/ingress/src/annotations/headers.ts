@@ -1,5 +1,5 @@
 import { trueFalse, wholeNumber } from "../annotation-values.ts";
-import { cookieChange, errorCodes, exposedHeaders, headerNames, methods, origins } from "../header-values.ts";
+import { cookieChange, exposedHeaders, headerNames, methods, origins } from "../header-values.ts";
 import { corsDefaults, type HeaderPolicy } from "../headers.ts";
 import { type Annotation, saying } from "./annotation.ts";
 

@@ -42,9 +42,7 @@ export interface TestAnswer {
 
 export async function testNginx(
   t: TestContext,
-  given: Partial<
-    Pick<NginxOptions, "workers" | "firstByteTimeoutMs" | "rowsMegabytes" | "secretsMegabytes" | "httpsPort">
-  > & {
+  given: Partial<Omit<NginxOptions, "dir" | "tool" | "httpAddress" | "httpsAddress">> & {
     /** TLS on a port of its own. */
     readonly https?: true;
   } = {},

@@ -5,17 +5,21 @@ local holds = require "sluice.holds"
 local rows = require "sluice.rows"
 local settings = require "sluice.settings"
 local upstreams = require "sluice.upstreams"
+local traffic = require "sluice.traffic"
 local workers = require "sluice.workers"
 
 local M = {}
 
-local function say(status, value)
+local function say_text(status, text)
   ngx.status = status
   ngx.header["content-type"] = "application/json"
-  local text = cjson.encode(value) .. "\n"
   ngx.header["content-length"] = #text
   ngx.print(text)
   return ngx.exit(ngx.HTTP_OK)
+end
+
+local function say(status, value)
+  return say_text(status, cjson.encode(value) .. "\n")
 end
 
 -- An empty list is left out: this cjson would write it as {}.
@@ -93,12 +97,14 @@ local handlers = {
   ["POST /apply"] = apply,
   ["POST /checks"] = checks,
   ["GET /state"] = state,
+  -- Whoever asks has it from then on.
+  ["POST /traffic"] = function() return say_text(200, traffic.take()) end,
   ["GET /keys"] = function() return say(200, { instance = rows.facts().instance, keys = list(rows.keys()) }) end,
 }
 
 function M.serve()
   local handler = handlers[ngx.req.get_method() .. " " .. ngx.var.uri]
-  if not handler then return say(404, { error = "POST /apply, POST /checks, GET /state or GET /keys" }) end
+  if not handler then return say(404, { error = "POST /apply, POST /checks, POST /traffic, GET /state or GET /keys" }) end
   return handler()
 end
 

@@ -6,6 +6,9 @@ local canary = require "sluice.canary"
 local clients = require "sluice.clients"
 local https_only = require "sluice.https_only"
 local first_byte = require "sluice.first_byte"
+local access_log = require "sluice.access_log"
+local cookies = require "sluice.cookies"
+local cors = require "sluice.cors"
 local policies = require "sluice.policies"
 
 local M = {}
@@ -16,6 +19,10 @@ local features = {
   { key = "httpsOnly", module = https_only },
   { key = "clientCertificate", module = clients },
   { key = "firstByteMs", module = first_byte },
+  -- Before who may come in is asked: a browser's preflight request carries no credentials.
+  { key = "cors", module = cors },
+  { key = "cookies", module = cookies },
+  { key = "unlogged", module = access_log },
 }
 
 -- What is wrong with what a path says; nil: nothing. What this version does not know is no fault: nobody acts on it.

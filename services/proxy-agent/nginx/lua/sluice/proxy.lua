@@ -2,6 +2,7 @@
 -- needs is made for those alone (`live`), and ngx.ctx, which costs every request a table and a cleanup, is not used.
 local bal = require "ngx.balancer"
 local base = require "resty.core.base"
+local access_log = require "sluice.access_log"
 local balancer = require "sluice.balancer"
 local canary = require "sluice.canary"
 local choice = require "sluice.choice"
@@ -14,6 +15,7 @@ local retries = require "sluice.retries"
 local rewriting = require "sluice.rewriting"
 local router = require "sluice.router"
 local settings = require "sluice.settings"
+local traffic = require "sluice.traffic"
 local upstreams = require "sluice.upstreams"
 
 local ngx, now, get_method = ngx, ngx.now, ngx.req.get_method
@@ -27,6 +29,7 @@ local upstream_of, again = upstreams.of, upstreams.again
 local set_current_peer, set_more_tries, set_timeouts = bal.set_current_peer, bal.set_more_tries, bal.set_timeouts
 local get_last_failure = bal.get_last_failure
 local count_status, count = counters.status, counters.add
+local count_request, note_request = traffic.count, access_log.note
 
 local M = {}
 
@@ -56,6 +59,9 @@ end
 
 -- State of requests that need more than one look, by the address of nginx's request; the log phase ends it.
 local live, live_count = {}, 0
+
+-- Who was asked by which request: the log phase need not find it again, and ends it.
+local asked_target, asked_peer = {}, {}
 
 local function this_request()
   return tonumber(cast(uintptr, get_request()))
@@ -445,6 +451,7 @@ function M.balance()
     if profile_of(target.profile).rewrites then return ngx.exit(503) end
     return set_current_peer(settings.replies)
   end
+  asked_target[request], asked_peer[request] = target, peer
   local ok, err = set_current_peer(peer.address, peer.port)
   if not ok then
     ngx.log(ngx.ERR, "sluice: peer ", peer.name, ": ", err)
@@ -486,11 +493,30 @@ local function measured(state, status)
   loads.finish(state, not failed_last and tonumber(last_of(var.upstream_header_time)) or nil)
 end
 
+-- What was refused before it had a host or a path is nobody's.
+local function route_of()
+  local host, uri = var.host, var.uri
+  if not host or host == "" or not uri then return nil end
+  return (find_route(host, uri))
+end
+
+local function tell(request, status)
+  local target, peer = asked_target[request], asked_peer[request]
+  if target then
+    asked_target[request], asked_peer[request] = nil, nil
+  else
+    target = route_of()
+  end
+  if target then count_request(target.labels, var, status) end
+  if settings.accessLog then note_request(var, target, peer) end
+end
+
 function M.log()
   local status = ngx.status
   count_status(status)
-  if live_count == 0 and status < 502 then return end
   local request = this_request()
+  tell(request, status)
+  if live_count == 0 and status < 502 then return end
   local state = live[request]
   if status == 502 or status == 504 then
     last_failed(state, status)

@@ -18,8 +18,18 @@ local M = {}
 local LIMIT = 100000
 local hosts, count = {}, 0
 
-local function target_of(path)
-  local target = { id = path[3], profile = path[4], path = path[2] }
+-- What its requests are counted and logged under. `source`: namespace and name of the object, and the service.
+local function labels_of(host, path, source)
+  return {
+    host = host == "" and "_" or host, path = path[2], namespace = source[1] or "", ingress = source[2] or "",
+    service = source[3] or path[3], canary = "",
+  }
+end
+
+local NOBODY = {}
+
+local function target_of(host, path, source)
+  local target = { id = path[3], profile = path[4], path = path[2], labels = labels_of(host, path, source or NOBODY) }
   local more = path[5]
   if more then
     local pattern = path[1] == "R" and patterns.compile(path[2]) or nil
@@ -28,6 +38,11 @@ local function target_of(path)
     target.rewriting = rewriting.compile(pattern, more)
     target.spare = more.spare and { id = more.spare }
     features.compile(more, target)
+    local side = target.fork and target.fork.canary
+    if side then
+      side.labels = labels_of(host, path, source or NOBODY)
+      side.labels.canary = side.id
+    end
   elseif path[1] == "R" then
     target.pattern = patterns.compile(path[2])
   end
@@ -42,19 +57,21 @@ local function compile(host, slot, seen, gen)
   local tls = cjson.decode(D:get("x:" .. host) or "{}")
   -- The default certificate is nobody's own.
   row.certified = host ~= "" and tls.certificate ~= nil
-  for _, path in ipairs(paths) do
-    local text = path[2]
+  local owners = cjson.decode(D:get("y:" .. host) or "{}")
+  local sources, of = owners.sources or NOBODY, owners.of or NOBODY
+  for i, path in ipairs(paths) do
+    local text, source = path[2], sources[of[i]]
     if path[1] == "E" then
-      row.exact[text] = row.exact[text] or target_of(path)
+      row.exact[text] = row.exact[text] or target_of(host, path, source)
     elseif path[1] == "R" then
       row.regexes = row.regexes or {}
-      row.regexes[#row.regexes + 1] = target_of(path)
+      row.regexes[#row.regexes + 1] = target_of(host, path, source)
     else
       -- By path element: /foo and /foo/ are one prefix; where both are given the longer text wins.
       local element = text
       while byte(element, -1) == SLASH do element = sub(element, 1, -2) end
       local other = row.prefix[element]
-      if not other or #other.path < #text then row.prefix[element] = target_of(path) end
+      if not other or #other.path < #text then row.prefix[element] = target_of(host, path, source) end
     end
   end
   row.root = row.prefix[""]

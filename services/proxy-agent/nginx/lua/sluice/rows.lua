@@ -6,6 +6,7 @@
 --                                                                        where it is the only cluster with peers
 --   x:<host>            what it says of TLS, as JSON; absent: nothing
 --   o:<id>              how it treats its peers, as JSON; absent: like any other
+--   y:<host>            which objects its paths come from, as JSON; absent: not known
 --   rev                 counts rows; generations are taken from it and so never repeat
 --   instance            made once per start of nginx; survives a reload
 local cjson = require "cjson.safe"
@@ -205,11 +206,29 @@ local function tls_text(row)
   return cjson.encode { certificate = certificate, clients = clients }
 end
 
+-- Which objects the paths come from, as text; nil: not said. Then what is wrong with it.
+local function owners_text(row)
+  local sources, of = row.sources, row.of
+  if sources == nil then return nil end
+  if type(sources) ~= "table" or type(of) ~= "table" or #of ~= #row.paths then return nil, "sources do not fit the paths" end
+  for _, source in ipairs(sources) do
+    if type(source) ~= "table" or #source ~= 3 then return nil, "a source is no list of three" end
+    for i = 1, 3 do
+      if type(source[i]) ~= "string" or #source[i] > 253 then return nil, "a source names what is no name" end
+    end
+  end
+  for _, at in ipairs(of) do
+    if not sources[at] then return nil, "a path's source is not there" end
+  end
+  return cjson.encode { sources = sources, of = of }
+end
+
 function kinds.route(row)
   local host = row.host
   if type(host) ~= "string" or #host > 255 or match(host, "[%s%c/]") then return "host is no host name" end
   if row.del then
     D:delete("x:" .. host)
+    D:delete("y:" .. host)
     D:delete("r:" .. host)
     forget("h:", host, generations.hosts)
     return nil
@@ -229,11 +248,15 @@ function kinds.route(row)
   end
   local tls, why = tls_text(row)
   if why then return why end
+  local owners, wrong = owners_text(row)
+  if wrong then return wrong end
   local raw = #row.paths == 0 and "[]" or cjson.encode(row.paths)
-  local bytes = #raw + (tls and #tls or 0)
+  local bytes = #raw + (tls and #tls or 0) + (owners and #owners or 0)
   if not room(bytes) then return "shared memory: no room for " .. bytes .. " bytes" end
   if not tls then D:delete("x:" .. host) end
-  return tls and put("x:" .. host, tls) or put("r:" .. host, raw) or bump("h:", host, generations.hosts)
+  if not owners then D:delete("y:" .. host) end
+  return tls and put("x:" .. host, tls) or owners and put("y:" .. host, owners) or put("r:" .. host, raw)
+    or bump("h:", host, generations.hosts)
 end
 
 function kinds.cluster(row)

@@ -18,6 +18,7 @@ function M.load(path)
   -- Behind the host where a client is sent to https; "": the usual port.
   M.httpsPort = given.httpsPort and given.httpsPort ~= 443 and ":" .. given.httpsPort or ""
   M.replies = "unix:" .. assert(given.replies)
+  M.accessLog = given.accessLog == true
   -- nil: off
   M.firstByteSeconds = given.firstByteMs and given.firstByteMs > 0 and given.firstByteMs / 1000 or nil
   M.profiles = {}

@@ -8,14 +8,21 @@ local settings = require "sluice.settings"
 local api = require "sluice.api"
 local proxy = require "sluice.proxy"
 local tls = require "sluice.tls"
+local traffic = require "sluice.traffic"
 local workers = require "sluice.workers"
 
 -- nginx.conf calls these as `sluice.…`: `require` in a hook would cost each request.
 local M = {
   route = proxy.route, rewrite = proxy.rewrite, answer = proxy.answer,
   access = proxy.access, filter = proxy.filter, reply = proxy.reply, balance = proxy.balance, log = proxy.log,
-  hello = tls.hello, certificate = tls.certificate, secure = proxy.secure, api = api.serve, flush = counters.flush,
+  hello = tls.hello, certificate = tls.certificate, secure = proxy.secure, api = api.serve,
 }
+
+-- A worker ends: what it has counted is not lost.
+function M.flush()
+  counters.flush()
+  traffic.flush(nil, true)
+end
 
 function M.init(path)
   patterns.init()
@@ -30,6 +37,7 @@ function M.worker()
   counters.watch(tls.count)
   connections.reclaim()
   assert(ngx.timer.every(1, counters.flush))
+  assert(ngx.timer.every(1, traffic.flush))
 end
 
 return M
