@@ -15,7 +15,7 @@ test("a copy is read as it was written, with what it knew, and nobody else may r
   const dir = await mkdtemp(join(tmpdir(), "sluice-last-good-"));
   t.after(() => rm(dir, { recursive: true }));
   const path = join(dir, "last-good.jsonl");
-  const file = new LastGoodFile(path);
+  const file = new LastGoodFile(path, join(dir, "secrets.jsonl"));
   assert.deepEqual(await file.load(), { entries: [], wholeAt: 0 });
   const copy = { entries: [entry, { ...entry, key: "default.clusters.member2", row: null }], wholeAt: 17 };
   await file.save(copy);

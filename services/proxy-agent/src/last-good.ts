@@ -33,50 +33,90 @@ const BLOCK = 256 * 1024;
 /** One JSON object a line; replaced as a whole, and on the disk before it counts. */
 export class LastGoodFile implements LastGoodStore {
   readonly #path: string;
+  readonly #secretsPath: string;
+  /** As they lie on the disk; null: not known. */
+  #secrets: readonly LastGoodEntry[] | null = null;
 
-  constructor(path: string) {
+  /**
+   * @param secretsPath where secrets lie, in clear, since nginx has to start from them; kept apart, for the other file
+   *   may be shown to whoever looks for a fault
+   */
+  constructor(path: string, secretsPath: string) {
     this.#path = path;
+    this.#secretsPath = secretsPath;
   }
 
   async load(): Promise<LastGoodCopy> {
-    const text = await readFile(this.#path, "utf8").catch((error: NodeJS.ErrnoException) => {
-      if (error.code === "ENOENT") return "";
-      throw error;
-    });
-    // Our own file, replaced atomically: every line but the empty last one is whole.
-    const lines = text.split("\n").filter((line) => line !== "");
+    const [secrets, lines] = await Promise.all([linesOf(this.#secretsPath), linesOf(this.#path)]);
     const first = JSON.parse(lines[0] ?? "{}") as Partial<Head>;
     // An earlier version wrote entries alone.
     const entries = first.wholeAt === undefined ? lines : lines.slice(1);
     return {
-      entries: entries.map((line) => JSON.parse(line) as LastGoodEntry),
+      entries: [...secrets, ...entries].map((line) => JSON.parse(line) as LastGoodEntry),
       wholeAt: first.wholeAt ?? 0,
     };
   }
 
   async save({ entries, wholeAt }: LastGoodCopy): Promise<void> {
-    const next = `${this.#path}.next`;
-    const file = await open(next, "w", 0o600);
-    try {
-      let block = `${JSON.stringify({ wholeAt } satisfies Head)}\n`;
-      for (const entry of entries) {
-        block += `${JSON.stringify(entry)}\n`;
-        if (block.length < BLOCK) continue;
-        await file.write(block);
-        block = "";
-      }
+    const secrets: LastGoodEntry[] = [];
+    const others: LastGoodEntry[] = [];
+    for (const entry of entries) (isSecret(entry.key) ? secrets : others).push(entry);
+    // Before what names them. Peers come and go all the time, secrets do not.
+    if (this.#secrets === null || !sameEntries(this.#secrets, secrets)) {
+      this.#secrets = null;
+      await replaceLines(this.#secretsPath, "", secrets);
+      this.#secrets = secrets;
+    }
+    await replaceLines(this.#path, `${JSON.stringify({ wholeAt } satisfies Head)}\n`, others);
+  }
+}
+
+function isSecret(key: string): boolean {
+  return key.split(".")[1] === "secrets";
+}
+
+/** Records and rows are never changed: the same ones are the same objects. */
+function sameEntries(a: readonly LastGoodEntry[], b: readonly LastGoodEntry[]): boolean {
+  return (
+    a.length === b.length &&
+    a.every((entry, i) => {
+      const other = b[i];
+      return entry.key === other?.key && entry.value === other.value && entry.row === other.row;
+    })
+  );
+}
+
+async function linesOf(path: string): Promise<string[]> {
+  const text = await readFile(path, "utf8").catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT") return "";
+    throw error;
+  });
+  // Our own file, replaced atomically: every line but the empty last one is whole.
+  return text.split("\n").filter((line) => line !== "");
+}
+
+async function replaceLines(path: string, head: string, entries: readonly LastGoodEntry[]): Promise<void> {
+  const next = `${path}.next`;
+  const file = await open(next, "w", 0o600);
+  try {
+    let block = head;
+    for (const entry of entries) {
+      block += `${JSON.stringify(entry)}\n`;
+      if (block.length < BLOCK) continue;
       await file.write(block);
-      await file.sync();
-    } finally {
-      await file.close();
+      block = "";
     }
-    await rename(next, this.#path);
-    // The rename itself is on the disk once the folder is.
-    const folder = await open(dirname(this.#path), "r");
-    try {
-      await folder.sync();
-    } finally {
-      await folder.close();
-    }
+    await file.write(block);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await rename(next, path);
+  // The rename itself is on the disk once the folder is.
+  const folder = await open(dirname(path), "r");
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
   }
 }

@@ -18,6 +18,7 @@ import { type NginxOptions, renderNginx } from "./prepare-nginx.ts";
 import { profileName, readProfile } from "./profile-settings.ts";
 import { ProxyMetrics } from "./proxy-metrics.ts";
 import type { ReloadOutcome } from "./reload-nginx.ts";
+import { type OpenSealed, SecretOpener } from "./secret-opener.ts";
 import { Wake } from "./wake.ts";
 
 export interface ProxyAgentPorts {
@@ -27,6 +28,7 @@ export interface ProxyAgentPorts {
   readonly proxies: { set(key: string, record: ProxyRecord): void };
   readonly nginx: NginxClient;
   readonly lastGood: LastGoodStore;
+  readonly open: OpenSealed;
   /** What nginx was prepared with; null: nobody has prepared its folder yet. */
   plan(): Promise<NginxOptions | null>;
   reload(options: NginxOptions, profiles: ReadonlyMap<string, ProfileSettings>): Promise<ReloadOutcome>;
@@ -97,7 +99,11 @@ class ProxyAgent {
     this.#ports = ports;
     this.#options = options;
     this.#kit = kit;
-    this.#rows = new FleetRows({ peers: options.peers, refused: options.refused });
+    const secrets = new SecretOpener(ports.open, (id) => {
+      this.#rows.secretOpened(id);
+      this.#apply.notify();
+    });
+    this.#rows = new FleetRows({ peers: options.peers, refused: options.refused, secrets });
     this.#metrics = new ProxyMetrics(kit.metrics);
     this.#checks =
       ports.checks === undefined ? null : new ActiveChecks(ports.checks, kit, () => this.#instance);
