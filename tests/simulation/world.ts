@@ -311,6 +311,8 @@ export class World {
               nginx: nginx.client(process),
               lastGood: nginx.lastGood(process),
               plan: async () => simNginxPlan().options,
+              kept: async () => new Map(),
+              trial: { load: async () => null, save: async () => {} },
               reload: async () => ({
                 ok: false,
                 why: "the simulated nginx has no profiles but the default one",

@@ -3,6 +3,7 @@ import {
   fleetKeys,
   type PeersRow,
   type ProfileRow,
+  type RefusedProfile,
   type TopologyPeers,
   type UpstreamRow,
 } from "@sluice/contracts";
@@ -20,6 +21,7 @@ import {
 import { assembleName } from "./other-names.ts";
 import { buildPeers } from "./peers.ts";
 import { defaultProfile } from "./profile.ts";
+import { ProfileGrants } from "./profile-grants.ts";
 import { portMismatches, type ReadImport, readImport } from "./service-import.ts";
 import { SetIndex } from "./set-index.ts";
 import { SharedRows } from "./shared-rows.ts";
@@ -31,6 +33,8 @@ export interface FleetOptions {
   readonly watchWithoutClass: boolean;
   /** Takes what no rule takes, under every host; null: that is answered 404. */
   readonly defaultBackend?: LastBackend | null;
+  /** Different sets of sizes and times at most; default 200. */
+  readonly maxProfiles?: number;
 }
 
 /** What differs since the last `settle`. */
@@ -69,6 +73,7 @@ export class FleetModel {
   readonly #upstreams = new SharedRows<UpstreamRow>(({ id }) => id);
   readonly #upstreamsOfService = new SetIndex();
   readonly #profiles = new SharedRows<ProfileRow>(({ hash }) => hash);
+  readonly #grants: ProfileGrants;
 
   readonly #dirtyHosts = new Set<string>();
   readonly #dirtyVerdicts = new Set<string>();
@@ -79,6 +84,7 @@ export class FleetModel {
     this.#options = options;
     this.#rules = classRules(options, []);
     this.#last = options.defaultBackend ?? null;
+    this.#grants = new ProfileGrants(options.maxProfiles);
     if (this.#last !== null) this.#dirtyHosts.add("");
   }
 
@@ -128,6 +134,16 @@ export class FleetModel {
     return this.#ingresses.get(key)?.served ?? false;
   }
 
+  /** Profiles that a proxy could not run with; routes follow at the next `settle`. @returns whether that is news */
+  refuseProfiles(refused: readonly RefusedProfile[]): boolean {
+    return this.#grants.refuse(refused);
+  }
+
+  /** What objects ask for and may have, refused or not, by hash; without the default one. */
+  profiles(): ReadonlyMap<string, ProfileRow> {
+    return this.#grants.wanted();
+  }
+
   /** As of the last `settle`. */
   hasUpstream(id: string): boolean {
     return this.#upstreams.has(id);
@@ -165,8 +181,11 @@ export class FleetModel {
       this.#started = true;
       rows.set(fleetKeys.profile(fleet, defaultProfile.hash), defaultProfile);
     }
+    for (const key of this.#grants.settle()) this.#touch(key);
     const at = (host: string) =>
-      [...this.#byHost.get(host)].map((key) => this.#ingresses.get(key) as CompiledIngress);
+      [...this.#byHost.get(host)].map((key) =>
+        this.#grants.granted(this.#ingresses.get(key) as CompiledIngress),
+      );
     for (const host of this.#dirtyHosts) {
       // What it serves is served under its other names too; a set that grows is walked to its end.
       for (const { otherNames } of at(host)) {
@@ -220,15 +239,25 @@ export class FleetModel {
     }
     const compiled = this.#ingresses.get(key);
     if (compiled === undefined) return [];
-    const said = [...compiled.verdicts];
+    const profile = this.#grants.verdict(compiled);
+    const said = [...(profile === null ? [] : [profile]), ...compiled.verdicts];
     for (const host of [...hostsOf(compiled)].sort())
       said.push(...(this.#hosts.get(host)?.verdicts.get(key) ?? []));
     return bounded(said);
   }
 
+  /** Its routes are to be made again. */
+  #touch(key: string): void {
+    const compiled = this.#ingresses.get(key);
+    if (compiled === undefined) return;
+    this.#dirtyVerdicts.add(`${INGRESS} ${key}`);
+    for (const host of hostsOf(compiled)) this.#dirtyHosts.add(host);
+  }
+
   #link(compiled: CompiledIngress): void {
     const { key } = compiled;
     this.#ingresses.set(key, compiled);
+    this.#grants.set(compiled);
     this.#dirtyVerdicts.add(`${INGRESS} ${key}`);
     for (const host of hostsOf(compiled)) {
       this.#byHost.add(host, key);
@@ -241,6 +270,7 @@ export class FleetModel {
     const compiled = this.#ingresses.get(key);
     if (compiled === undefined) return;
     this.#ingresses.delete(key);
+    this.#grants.remove(key);
     this.#dirtyVerdicts.add(`${INGRESS} ${key}`);
     for (const host of hostsOf(compiled)) {
       this.#byHost.delete(host, key);

@@ -104,6 +104,20 @@ export function phasesFor(policies: Iterable<PathPolicy>): Partial<ProfileSettin
   return phases;
 }
 
+/** Sizes and times: without them a request is served all the same, and by the same rules. Of anything else that is not sure. */
+const tuning: ReadonlySet<string> = new Set<keyof ProfileSettings>([
+  ...(Object.keys(settingBounds) as (keyof typeof settingBounds)[]),
+  "requestBuffering",
+  "responseBuffering",
+  "httpVersion",
+  "nextUpstream",
+]);
+
+/** Of these settings those that a path cannot do without. */
+export function needed(settings: ProfileRow["settings"]): Partial<ProfileSettings> {
+  return Object.fromEntries(Object.entries(settings).filter(([key]) => !tuning.has(key)));
+}
+
 /** A policy profile: everything that needs a location of its own in nginx.conf. Equal settings have one hash. */
 export function profileOf(settings: Partial<ProfileSettings>): ProfileRow {
   const own = Object.entries(settings)

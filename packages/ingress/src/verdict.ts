@@ -28,6 +28,8 @@ export type Reason =
   | "PathTypeInvalid"
   | "PortMismatch"
   | "PortMissing"
+  | "ProfileLimit"
+  | "ProfileRefused"
   | "ProtectionRefused"
   | "RuleInvalid"
   | "SpecInvalid"

@@ -69,7 +69,7 @@ export async function runConfigRenderer(
   const reporter = new HubReporter(hub, options.publishAddresses, () => holder.holding, kit);
   bus.showObjects(() => reporter.findings());
   const source = new HubSource(hub, renderer, kit);
-  renderer.attach({ holder, topology, clusters, intents, proxies, hub: source, reporter });
+  renderer.attach({ holder, topology, clusters, intents, proxies, fleet, hub: source, reporter });
   await Promise.all([
     renderer.publish(signal),
     renderer.tick(signal),

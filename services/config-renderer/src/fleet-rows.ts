@@ -17,7 +17,7 @@ const DOUBT_MS = 50;
 
 /** Below: what is written first and removed last when a new holder brings the table in order. */
 export function rowOrder(key: string): number {
-  return { profiles: 0, clusters: 0, upstreams: 1, peers: 2 }[key.split(".")[1] ?? ""] ?? 3;
+  return { profiles: 0, rollout: 0, clusters: 0, upstreams: 1, peers: 2 }[key.split(".")[1] ?? ""] ?? 3;
 }
 
 export interface FleetRowsPorts {
@@ -182,6 +182,8 @@ export class FleetRows {
     // Clusters are a plain table: an empty one may just have been lost with its server. Only an unjoin that was seen,
     // or that stands in `intents`, removes.
     if (kind === "clusters") return this.#attached.intents.get(`unjoin.${id ?? ""}`) !== undefined;
+    // Whose order it is has to be read before anybody gives another.
+    if (kind === "rollout") return false;
     if (!this.hubKnown) return false;
     if (kind !== "peers") return true;
     const service = this.#model.serviceOf(id ?? "");

@@ -62,7 +62,8 @@ async function rendered(signal: AbortSignal) {
     hub,
     intents,
     clusters: intents,
-    proxies: intents,
+    proxies: { ...intents, connected: true },
+    fleet: { upToDate: async () => {} },
     reporter,
   } as unknown as Parameters<Renderer["attach"]>[0]);
   renderer.class("nginx", { metadata: { name: "nginx" } } as IngressClass);
@@ -86,6 +87,8 @@ async function rendered(signal: AbortSignal) {
   renderer.ingress("shop/shop", ingress, undefined);
   renderer.topologyChanged(key, peers, undefined);
   const publishing = renderer.publish(signal);
+  // As its holder does after each claim.
+  await renderer.fresh(signal, null);
   await renderer.complete(signal);
   assert.ok(written.has(row), [...written].join(" "));
   return { renderer, doubts, written, publishing };

@@ -5,6 +5,7 @@ import {
   type IntentRecord,
   newTrace,
   type ProxyRecord,
+  type RolloutRow,
   type TopologyPeers,
   type TopologyService,
   type TopologyValue,
@@ -16,6 +17,7 @@ import type { IngressClass, MultiClusterIngress, ServiceImport } from "@sluice/k
 import { type Kit, slept } from "@sluice/service-kit";
 import { AdoptedFleet } from "./adopted-fleet.ts";
 import { FleetClusters } from "./fleet-clusters.ts";
+import { FleetRollout } from "./fleet-rollout.ts";
 import { FleetRows, rowOrder } from "./fleet-rows.ts";
 import type { HubReporter } from "./hub-reporter.ts";
 import type { HubSink, HubSource } from "./hub-source.ts";
@@ -37,6 +39,8 @@ export interface RendererPorts {
   readonly intents: TableView<IntentRecord>;
   /** Of this fleet. */
   readonly proxies: TableView<ProxyRecord>;
+  /** Of this fleet, as its proxies see it. */
+  readonly fleet: TableView<FleetValue>;
   readonly hub: HubSource;
   readonly reporter: HubReporter;
 }
@@ -51,6 +55,7 @@ export class Renderer implements HubSink {
   readonly #adopted: AdoptedFleet;
   readonly #rows: FleetRows;
   readonly #clusters: FleetClusters;
+  readonly #rollout: FleetRollout;
   #ports: RendererPorts | undefined;
 
   /** Peers records by their key in `topology`, and those keys by service. */
@@ -72,6 +77,7 @@ export class Renderer implements HubSink {
     this.#adopted = new AdoptedFleet(options.fleet);
     this.#rows = new FleetRows(options.fleet, this.#model, () => this.#routesSettled, kit);
     this.#clusters = new FleetClusters(options, this.#rows, kit);
+    this.#rollout = new FleetRollout(options.fleet, this.#rows, kit);
   }
 
   /** Wiring: the ports call back, so they exist after this. */
@@ -80,6 +86,7 @@ export class Renderer implements HubSink {
     this.#rows.attach(ports);
     this.#clusters.attach(ports.intents);
     this.#clusters.renderAll();
+    this.#rollout.attach();
     this.changed();
   }
 
@@ -151,6 +158,7 @@ export class Renderer implements HubSink {
   }
 
   fleetChanged(key: string, row: FleetValue | undefined): void {
+    if (key.split(".")[1] === "rollout") return this.#orderRead(row as RolloutRow | undefined);
     if (this.#published) return;
     const service = this.#adopted.note(key, row);
     if (service !== null && this.#ports !== undefined) this.#renderService(service);
@@ -173,6 +181,30 @@ export class Renderer implements HubSink {
   /** @param storedAt when the bus's server took it, by its own clock, ms since 1970 */
   proxyChanged(key: string, record: ProxyRecord | undefined, storedAt?: number): void {
     this.#clusters.proxyChanged(key, record, storedAt);
+    this.#rollout.proxyChanged(key, record, storedAt);
+    this.#rollOut();
+  }
+
+  // --- which proxy runs which profiles ------------------------------------------------------------------------------
+
+  /** One that is gone is gone with the table: the proxies' next order goes on from the last one. */
+  #orderRead(row: RolloutRow | undefined): void {
+    if (row === undefined) return;
+    this.#rollout.adopt(row);
+    this.#refuse();
+  }
+
+  /** Only who holds the fleet, and knows the hub as it is, gives orders. */
+  #rollOut(): void {
+    const ports = this.#ports;
+    if (ports === undefined || !ports.holder.holding || !ports.proxies.connected) return;
+    if (!this.#current || !this.#rows.hubKnown) return;
+    if (this.#rollout.advance(this.#model.profiles())) this.#refuse();
+  }
+
+  /** Objects whose profile has been refused are served otherwise. */
+  #refuse(): void {
+    if (this.#model.refuseProfiles(this.#rollout.refused)) this.#touch();
   }
 
   // --- the hub -------------------------------------------------------------------------------------------------------
@@ -226,7 +258,7 @@ export class Renderer implements HubSink {
    * it resolves all the same, so that peers go on being written; `knows` keeps what cannot be judged then.
    */
   async fresh(signal: AbortSignal, acted: ReadonlyMap<string, number> | null): Promise<void> {
-    const { topology, clusters, intents, proxies, hub } = this.#attached;
+    const { topology, clusters, intents, proxies, fleet, hub } = this.#attached;
     this.#rows.claimed();
     this.#current = false;
     await Promise.all([
@@ -234,11 +266,14 @@ export class Renderer implements HubSink {
       clusters.caughtUp(signal),
       intents.caughtUp(signal),
       proxies.caughtUp(signal),
+      // The order of rollout goes on from where the last holder left it.
+      fleet.upToDate(signal),
       hub.refresh(acted, signal),
     ]);
     await this.#wake.until(() => !hub.listed || this.#routesSettled, signal);
     this.#rows.endGrace();
     this.#current = true;
+    this.#rollOut();
     // What came while another renderer held the fleet was not written to the hub.
     if (this.#published) this.#reportStatuses();
   }
@@ -264,6 +299,7 @@ export class Renderer implements HubSink {
   /** Why some of the table's rows cannot be judged yet; null: all can. */
   #unknown(): string | null {
     if (!this.#rows.hubKnown) return "what the hub holds";
+    if (!this.#rollout.given) return "which proxy runs which profiles";
     const { topology } = this.#attached;
     for (let n = 0; n < topologyKeys.defaultShards; n += 1) {
       if (!topology.isSettled({ scope: "", shard: String(n) })) return "the whole of topology";
@@ -309,6 +345,7 @@ export class Renderer implements HubSink {
         this.#reportStatuses();
       }
       this.#rows.sweep();
+      this.#rollOut();
       this.#wake.notify();
     }
   }
@@ -356,6 +393,7 @@ export class Renderer implements HubSink {
       this.#clusters.judge(clusters.connected);
       this.#rows.sweep();
       this.#rows.expire();
+      this.#rollOut();
     }
   }
 }

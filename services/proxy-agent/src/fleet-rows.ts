@@ -5,8 +5,8 @@ import {
   type PeersRow,
   type ProfileRow,
   peerFilter,
+  type RolloutRow,
   type RouteRow,
-  type SecretRow,
   type UpstreamRow,
 } from "@sluice/contracts";
 import type { CheckedPeer } from "./checks/active-checks.ts";
@@ -15,7 +15,6 @@ import {
   costOf,
   type NginxRow,
   type NginxRowName,
-  type NginxSecret,
   type PathEntry,
   type PathSource,
   type PeerEntry,
@@ -25,7 +24,6 @@ import {
   upstreamRow,
 } from "./nginx-row.ts";
 import { profileName } from "./profile-settings.ts";
-import type { OpenedSecret } from "./secret-opener.ts";
 import { STAGES, StagedKeys } from "./staged-keys.ts";
 
 export interface FleetRowsOptions {
@@ -33,16 +31,6 @@ export interface FleetRowsOptions {
   readonly peers: ReadonlyMap<string, readonly string[]>;
   /** Addresses that are no peers whatever the ranges say. */
   readonly refused: readonly string[];
-  /** Absent: no secret is opened. */
-  readonly secrets?: SecretSource;
-}
-
-/** Who opens secrets. */
-export interface SecretSource {
-  /** null: not yet; `secretOpened` says when. */
-  of(row: SecretRow): OpenedSecret | null;
-  remember(row: SecretRow, opened: NginxSecret): void;
-  forget(id: string): void;
 }
 
 /** A row to send, and the fleet record that asks for it (null: nobody does any more). */
@@ -62,7 +50,7 @@ interface Held {
 
 type NginxPeers = Extract<NginxRow, { readonly peers: unknown }>;
 
-type Built = { readonly row: NginxRow } | { readonly waits: string } | { readonly problem: string };
+type Built = { readonly row: NginxRow } | { readonly waits: string };
 
 /**
  * What nginx should have against what it has: no I/O, no clock. `next()` says what to send; `taken()` and `refused()`
@@ -98,6 +86,7 @@ export class FleetRows {
   /** How many rows of each kind nginx holds: told after every batch, so nobody counts them. */
   #heldOf = noRows();
   readonly #profileKeys = new Set<string>();
+  #rolloutKey: string | undefined;
   /** By upstream. */
   readonly #checks = new Map<string, HealthCheck>();
 
@@ -115,6 +104,7 @@ export class FleetRows {
     if (value === undefined) return this.#remove(key);
     this.#wanted.set(key, value);
     if (key.split(".")[1] === "profiles") this.#profileKeys.add(key);
+    if (key.split(".")[1] === "rollout") this.#rolloutKey = key;
     const name = nameOf(key, value);
     if (name === null) return;
     this.#nameOf.set(key, name);
@@ -138,14 +128,11 @@ export class FleetRows {
     const name = this.#nameOf.get(key);
     this.#wanted.delete(key);
     this.#profileKeys.delete(key);
+    if (key === this.#rolloutKey) this.#rolloutKey = undefined;
     this.#nameOf.delete(key);
     this.#dirty.delete(key);
     this.#versions.delete(key);
     if (name === undefined) return;
-    if (name.k === "secret") {
-      this.#options.secrets?.forget(name.id);
-      this.#retryWaiting();
-    }
     this.#keyOf.delete(rowKey(name));
     this.#removable.add(rowKey(name));
     if (name.k === "upstream") this.#noteCheck(name.id, undefined);
@@ -180,9 +167,7 @@ export class FleetRows {
   remember(key: string, value: FleetValue, row: NginxRow | null): void {
     this.set(key, value);
     this.#copied.add(key);
-    if (row === null || "del" in row) return;
-    if (row.k === "secret") this.#options.secrets?.remember(value as SecretRow, row);
-    this.#hold(row, row);
+    if (row !== null && !("del" in row)) this.#hold(row, row);
   }
 
   /** Another nginx, or one that is met for the first time: it has these rows, with contents that nobody knows. */
@@ -234,7 +219,7 @@ export class FleetRows {
       const rows = this.#changes(this.#dirty.of(stage));
       if (rows.length > 0) return rows;
     }
-    for (const kind of ["route", "peers", "upstream", "cluster", "secret"] as const) {
+    for (const kind of ["route", "peers", "upstream", "cluster"] as const) {
       const rows = this.#removals(kind);
       if (rows.length > 0) return rows;
     }
@@ -254,12 +239,6 @@ export class FleetRows {
       if ("waits" in built) {
         dirty.delete(key);
         this.#waiting.set(key, built.waits);
-        continue;
-      }
-      if ("problem" in built) {
-        dirty.delete(key);
-        this.#problems.set(key, built.problem);
-        this.#retryWaiting();
         continue;
       }
       const id = rowKey(name);
@@ -301,29 +280,7 @@ export class FleetRows {
     }
     if (kind === "upstreams") return { row: upstreamRow(value as UpstreamRow) };
     if (kind === "peers") return { row: this.#buildPeers(key, value as PeersRow) };
-    if (kind === "secrets") return this.#buildSecret(value as SecretRow);
     return this.#buildRoute(value as RouteRow);
-  }
-
-  #buildSecret(row: SecretRow): Built {
-    const { secrets } = this.#options;
-    if (secrets === undefined) return { problem: "this proxy opens no secrets" };
-    return secrets.of(row) ?? { waits: "it is being opened" };
-  }
-
-  /** A secret that was being opened has been, or has turned out not to open. */
-  secretOpened(id: string): void {
-    const key = this.#keyOf.get(rowKey({ k: "secret", id }));
-    if (key === undefined) return;
-    this.#waiting.delete(key);
-    this.#dirty.add(key);
-  }
-
-  /** Whether a secret is on its way to nginx, which has nothing of it yet. One that cannot come keeps no route waiting. */
-  #isComing(id: string): boolean {
-    const name = rowKey({ k: "secret", id });
-    const key = this.#keyOf.get(name);
-    return key !== undefined && !this.#held.has(name) && !this.#problems.has(key);
   }
 
   #buildPeers(key: string, { upstream, cluster, peers, share, rank }: PeersRow): NginxRow {
@@ -371,10 +328,7 @@ export class FleetRows {
     return filter;
   }
 
-  #buildRoute({ host, paths, certificate, clients }: RouteRow): Built {
-    for (const id of [certificate, clients?.authorities]) {
-      if (id !== undefined && this.#isComing(id)) return { waits: `waits for secret ${id}` };
-    }
+  #buildRoute({ host, paths }: RouteRow): Built {
     for (const path of paths) {
       for (const id of [path.upstream, path.spare, path.canary?.upstream]) {
         if (id == null || this.#held.has(rowKey({ k: "upstream", id }))) continue;
@@ -390,8 +344,6 @@ export class FleetRows {
         host,
         paths: paths.map((path) => pathEntry(path, profileName(path.profile))),
         ...this.#sourcesOf(paths),
-        ...(certificate === undefined ? {} : { certificate }),
-        ...(clients === undefined ? {} : { clients }),
       },
     };
   }
@@ -425,7 +377,7 @@ export class FleetRows {
     }
     this.#forget(name);
     this.#hold(row, row);
-    if (row.k === "upstream" || row.k === "secret") this.#retryWaiting();
+    if (row.k === "upstream") this.#retryWaiting();
     // The record may have changed while the row was on its way: then it is sent once more.
     if (key === null) return;
     if (this.#versions.get(key) !== version) return;
@@ -442,7 +394,6 @@ export class FleetRows {
     if (this.#versions.get(key) !== version) return;
     this.#dirty.delete(key);
     this.#problems.set(key, why);
-    if (this.#nameOf.get(key)?.k === "secret") this.#retryWaiting();
   }
 
   #hold(name: NginxRowName, row: NginxRow | null): void {
@@ -512,6 +463,11 @@ export class FleetRows {
     }
   }
 
+  /** Which profiles this fleet's proxies may run; undefined: nobody has said. */
+  get rollout(): RolloutRow | undefined {
+    return this.#rolloutKey === undefined ? undefined : (this.#wanted.get(this.#rolloutKey) as RolloutRow);
+  }
+
   /** Names of the profiles that routes in nginx use. */
   usedProfiles(): Set<string> {
     const used = new Set<string>();
@@ -529,21 +485,6 @@ export class FleetRows {
     let sum = 0;
     for (const n of this.#refusedPeers.values()) sum += n;
     return sum;
-  }
-
-  /** Secrets that nginx holds. */
-  get secretCount(): number {
-    return this.#heldOf.secret;
-  }
-
-  /** When the certificates end that nginx shows for hosts, by host. */
-  *certificates(): IterableIterator<{ readonly host: string; readonly secret: SecretRow }> {
-    for (const { row } of this.#held.values()) {
-      if (row?.k !== "route" || "del" in row || row.certificate === undefined) continue;
-      const key = this.#keyOf.get(rowKey({ k: "secret", id: row.certificate }));
-      const secret = key === undefined ? undefined : (this.#wanted.get(key) as SecretRow);
-      if (secret !== undefined) yield { host: row.host, secret };
-    }
   }
 
   get counts(): { routes: number; upstreams: number; peers: number } {
@@ -566,7 +507,7 @@ function* upstreamsOf(paths: readonly PathEntry[]): IterableIterator<string> {
 }
 
 function noRows(): Record<NginxRowName["k"], number> {
-  return { cluster: 0, upstream: 0, peers: 0, route: 0, secret: 0 };
+  return { cluster: 0, upstream: 0, peers: 0, route: 0 };
 }
 
 function nameOf(key: string, value: FleetValue): NginxRowName | null {
@@ -581,8 +522,6 @@ function nameOf(key: string, value: FleetValue): NginxRowName | null {
     }
     case "routes":
       return { k: "route", host: (value as RouteRow).host };
-    case "secrets":
-      return { k: "secret", id: (value as SecretRow).id };
     default:
       return null;
   }

@@ -197,7 +197,8 @@ export async function keepProfiles(
   await replaceFile(profilesPathOf(dir), `${JSON.stringify([...profiles])}\n`);
 }
 
-async function keptProfiles(dir: string): Promise<Map<string, ProfileSettings>> {
+/** Profiles of the configuration with which nginx last came up well. */
+export async function keptProfiles(dir: string): Promise<Map<string, ProfileSettings>> {
   const text = await readFile(profilesPathOf(dir), "utf8").catch((error: NodeJS.ErrnoException) => {
     if (error.code === "ENOENT") return "[]";
     throw error;

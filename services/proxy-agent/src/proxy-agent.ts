@@ -2,36 +2,27 @@ import type { TableView, ViewOptions } from "@sluice/bus";
 import {
   encodeToken,
   type FleetValue,
-  type ProfileRow,
   type ProxyRecord,
   plainKeys,
   type Trace,
 } from "@sluice/contracts";
-import type { ProfileSettings } from "@sluice/ingress";
 import { type Kit, slept } from "@sluice/service-kit";
 import { ActiveChecks, type CheckPorts } from "./checks/active-checks.ts";
 import { DataPath } from "./data-path.ts";
 import { FleetRows, type PlannedRow } from "./fleet-rows.ts";
 import type { LastGoodCopy, LastGoodStore } from "./last-good.ts";
 import type { NginxClient, NginxState } from "./nginx-client.ts";
-import { type NginxOptions, renderNginx } from "./prepare-nginx.ts";
-import { profileName, readProfile } from "./profile-settings.ts";
+import { NginxProfiles, type NginxProfilesHost, type NginxProfilesPorts } from "./nginx-profiles.ts";
 import { ProxyMetrics } from "./proxy-metrics.ts";
-import type { ReloadOutcome } from "./reload-nginx.ts";
-import { type OpenSealed, SecretOpener } from "./secret-opener.ts";
 import { Wake } from "./wake.ts";
 
-export interface ProxyAgentPorts {
+export interface ProxyAgentPorts extends NginxProfilesPorts {
   /** `fleet`, as this agent's fleet sees it. */
   fleet(options: ViewOptions<FleetValue>): TableView<FleetValue>;
   /** `proxies`: newest wins. */
   readonly proxies: { set(key: string, record: ProxyRecord): void };
   readonly nginx: NginxClient;
   readonly lastGood: LastGoodStore;
-  readonly open: OpenSealed;
-  /** What nginx was prepared with; null: nobody has prepared its folder yet. */
-  plan(): Promise<NginxOptions | null>;
-  reload(options: NginxOptions, profiles: ReadonlyMap<string, ProfileSettings>): Promise<ReloadOutcome>;
   /** Absent: peers are not asked whether they serve. */
   readonly checks?: CheckPorts;
 }
@@ -77,7 +68,7 @@ class ProxyAgent {
   readonly #part;
   readonly #traces = new Map<string, Trace>();
   readonly #apply = new Wake();
-  readonly #profiles = new Wake();
+  readonly #profiles: NginxProfiles;
   readonly #save = new Wake();
   readonly #publish = new Wake();
   readonly #toCheck = new Wake();
@@ -85,29 +76,43 @@ class ProxyAgent {
   #instance: string | null = null;
   #state: NginxState | null = null;
   #nginxError: string | undefined;
-  #profileProblems: { key: string; problem: string }[] = [];
-  #reloads = 0;
   #source: ProxyRecord["source"] = "none";
   #appliedRevision = 0;
   #saved = false;
   /** Revision of `fleet` at which all of it was known; 0: it never was. */
   #wholeAt = 0;
   #view: TableView<FleetValue> | null = null;
-  #httpAddress: string | undefined;
 
   constructor(ports: ProxyAgentPorts, options: ProxyAgentOptions, kit: Kit) {
     this.#ports = ports;
     this.#options = options;
     this.#kit = kit;
-    const secrets = new SecretOpener(ports.open, (id) => {
-      this.#rows.secretOpened(id);
-      this.#apply.notify();
-    });
-    this.#rows = new FleetRows({ peers: options.peers, refused: options.refused, secrets });
+    this.#rows = new FleetRows({ peers: options.peers, refused: options.refused });
     this.#metrics = new ProxyMetrics(kit.metrics);
     this.#checks =
       ports.checks === undefined ? null : new ActiveChecks(ports.checks, kit, () => this.#instance);
     this.#part = { scope: options.fleet, shard: "" };
+    this.#profiles = new NginxProfiles(ports, this.#profilesHost(), this.#rows, this.#metrics, kit);
+  }
+
+  #profilesHost(): NginxProfilesHost {
+    const agent = this;
+    return {
+      proxy: this.#options.proxy,
+      get state() {
+        return agent.#state;
+      },
+      get knowsAll() {
+        return agent.#knowsAll;
+      },
+      async refresh() {
+        agent.#state = await agent.#ports.nginx.state(agent.#kit.signal, true);
+      },
+      changed() {
+        agent.#apply.notify();
+        agent.#publish.notify();
+      },
+    };
   }
 
   async run(): Promise<void> {
@@ -138,6 +143,7 @@ class ProxyAgent {
         this.#source = "bus";
         this.#settleRows();
         this.#apply.notify();
+        this.#profiles.notify();
       },
       onReadable: () => {
         this.#settleRows();
@@ -151,7 +157,7 @@ class ProxyAgent {
     );
     await Promise.all([
       this.#applyLoop(),
-      this.#profileLoop(),
+      this.#profiles.run(),
       this.#saveLoop(),
       this.#publishLoop(),
       this.#heartbeat(),
@@ -189,7 +195,8 @@ class ProxyAgent {
   #changed(key: string, value: FleetValue | undefined, trace: Trace | undefined): void {
     this.#rows.set(key, value);
     if (trace !== undefined) this.#traces.set(key, trace);
-    if (key.split(".")[1] === "profiles") this.#profiles.notify();
+    const kind = key.split(".")[1];
+    if (kind === "profiles" || kind === "rollout") this.#profiles.notify();
     this.#apply.notify();
   }
 
@@ -317,79 +324,6 @@ class ProxyAgent {
     }
   }
 
-  // --- profiles into nginx.conf -------------------------------------------------------------------------------------
-
-  async #profileLoop(): Promise<void> {
-    const { signal, log } = this.#kit;
-    let tried = "";
-    /** Each route that changes asks; nginx.conf is made anew only where it may be another. */
-    let rendered = { of: "", hash: "" };
-    for (;;) {
-      await this.#profiles.wait(signal);
-      if (signal.aborted) return;
-      try {
-        const plan = await this.#ports.plan();
-        if (plan === null) {
-          this.#kit.health.set("plan", "nobody has prepared nginx's folder yet");
-          await slept(this.#kit.clock, HEARTBEAT_MS, signal);
-          this.#profiles.notify();
-          continue;
-        }
-        this.#kit.health.set("plan", null);
-        this.#httpAddress = plan.httpAddress;
-        if (this.#state === null) continue;
-        const profiles = this.#wantedProfiles();
-        const of = JSON.stringify([plan, [...profiles]]);
-        if (of !== rendered.of) rendered = { of, hash: renderNginx(plan, profiles).hash };
-        const { hash } = rendered;
-        if (hash === this.#state.config) this.#rows.setProfiles(new Set(["default", ...profiles.keys()]));
-        else if (hash !== tried) {
-          tried = hash;
-          await this.#reload(plan, profiles);
-        }
-        this.#apply.notify();
-      } catch (err) {
-        if (signal.aborted) return;
-        log.warn({ err }, "profiles could not be brought into nginx.conf; trying again");
-        tried = "";
-        await slept(this.#kit.clock, HEARTBEAT_MS, signal);
-        this.#profiles.notify();
-      }
-    }
-  }
-
-  #wantedProfiles(): Map<string, ProfileSettings> {
-    const wanted = new Map<string, ProfileSettings>();
-    const problems: { key: string; problem: string }[] = [];
-    const rows: [string, ProfileRow][] = [...this.#rows.profileRows()];
-    for (const [key, row] of rows.sort(([a], [b]) => (a < b ? -1 : 1))) {
-      const settings = readProfile(row);
-      if ("problem" in settings) problems.push({ key, problem: settings.problem });
-      else if (profileName(row.hash) !== "default") wanted.set(row.hash, settings);
-    }
-    this.#profileProblems = problems;
-    return wanted;
-  }
-
-  async #reload(plan: NginxOptions, profiles: Map<string, ProfileSettings>): Promise<void> {
-    const { log, signal } = this.#kit;
-    const outcome = await this.#ports.reload(plan, profiles);
-    this.#reloads++;
-    if (outcome.ok) {
-      this.#metrics.reloaded("profiles");
-      log.info({ profiles: profiles.size }, "nginx reloaded for other profiles");
-      this.#rows.setProfiles(new Set(["default", ...profiles.keys()]));
-    } else {
-      this.#metrics.reloaded("rolled_back");
-      log.error({ reason: outcome.why }, "nginx keeps its configuration: the new one would not do");
-      for (const [key] of this.#rows.profileRows()) {
-        this.#profileProblems.push({ key, problem: `nginx.conf with it: ${outcome.why}` });
-      }
-    }
-    this.#state = await this.#ports.nginx.state(signal, true);
-    this.#publish.notify();
-  }
-
   // --- the copy on disk, and what others are told --------------------------------------------------------------------
 
   async #saveLoop(): Promise<void> {
@@ -468,6 +402,7 @@ class ProxyAgent {
         retryAt = clock.monotonic() + RETRY_REFUSED_MS;
         this.#rows.retryRefused();
         this.#apply.notify();
+        this.#profiles.notify();
       }
       if (this.#rows.copied > 0) {
         // What was in doubt when the table settled may be sure by now, and the same.
@@ -491,7 +426,7 @@ class ProxyAgent {
   #record(): ProxyRecord {
     const { fleet, proxy } = this.#options;
     const state = this.#state;
-    const problems = [...this.#profileProblems, ...this.#rows.problems];
+    const problems = [...this.#profiles.problems, ...this.#rows.problems];
     return {
       fleet,
       proxy,
@@ -501,7 +436,7 @@ class ProxyAgent {
       nginx: {
         up: this.#instance !== null,
         ...(state === null ? {} : { version: state.nginx }),
-        reloads: this.#reloads,
+        reloads: this.#profiles.reloads,
         ...(this.#nginxError === undefined ? {} : { error: this.#nginxError }),
       },
       rows: { ...this.#rows.counts, profiles: this.#wantedProfilesCount() },
@@ -511,7 +446,8 @@ class ProxyAgent {
         .slice(0, MAX_EJECTED)
         .map(({ cluster, peer, until }) => ({ cluster, peer: peer === "" ? "*" : peer, until })),
       clusters: this.#dataPath.verdicts,
-      ...(this.#httpAddress === undefined ? {} : { httpAddress: this.#httpAddress }),
+      ...(this.#profiles.report === undefined ? {} : { rollout: this.#profiles.report }),
+      ...(this.#profiles.httpAddress === undefined ? {} : { httpAddress: this.#profiles.httpAddress }),
     };
   }
 

@@ -14,6 +14,7 @@ import {
   renderNginx,
 } from "./prepare-nginx.ts";
 import { replaceFile } from "./private-file.ts";
+import { type ProbeFailure, probeProfiles } from "./probe-profiles.ts";
 
 export interface ReloadPorts {
   readonly nginx: NginxClient;
@@ -23,7 +24,18 @@ export interface ReloadPorts {
   readonly newWorkersMs?: number;
 }
 
-export type ReloadOutcome = { readonly ok: true } | { readonly ok: false; readonly why: string };
+export type ReloadOutcome =
+  | { readonly ok: true }
+  /** `profile`: the one that did it, where that is known. */
+  | { readonly ok: false; readonly why: string; readonly profile?: string };
+
+/** What is asked of nginx once its new workers are up. */
+export interface ReloadCheck {
+  /** Names of the profiles through whose locations it has to answer. */
+  readonly probes: readonly string[];
+  /** For how long it has to go on answering; 0: once will do. */
+  readonly probationMs: number;
+}
 
 /** Milliseconds. */
 const NEW_WORKERS_MS = 10_000;
@@ -79,6 +91,7 @@ export async function reloadNginx(
   options: NginxOptions,
   profiles: ReadonlyMap<string, ProfileSettings>,
   ports: ReloadPorts,
+  check: ReloadCheck = { probes: [], probationMs: 0 },
 ): Promise<ReloadOutcome> {
   let next: Rendered;
   try {
@@ -86,7 +99,18 @@ export async function reloadNginx(
   } catch (error) {
     return { ok: false, why: (error as Error).message };
   }
-  return swapConfiguration(options, next, ports, () => keepProfiles(options.dir, profiles));
+  const probe = () => probeProfiles(options.httpAddress, check, ports);
+  return swapConfiguration(options, next, ports, () => keepProfiles(options.dir, profiles), probe);
+}
+
+/** The profile whose location holds the line that nginx complains of. */
+export function profileAt(conf: string, complaint: string): string | undefined {
+  const line = / in \S+:([0-9]+)$/.exec(complaint)?.[1];
+  if (line === undefined) return undefined;
+  const above = conf.split("\n").slice(0, Number(line)).reverse();
+  const opened = above.find((text) => /^ {4}\S.*\{$/.test(text));
+  const name = /^ {4}location @profile_([0-9a-z]+) \{$/.exec(opened ?? "")?.[1];
+  return name === "default" ? undefined : name;
 }
 
 /** The swap itself; apart, so that a test can hand it what the emitter would never write. */
@@ -95,6 +119,7 @@ export async function swapConfiguration(
   next: Rendered,
   ports: ReloadPorts,
   keep: () => Promise<void>,
+  probe: () => Promise<ProbeFailure | null> = async () => null,
 ): Promise<ReloadOutcome> {
   const current = confPathOf(options.dir);
   const trial = `${current}.new`;
@@ -105,16 +130,33 @@ export async function swapConfiguration(
   const problem = await test(options, trial, ports.signal);
   if (problem !== null) {
     await rm(trial, { force: true });
-    return { ok: false, why: problem };
+    return failedWith(problem, profileAt(next.conf, problem));
   }
   await copyFile(current, old);
   await rename(trial, current);
-  const failed = await signalReload(options.dir, next.hash, ports);
+  const notUp = await signalReload(options.dir, next.hash, ports);
+  const failed = notUp === null ? await probed(probe, ports.signal) : { why: notUp };
   if (failed === null) {
     await keep();
     return { ok: true };
   }
   await rename(old, current);
   const back = await signalReload(options.dir, before, ports);
-  return { ok: false, why: back === null ? failed : `${failed}; and going back: ${back}` };
+  return failedWith(back === null ? failed.why : `${failed.why}; and going back: ${back}`, failed.profile);
+}
+
+async function probed(
+  probe: () => Promise<ProbeFailure | null>,
+  signal: AbortSignal,
+): Promise<ProbeFailure | null> {
+  try {
+    return await probe();
+  } catch (error) {
+    signal.throwIfAborted();
+    return { why: `nginx could not be asked whether it answers: ${(error as Error).message}` };
+  }
+}
+
+function failedWith(why: string, profile?: string): ReloadOutcome {
+  return { ok: false, why, ...(profile === undefined ? {} : { profile }) };
 }

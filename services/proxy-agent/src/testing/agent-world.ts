@@ -9,13 +9,13 @@ import {
   type RouteRow,
   type Trace,
 } from "@sluice/contracts";
-import { type FleetPrivateKey, openSealed } from "@sluice/sealing";
 import { createKit, type Kit, type KitOptions } from "@sluice/service-kit";
 import { LastGoodFile } from "../last-good.ts";
 import { UnixNginxClient } from "../nginx-client.ts";
-import { lastGoodPathOf, readPlan, secretsPathOf } from "../prepare-nginx.ts";
+import { keptProfiles, lastGoodPathOf, readPlan } from "../prepare-nginx.ts";
 import { runProxyAgent } from "../proxy-agent.ts";
 import { reloadNginx } from "../reload-nginx.ts";
+import { TrialFile } from "../trial-file.ts";
 import type { TestNginx, TestPod } from "./proxy-world.ts";
 
 export interface TestAgent {
@@ -29,9 +29,7 @@ export function testAgent(
   nginx: TestNginx,
   bus: MemoryServer | null,
   peers: Record<string, string[]> = { member1: ["127.25.0.0/16"], member2: ["127.26.0.0/16"] },
-  more: Pick<KitOptions, "clock" | "injectDelayMs"> & {
-    readonly fleetKeys?: readonly FleetPrivateKey[];
-  } = {},
+  more: Pick<KitOptions, "clock" | "injectDelayMs"> = {},
 ): TestAgent {
   const controller = new AbortController();
   const kit = createKit({ service: "proxy-agent", signal: controller.signal, ...more });
@@ -51,11 +49,12 @@ export function testAgent(
         },
       },
       nginx: client,
-      lastGood: new LastGoodFile(lastGoodPathOf(dir), secretsPathOf(dir)),
-      open: (id, sealed) => openSealed(more.fleetKeys ?? [], "default", id, sealed),
+      lastGood: new LastGoodFile(lastGoodPathOf(dir)),
       plan: () => readPlan(dir),
-      reload: (options, profiles) =>
-        reloadNginx(options, profiles, { nginx: client, clock: kit.clock, signal: kit.signal }),
+      kept: () => keptProfiles(dir),
+      trial: new TrialFile(dir),
+      reload: (options, profiles, check) =>
+        reloadNginx(options, profiles, { nginx: client, clock: kit.clock, signal: kit.signal }, check),
     },
     {
       fleet: "default",

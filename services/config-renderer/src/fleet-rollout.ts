@@ -1,0 +1,135 @@
+import {
+  fleetKeys,
+  PROXY_LIVE_MS,
+  type ProfileRow,
+  type ProxyRecord,
+  type RefusedProfile,
+  type RolloutRow,
+} from "@sluice/contracts";
+import type { Kit } from "@sluice/service-kit";
+import type { FleetRows } from "./fleet-rows.ts";
+import { nextRollout, noRollout, type RolloutProxy, type RolloutState } from "./rollout.ts";
+
+interface Heard {
+  readonly record: ProxyRecord;
+  /** Monotonic, ms; `-Infinity`: it was there before, and nobody knows since when. */
+  readonly at: number;
+}
+
+/** The fleet's order of rollout, as this process knows it, and what it hears of the proxies that follow it. */
+export class FleetRollout {
+  readonly #fleet: string;
+  readonly #kit: Pick<Kit, "clock" | "random" | "log" | "metrics">;
+  readonly #rows: FleetRows;
+  readonly #proxies = new Map<string, Heard>();
+  #row: RolloutRow | null = null;
+  /** When this process first knew of the order, monotonic, ms. */
+  #orderedAt = 0;
+  /** When it last looked at what the proxies say, monotonic, ms. */
+  #lookedAt = 0;
+  #attached = false;
+
+  constructor(fleet: string, rows: FleetRows, kit: Pick<Kit, "clock" | "random" | "log" | "metrics">) {
+    this.#fleet = fleet;
+    this.#rows = rows;
+    this.#kit = kit;
+  }
+
+  /** The rows may be written from here on. */
+  attach(): void {
+    this.#attached = true;
+    if (this.#row !== null) this.#rows.set(fleetKeys.rollout(this.#fleet), this.#row);
+  }
+
+  /** An order stands. */
+  get given(): boolean {
+    return this.#row !== null;
+  }
+
+  get refused(): readonly RefusedProfile[] {
+    return this.#row?.refused ?? [];
+  }
+
+  /** What the table holds: the newest order goes on, whoever gave it. One of an older copy of the table does not. */
+  adopt(row: RolloutRow): void {
+    if (this.#row !== null && row.n < this.#row.n) return;
+    this.#take(row);
+  }
+
+  #take(row: RolloutRow): void {
+    if (row.order !== this.#row?.order) this.#orderedAt = this.#kit.clock.monotonic();
+    this.#row = row;
+    if (this.#attached) this.#rows.set(fleetKeys.rollout(this.#fleet), row);
+  }
+
+  /** @param storedAt when the bus's server took it, by its own clock, ms since 1970 */
+  proxyChanged(key: string, record: ProxyRecord | undefined, storedAt = record?.at ?? 0): void {
+    const before = this.#proxies.get(key);
+    if (record === undefined) {
+      this.#proxies.delete(key);
+      return;
+    }
+    // Delivered once more: nobody has said it anew.
+    if (before?.record.at === record.at) return;
+    const { clock } = this.#kit;
+    const old = before === undefined && clock.now() - storedAt > PROXY_LIVE_MS;
+    this.#proxies.set(key, { record, at: old ? Number.NEGATIVE_INFINITY : clock.monotonic() });
+  }
+
+  /** Decides what follows now. @returns whether other profiles are refused than before */
+  advance(wanted: ReadonlyMap<string, ProfileRow>): boolean {
+    const { clock, random, log } = this.#kit;
+    const now = clock.monotonic();
+    // Away from the bus, or frozen: that nobody was heard of meanwhile says nothing.
+    if (now - this.#lookedAt > PROXY_LIVE_MS) this.#orderedAt = now;
+    this.#lookedAt = now;
+    const proxies = [...this.#proxies.values()].map((heard) => this.#proxyOf(heard, now));
+    const state: RolloutState = this.#row === null ? noRollout : stateOf(this.#row);
+    const next = nextRollout(state, { wanted, proxies, orderAgeMs: now - this.#orderedAt });
+    // The first order says that there are orders: without one proxies go ahead by themselves.
+    if (next === state && this.#row !== null) return false;
+    const n = (this.#row?.n ?? 0) + 1;
+    const order = `${n}.${Math.floor(random.next() * 2 ** 32).toString(16)}`;
+    const newlyRefused = next.refused.filter(({ hash }) => !state.refused.some((each) => each.hash === hash));
+    this.#count(state, next);
+    log.info(
+      {
+        order,
+        target: next.target?.id ?? null,
+        admitted: next.admitted.length,
+        proven: next.proven?.id ?? null,
+        ...(newlyRefused.length === 0 ? {} : { refused: newlyRefused }),
+      },
+      "another order of rollout",
+    );
+    this.#take({ ...next, n, order });
+    return JSON.stringify(next.refused) !== JSON.stringify(state.refused);
+  }
+
+  #proxyOf({ record, at }: Heard, now: number): RolloutProxy {
+    const live = now - at <= PROXY_LIVE_MS && record.nginx.up && record.source === "bus";
+    if (record.rollout === undefined) return { name: record.proxy, live };
+    const { failed: _, ...report } = record.rollout;
+    // What failed under an older order may have been mended since.
+    return { name: record.proxy, live, report: report.order === this.#row?.order ? record.rollout : report };
+  }
+
+  #count(before: RolloutState, next: RolloutState): void {
+    const ended = this.#kit.metrics.counter(
+      "sluice_rollouts_total",
+      "Configurations that a fleet has tried by outcome.",
+      ["result"],
+    );
+    if (before.target !== null && next.target?.id !== before.target.id) {
+      const proven = next.refused.length <= before.refused.length && next.atOnce >= before.atOnce;
+      ended.inc({ result: proven ? "proven" : "stopped" });
+    }
+    this.#kit.metrics
+      .gauge("sluice_profiles_refused", "Profiles that a proxy of the fleet could not run with.")
+      .set(next.refused.length);
+  }
+}
+
+function stateOf({ n: _, order: __, ...state }: RolloutRow): RolloutState {
+  return state;
+}
