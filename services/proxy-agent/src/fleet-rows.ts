@@ -7,6 +7,7 @@ import {
   peerFilter,
   type RolloutRow,
   type RouteRow,
+  type SecretRow,
   type UpstreamRow,
 } from "@sluice/contracts";
 import type { CheckedPeer } from "./checks/active-checks.ts";
@@ -15,6 +16,7 @@ import {
   costOf,
   type NginxRow,
   type NginxRowName,
+  type NginxSecret,
   type PathEntry,
   type PathSource,
   type PeerEntry,
@@ -24,6 +26,7 @@ import {
   upstreamRow,
 } from "./nginx-row.ts";
 import { profileName } from "./profile-settings.ts";
+import type { OpenedSecret } from "./secret-opener.ts";
 import { STAGES, StagedKeys } from "./staged-keys.ts";
 
 export interface FleetRowsOptions {
@@ -31,6 +34,16 @@ export interface FleetRowsOptions {
   readonly peers: ReadonlyMap<string, readonly string[]>;
   /** Addresses that are no peers whatever the ranges say. */
   readonly refused: readonly string[];
+  /** Absent: no secret is opened. */
+  readonly secrets?: SecretSource;
+}
+
+/** Who opens secrets. */
+export interface SecretSource {
+  /** null: not yet; `secretOpened` says when. */
+  of(row: SecretRow): OpenedSecret | null;
+  remember(row: SecretRow, opened: NginxSecret): void;
+  forget(id: string): void;
 }
 
 /** A row to send, and the fleet record that asks for it (null: nobody does any more). */
@@ -50,7 +63,7 @@ interface Held {
 
 type NginxPeers = Extract<NginxRow, { readonly peers: unknown }>;
 
-type Built = { readonly row: NginxRow } | { readonly waits: string };
+type Built = { readonly row: NginxRow } | { readonly waits: string } | { readonly problem: string };
 
 /**
  * What nginx should have against what it has: no I/O, no clock. `next()` says what to send; `taken()` and `refused()`
@@ -133,6 +146,10 @@ export class FleetRows {
     this.#dirty.delete(key);
     this.#versions.delete(key);
     if (name === undefined) return;
+    if (name.k === "secret") {
+      this.#options.secrets?.forget(name.id);
+      this.#retryWaiting();
+    }
     this.#keyOf.delete(rowKey(name));
     this.#removable.add(rowKey(name));
     if (name.k === "upstream") this.#noteCheck(name.id, undefined);
@@ -167,7 +184,9 @@ export class FleetRows {
   remember(key: string, value: FleetValue, row: NginxRow | null): void {
     this.set(key, value);
     this.#copied.add(key);
-    if (row !== null && !("del" in row)) this.#hold(row, row);
+    if (row === null || "del" in row) return;
+    if (row.k === "secret") this.#options.secrets?.remember(value as SecretRow, row);
+    this.#hold(row, row);
   }
 
   /** Another nginx, or one that is met for the first time: it has these rows, with contents that nobody knows. */
@@ -219,7 +238,7 @@ export class FleetRows {
       const rows = this.#changes(this.#dirty.of(stage));
       if (rows.length > 0) return rows;
     }
-    for (const kind of ["route", "peers", "upstream", "cluster"] as const) {
+    for (const kind of ["route", "peers", "upstream", "cluster", "secret"] as const) {
       const rows = this.#removals(kind);
       if (rows.length > 0) return rows;
     }
@@ -239,6 +258,12 @@ export class FleetRows {
       if ("waits" in built) {
         dirty.delete(key);
         this.#waiting.set(key, built.waits);
+        continue;
+      }
+      if ("problem" in built) {
+        dirty.delete(key);
+        this.#problems.set(key, built.problem);
+        this.#retryWaiting();
         continue;
       }
       const id = rowKey(name);
@@ -280,7 +305,29 @@ export class FleetRows {
     }
     if (kind === "upstreams") return { row: upstreamRow(value as UpstreamRow) };
     if (kind === "peers") return { row: this.#buildPeers(key, value as PeersRow) };
+    if (kind === "secrets") return this.#buildSecret(value as SecretRow);
     return this.#buildRoute(value as RouteRow);
+  }
+
+  #buildSecret(row: SecretRow): Built {
+    const { secrets } = this.#options;
+    if (secrets === undefined) return { problem: "this proxy opens no secrets" };
+    return secrets.of(row) ?? { waits: "it is being opened" };
+  }
+
+  /** A secret that was being opened has been, or has turned out not to open. */
+  secretOpened(id: string): void {
+    const key = this.#keyOf.get(rowKey({ k: "secret", id }));
+    if (key === undefined) return;
+    this.#waiting.delete(key);
+    this.#dirty.add(key);
+  }
+
+  /** Whether a secret is on its way to nginx, which has nothing of it yet. One that cannot come keeps no route waiting. */
+  #isComing(id: string): boolean {
+    const name = rowKey({ k: "secret", id });
+    const key = this.#keyOf.get(name);
+    return key !== undefined && !this.#held.has(name) && !this.#problems.has(key);
   }
 
   #buildPeers(key: string, { upstream, cluster, peers, share, rank }: PeersRow): NginxRow {
@@ -328,7 +375,10 @@ export class FleetRows {
     return filter;
   }
 
-  #buildRoute({ host, paths }: RouteRow): Built {
+  #buildRoute({ host, paths, certificate, clients }: RouteRow): Built {
+    for (const id of [certificate, clients?.authorities]) {
+      if (id !== undefined && this.#isComing(id)) return { waits: `waits for secret ${id}` };
+    }
     for (const path of paths) {
       for (const id of [path.upstream, path.spare, path.canary?.upstream]) {
         if (id == null || this.#held.has(rowKey({ k: "upstream", id }))) continue;
@@ -344,6 +394,8 @@ export class FleetRows {
         host,
         paths: paths.map((path) => pathEntry(path, profileName(path.profile))),
         ...this.#sourcesOf(paths),
+        ...(certificate === undefined ? {} : { certificate }),
+        ...(clients === undefined ? {} : { clients }),
       },
     };
   }
@@ -377,7 +429,7 @@ export class FleetRows {
     }
     this.#forget(name);
     this.#hold(row, row);
-    if (row.k === "upstream") this.#retryWaiting();
+    if (row.k === "upstream" || row.k === "secret") this.#retryWaiting();
     // The record may have changed while the row was on its way: then it is sent once more.
     if (key === null) return;
     if (this.#versions.get(key) !== version) return;
@@ -394,6 +446,7 @@ export class FleetRows {
     if (this.#versions.get(key) !== version) return;
     this.#dirty.delete(key);
     this.#problems.set(key, why);
+    if (this.#nameOf.get(key)?.k === "secret") this.#retryWaiting();
   }
 
   #hold(name: NginxRowName, row: NginxRow | null): void {
@@ -487,6 +540,21 @@ export class FleetRows {
     return sum;
   }
 
+  /** Secrets that nginx holds. */
+  get secretCount(): number {
+    return this.#heldOf.secret;
+  }
+
+  /** When the certificates end that nginx shows for hosts, by host. */
+  *certificates(): IterableIterator<{ readonly host: string; readonly secret: SecretRow }> {
+    for (const { row } of this.#held.values()) {
+      if (row?.k !== "route" || "del" in row || row.certificate === undefined) continue;
+      const key = this.#keyOf.get(rowKey({ k: "secret", id: row.certificate }));
+      const secret = key === undefined ? undefined : (this.#wanted.get(key) as SecretRow);
+      if (secret !== undefined) yield { host: row.host, secret };
+    }
+  }
+
   get counts(): { routes: number; upstreams: number; peers: number } {
     const { route: routes, upstream: upstreams } = this.#heldOf;
     return { routes, upstreams, peers: this.#peerCount };
@@ -507,7 +575,7 @@ function* upstreamsOf(paths: readonly PathEntry[]): IterableIterator<string> {
 }
 
 function noRows(): Record<NginxRowName["k"], number> {
-  return { cluster: 0, upstream: 0, peers: 0, route: 0 };
+  return { cluster: 0, upstream: 0, peers: 0, route: 0, secret: 0 };
 }
 
 function nameOf(key: string, value: FleetValue): NginxRowName | null {
@@ -522,6 +590,8 @@ function nameOf(key: string, value: FleetValue): NginxRowName | null {
     }
     case "routes":
       return { k: "route", host: (value as RouteRow).host };
+    case "secrets":
+      return { k: "secret", id: (value as SecretRow).id };
     default:
       return null;
   }

@@ -14,6 +14,7 @@ import type { LastGoodCopy, LastGoodStore } from "./last-good.ts";
 import type { NginxClient, NginxState } from "./nginx-client.ts";
 import { NginxProfiles, type NginxProfilesHost, type NginxProfilesPorts } from "./nginx-profiles.ts";
 import { ProxyMetrics } from "./proxy-metrics.ts";
+import { type OpenSealed, SecretOpener } from "./secret-opener.ts";
 import { Wake } from "./wake.ts";
 
 export interface ProxyAgentPorts extends NginxProfilesPorts {
@@ -23,6 +24,7 @@ export interface ProxyAgentPorts extends NginxProfilesPorts {
   readonly proxies: { set(key: string, record: ProxyRecord): void };
   readonly nginx: NginxClient;
   readonly lastGood: LastGoodStore;
+  readonly open: OpenSealed;
   /** Absent: peers are not asked whether they serve. */
   readonly checks?: CheckPorts;
 }
@@ -87,7 +89,11 @@ class ProxyAgent {
     this.#ports = ports;
     this.#options = options;
     this.#kit = kit;
-    this.#rows = new FleetRows({ peers: options.peers, refused: options.refused });
+    const secrets = new SecretOpener(ports.open, (id) => {
+      this.#rows.secretOpened(id);
+      this.#apply.notify();
+    });
+    this.#rows = new FleetRows({ peers: options.peers, refused: options.refused, secrets });
     this.#metrics = new ProxyMetrics(kit.metrics);
     this.#checks =
       ports.checks === undefined ? null : new ActiveChecks(ports.checks, kit, () => this.#instance);

@@ -2,6 +2,7 @@ import { hostname } from "node:os";
 import { resolve } from "node:path";
 import { busOptions, connectBus } from "@sluice/bus";
 import { fleetTable, proxiesTable } from "@sluice/contracts";
+import { openSealed, readPrivateKey } from "@sluice/sealing";
 import {
   type ConfigSpec,
   defineService,
@@ -16,7 +17,7 @@ import { networkProbe } from "./checks/probe.ts";
 import { LastGoodFile } from "./last-good.ts";
 import { UnixNginxClient } from "./nginx-client.ts";
 import { socketPathOf } from "./nginx-conf.ts";
-import { keptProfiles, lastGoodPathOf, readPlan } from "./prepare-nginx.ts";
+import { keptProfiles, lastGoodPathOf, readPlan, secretsPathOf } from "./prepare-nginx.ts";
 import { type ProxyAgentPorts, runProxyAgent } from "./proxy-agent.ts";
 import { reloadNginx } from "./reload-nginx.ts";
 import { TrialFile } from "./trial-file.ts";
@@ -47,6 +48,13 @@ const settings = {
     help: "folder that nginx was prepared in: its configuration, its socket, the last good copy",
     read: (value) => resolve(value),
   },
+  fleetKeys: {
+    env: "SLUICE_PROXY_AGENT_FLEET_KEY",
+    flag: "fleet-key",
+    help: "file with a private key of the fleet, for which certificates and other secrets are sealed; may be repeated",
+    many: true,
+    read: (value) => resolve(value),
+  },
   peers: peersSetting,
   refused: {
     env: "SLUICE_REFUSED_PEERS",
@@ -62,6 +70,7 @@ export const proxyAgent = defineService({
   settings,
   run: async ({ config, own, ...kit }) => {
     const peers = groupAssignments(config.peers);
+    const fleetKeys = await Promise.all(config.fleetKeys.map(readPrivateKey));
     // The bus may be away for as long as it likes: there is a last good copy to serve from.
     const bus = own(
       await connectBus({ ...busOptions(config), name: "proxy-agent", kit, waitOnFirstConnect: false }),
@@ -72,7 +81,8 @@ export const proxyAgent = defineService({
       fleet: (options) => bus.view(fleetTable, options),
       proxies,
       nginx,
-      lastGood: new LastGoodFile(lastGoodPathOf(config.nginxDir)),
+      lastGood: new LastGoodFile(lastGoodPathOf(config.nginxDir), secretsPathOf(config.nginxDir)),
+      open: (id, sealed) => openSealed(fleetKeys, config.fleet, id, sealed),
       plan: () => readPlan(config.nginxDir),
       kept: () => keptProfiles(config.nginxDir),
       trial: new TrialFile(config.nginxDir),

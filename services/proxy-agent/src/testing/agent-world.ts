@@ -9,10 +9,11 @@ import {
   type RouteRow,
   type Trace,
 } from "@sluice/contracts";
+import { type FleetPrivateKey, openSealed } from "@sluice/sealing";
 import { createKit, type Kit, type KitOptions } from "@sluice/service-kit";
 import { LastGoodFile } from "../last-good.ts";
 import { UnixNginxClient } from "../nginx-client.ts";
-import { keptProfiles, lastGoodPathOf, readPlan } from "../prepare-nginx.ts";
+import { keptProfiles, lastGoodPathOf, readPlan, secretsPathOf } from "../prepare-nginx.ts";
 import { runProxyAgent } from "../proxy-agent.ts";
 import { reloadNginx } from "../reload-nginx.ts";
 import { TrialFile } from "../trial-file.ts";
@@ -29,7 +30,9 @@ export function testAgent(
   nginx: TestNginx,
   bus: MemoryServer | null,
   peers: Record<string, string[]> = { member1: ["127.25.0.0/16"], member2: ["127.26.0.0/16"] },
-  more: Pick<KitOptions, "clock" | "injectDelayMs"> = {},
+  more: Pick<KitOptions, "clock" | "injectDelayMs"> & {
+    readonly fleetKeys?: readonly FleetPrivateKey[];
+  } = {},
 ): TestAgent {
   const controller = new AbortController();
   const kit = createKit({ service: "proxy-agent", signal: controller.signal, ...more });
@@ -49,7 +52,8 @@ export function testAgent(
         },
       },
       nginx: client,
-      lastGood: new LastGoodFile(lastGoodPathOf(dir)),
+      lastGood: new LastGoodFile(lastGoodPathOf(dir), secretsPathOf(dir)),
+      open: (id, sealed) => openSealed(more.fleetKeys ?? [], "default", id, sealed),
       plan: () => readPlan(dir),
       kept: () => keptProfiles(dir),
       trial: new TrialFile(dir),
