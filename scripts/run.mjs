@@ -15,6 +15,7 @@ const scripts = new Map([
   ["bench", "tests/bench/main.ts"],
   ["chaos", "tests/chaos/main.ts"],
   ["test:cluster", "tests/cluster/main.ts"],
+  ["test:netns", "tests/netns/main.ts"],
   ["simulate", "tests/simulation/main.ts"],
   ["sluice", "packages/cli/src/main.ts"],
 ]);

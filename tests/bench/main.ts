@@ -43,6 +43,11 @@ const benches: Readonly<Record<string, Bench>> = {
       return (await import("./changes.ts")).changes({ ...args, ...load });
     },
   },
+  blackhole: {
+    numbers: { rounds: 3 },
+    run: async ({ number, signal, log }) =>
+      (await import("./blackhole.ts")).blackhole({ signal, log, rounds: number("rounds") }),
+  },
   relist: {
     numbers: { slices: 10_000, relists: 5 },
     run: async ({ number, ...args }) => {

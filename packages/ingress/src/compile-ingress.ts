@@ -1,6 +1,7 @@
 import type { PathPolicy, ProfileRow, Redirect } from "@sluice/contracts";
 import { balanced } from "./balance.ts";
 import { type CanaryTerms, canaryTerms, unusedByCanary } from "./canary.ts";
+import { readFirstByte, settingsFor, withFirstByte } from "./first-byte.ts";
 import { headed } from "./headers.ts";
 import { checkHost } from "./host.ts";
 import { belongs, type ClassRules } from "./ingress-class.ts";
@@ -116,10 +117,17 @@ export function compileIngress(ingress: MultiClusterIngress, rules: ClassRules):
   } else if (belonging.kind === "ours") {
     noteTls(draft);
     noteAnnotations(draft, reading);
+    const firstByteMs = readFirstByte(annotationsOf(ingress), (message) =>
+      warn("AnnotationInvalid", message),
+    );
+    draft.paths = withFirstByte(draft.paths, firstByteMs);
     draft.paths = balanced(redirected(routed(draft.paths, routes, ref.namespace), redirects), balance);
     draft.paths = headed(draft.paths, reading.policies.headers);
     refuseUnprotected(draft, reading);
-    profile = profileOf({ ...settings, ...phasesFor(draft.paths.map(({ policy }) => policy)) });
+    profile = profileOf({
+      ...settingsFor(settings, firstByteMs),
+      ...phasesFor(draft.paths.map(({ policy }) => policy)),
+    });
   }
   return {
     key: keyOf(ingress),

@@ -30,7 +30,10 @@ type Draft = { -readonly [K in keyof HealthCheck]?: HealthCheck[K] };
 /** Puts what one word says into the draft. @returns whether it can be said of this kind */
 type Word = (text: string, draft: Draft) => boolean;
 
-function number(key: "intervalMs" | "timeoutMs" | "misses" | "passes", read: (text: string) => number | null): Word {
+function number(
+  key: "intervalMs" | "timeoutMs" | "misses" | "passes",
+  read: (text: string) => number | null,
+): Word {
   return (text, draft) => {
     const value = read(text);
     if (value === null) return false;

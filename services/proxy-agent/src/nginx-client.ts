@@ -106,7 +106,12 @@ export class UnixNginxClient implements NginxClient {
 
   /** @returns false when it is another nginx than was expected */
   async tell(verdicts: CheckVerdicts, expect: string, signal: AbortSignal): Promise<boolean> {
-    const { status, body } = await this.#call("POST", "/checks", JSON.stringify({ expect, ...verdicts }), signal);
+    const { status, body } = await this.#call(
+      "POST",
+      "/checks",
+      JSON.stringify({ expect, ...verdicts }),
+      signal,
+    );
     decode(Other, body, "nginx /checks");
     return status === 200;
   }

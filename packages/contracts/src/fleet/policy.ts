@@ -12,6 +12,8 @@ export const PathPolicy = Type.Object({
   auth: Type.Optional(AuthRequest),
   limits: Type.Optional(Limits),
   balance: Type.Optional(Balance),
+  /** How long a peer's first byte is waited for before another one is asked; 0: for ever. Absent: as the proxy has it for all. */
+  firstByteMs: Type.Optional(Type.Integer({ minimum: 0, maximum: 3_600_000 })),
   canary: Type.Optional(Canary),
   /**
    * What peers are asked for instead of the path that came; `$1` to `$9`: what the groups of `path` caught. Behind ? a

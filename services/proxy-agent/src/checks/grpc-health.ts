@@ -12,7 +12,9 @@ const FIELD_NUMBER = 0x08;
 export function serviceQuestion(service: string): Buffer {
   const name = Buffer.from(service);
   const length =
-    name.length < 0x80 ? Buffer.from([name.length]) : Buffer.from([(name.length & 0x7f) | 0x80, name.length >> 7]);
+    name.length < 0x80
+      ? Buffer.from([name.length])
+      : Buffer.from([(name.length & 0x7f) | 0x80, name.length >> 7]);
   // What is empty is not written.
   const message = name.length === 0 ? name : Buffer.concat([Buffer.from([FIELD_BYTES]), length, name]);
   const prefix = Buffer.alloc(PREFIX);

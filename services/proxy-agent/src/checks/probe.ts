@@ -2,7 +2,7 @@ import { request } from "node:http";
 import { connect as connectHttp2, constants } from "node:http2";
 import { connect } from "node:net";
 import type { HealthCheck } from "@sluice/contracts";
-import { servingAnswer, serviceQuestion } from "./grpc-health.ts";
+import { serviceQuestion, servingAnswer } from "./grpc-health.ts";
 
 /** Who is asked, e.g. 10.0.0.1 and 8080. */
 export interface ProbeTarget {
