@@ -115,7 +115,8 @@ function belongTogether(leaf: X509Certificate, key: KeyObject): boolean {
 function covers(leaf: X509Certificate, host: string, byName: boolean): boolean {
   const subject = byName ? "default" : "never";
   try {
-    if (!host.startsWith("*.")) return leaf.checkHost(host, { subject, partialWildcards: false }) !== undefined;
+    if (!host.startsWith("*."))
+      return leaf.checkHost(host, { subject, partialWildcards: false }) !== undefined;
     // checkHost takes names of hosts, and a star is in none.
     return namesOf(leaf, byName).includes(host);
   } catch {
@@ -126,7 +127,9 @@ function covers(leaf: X509Certificate, host: string, byName: boolean): boolean {
 function namesOf(leaf: X509Certificate, byName: boolean): string[] {
   // What could be read in two ways stands in quotes, and is no name of a host.
   const alternative = (leaf.subjectAltName ?? "").replaceAll(/"(?:[^"\\]|\\.)*"/g, "");
-  const names = [...alternative.matchAll(/(?:^|, )DNS:([^,\s]+)/g)].map(([, name = ""]) => name.toLowerCase());
+  const names = [...alternative.matchAll(/(?:^|, )DNS:([^,\s]+)/g)].map(([, name = ""]) =>
+    name.toLowerCase(),
+  );
   if (names.length > 0 || !byName) return names;
   return [...(leaf.subject ?? "").matchAll(/^CN=(\S+)$/gm)].map(([, name = ""]) => name.toLowerCase());
 }

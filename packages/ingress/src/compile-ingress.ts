@@ -1,9 +1,9 @@
 import type { PathPolicy, ProfileRow, Redirect } from "@sluice/contracts";
 import { balanced } from "./balance.ts";
 import { type CanaryTerms, canaryTerms, unusedByCanary } from "./canary.ts";
-import { readFirstByte, settingsFor, withFirstByte } from "./first-byte.ts";
 import { headed } from "./headers.ts";
 import { checkHost } from "./host.ts";
+import { securedPaths } from "./https-redirect.ts";
 import { belongs, type ClassRules } from "./ingress-class.ts";
 import {
   annotationsOf,
@@ -21,6 +21,8 @@ import { defaultProfile, phasesFor, profileOf } from "./profile.ts";
 import { type AnnotationReading, readAnnotations } from "./read-annotations.ts";
 import { redirected } from "./redirect.ts";
 import { type OtherName, otherNames, type RoutePolicy, regexAsked, routed } from "./route-policy.ts";
+import type { SecretNeed } from "./secret-need.ts";
+import { readTls, type TlsEntry } from "./tls-spec.ts";
 import type { Reason, Verdict } from "./verdict.ts";
 
 /** Where a path shall go, before imports are looked at. */
@@ -50,6 +52,10 @@ export interface CompiledPath {
   readonly spare?: string;
   /** What is done with its requests; nothing of it where a redirect answers. */
   readonly policy: PathPolicy;
+  /** Reached by https alone, where its host has TLS. */
+  readonly httpsWithTls?: true;
+  /** Secrets without which nobody may come in. */
+  readonly needs?: readonly SecretNeed[];
 }
 
 /** One MultiClusterIngress by itself: all that can be said of it without any other object but the classes. */
@@ -65,6 +71,7 @@ export interface CompiledIngress {
   readonly otherNames: readonly OtherName[];
   /** Of all its paths. */
   readonly profile: ProfileRow;
+  readonly tls: readonly TlsEntry[];
   readonly verdicts: readonly Verdict[];
 }
 
@@ -82,7 +89,12 @@ interface Draft {
   warn(reason: Reason, message: string): void;
 }
 
-export function compileIngress(ingress: MultiClusterIngress, rules: ClassRules): CompiledIngress {
+/** @param servesTls what is secret can be sealed for this fleet */
+export function compileIngress(
+  ingress: MultiClusterIngress,
+  rules: ClassRules,
+  servesTls: boolean,
+): CompiledIngress {
   const ref = refOf(ingress, "networking.karmada.io/v1alpha1", "MultiClusterIngress");
   const verdicts: Verdict[] = [];
   const reading = readAnnotations(annotationsOf(ingress));
@@ -98,6 +110,7 @@ export function compileIngress(ingress: MultiClusterIngress, rules: ClassRules):
       : null;
   const draft: Draft = { ingress, policy: reading.policies.routes, paths: [], canary, warn };
   let profile = defaultProfile;
+  let tls: readonly TlsEntry[] = [];
   if (belonging.kind === "unknown") {
     const { field, name } = belonging;
     draft.warn(
@@ -115,19 +128,13 @@ export function compileIngress(ingress: MultiClusterIngress, rules: ClassRules):
     noteUnused(draft);
     draft.paths = balanced(draft.paths, balance);
   } else if (belonging.kind === "ours") {
-    noteTls(draft);
+    tls = servesTls ? tlsOf(draft) : noTls(draft);
     noteAnnotations(draft, reading);
-    const firstByteMs = readFirstByte(annotationsOf(ingress), (message) =>
-      warn("AnnotationInvalid", message),
-    );
-    draft.paths = withFirstByte(draft.paths, firstByteMs);
     draft.paths = balanced(redirected(routed(draft.paths, routes, ref.namespace), redirects), balance);
     draft.paths = headed(draft.paths, reading.policies.headers);
+    draft.paths = securedPaths(draft.paths, redirects);
     refuseUnprotected(draft, reading);
-    profile = profileOf({
-      ...settingsFor(settings, firstByteMs),
-      ...phasesFor(draft.paths.map(({ policy }) => policy)),
-    });
+    profile = profileOf({ ...settings, ...phasesFor(draft.paths.map(({ policy }) => policy)) });
   }
   return {
     key: keyOf(ingress),
@@ -138,6 +145,7 @@ export function compileIngress(ingress: MultiClusterIngress, rules: ClassRules):
     canary,
     otherNames: canary === null ? otherNames(draft.paths, routes, redirects) : [],
     profile,
+    tls,
     verdicts,
   };
 }
@@ -274,12 +282,19 @@ function readBackend(draft: Draft, value: unknown, field: string): Backend {
   return { kind: "service", name, port: hasName ? { name: byName } : { number: byNumber as number } };
 }
 
-function noteTls(draft: Draft): void {
-  if (listOf(fieldsOf(draft.ingress.spec)?.["tls"]).length === 0) return;
-  draft.warn(
-    "TlsNotServed",
-    "spec.tls: HTTPS is not served by this version; its hosts are served over HTTP only",
-  );
+function tlsOf({ ingress, warn }: Draft): TlsEntry[] {
+  return readTls(ingress.spec, ingress.metadata.namespace ?? "", (message) => warn("SecretInvalid", message));
+}
+
+function noTls(draft: Draft): TlsEntry[] {
+  if (listOf(fieldsOf(draft.ingress.spec)?.["tls"]).length > 0) {
+    draft.warn(
+      "TlsNotServed",
+      "spec.tls: this fleet has no key to seal certificates for, and shows its default one; " +
+        "give its config-renderer one with --fleet-key",
+    );
+  }
+  return [];
 }
 
 function noteAnnotations(draft: Draft, { invalid, ignored }: AnnotationReading): void {

@@ -9,7 +9,8 @@ import {
 } from "@sluice/contracts";
 import { placeOf } from "./cluster-order.ts";
 import { type CompiledIngress, compileIngress } from "./compile-ingress.ts";
-import { type HostRoutes, importNames, type LastBackend } from "./host-routes.ts";
+import { FleetSecrets, type SecretChanges, type SecretOptions } from "./fleet-secrets.ts";
+import { importNames, type LastBackend } from "./host-routes.ts";
 import { type ClassRules, classRules } from "./ingress-class.ts";
 import {
   type IngressClass,
@@ -18,16 +19,17 @@ import {
   type ObjectRef,
   type ServiceImport,
 } from "./objects.ts";
-import { assembleName } from "./other-names.ts";
 import { buildPeers } from "./peers.ts";
 import { defaultProfile } from "./profile.ts";
 import { ProfileGrants } from "./profile-grants.ts";
+import type { ReadSecret } from "./secret.ts";
+import { assembleSecured, type SecuredHost, sameTls, wildcardOf } from "./secured-host.ts";
 import { portMismatches, type ReadImport, readImport } from "./service-import.ts";
 import { SetIndex } from "./set-index.ts";
 import { SharedRows } from "./shared-rows.ts";
 import { bounded, type Verdict } from "./verdict.ts";
 
-export interface FleetOptions {
+export interface FleetOptions extends SecretOptions {
   readonly fleet: string;
   readonly ingressClasses: readonly string[];
   readonly watchWithoutClass: boolean;
@@ -38,7 +40,7 @@ export interface FleetOptions {
 }
 
 /** What differs since the last `settle`. */
-export interface FleetChanges {
+export interface FleetChanges extends SecretChanges {
   /** Profiles, upstreams and routes; null: gone. */
   readonly rows: ReadonlyMap<string, FleetValue | null>;
   /** `namespace/name` of services whose upstreams or accepted clusters changed: their peers are to be built again. */
@@ -69,7 +71,10 @@ export class FleetModel {
   readonly #byHost = new SetIndex();
   /** MCIs by the import names that their backends may mean. */
   readonly #byImport = new SetIndex();
-  readonly #hosts = new Map<string, HostRoutes>();
+  readonly #hosts = new Map<string, SecuredHost>();
+  /** Hosts by the wildcard host whose certificate they are shown if they have none. */
+  readonly #underWildcard = new SetIndex();
+  readonly #secrets: FleetSecrets;
   readonly #upstreams = new SharedRows<UpstreamRow>(({ id }) => id);
   readonly #upstreamsOfService = new SetIndex();
   readonly #profiles = new SharedRows<ProfileRow>(({ hash }) => hash);
@@ -85,14 +90,16 @@ export class FleetModel {
     this.#rules = classRules(options, []);
     this.#last = options.defaultBackend ?? null;
     this.#grants = new ProfileGrants(options.maxProfiles);
-    if (this.#last !== null) this.#dirtyHosts.add("");
+    this.#secrets = new FleetSecrets(options);
+    if (this.#last !== null || this.#secrets.defaultCertificate !== null) this.#dirtyHosts.add("");
   }
 
   setIngress(object: MultiClusterIngress): void {
     const key = keyOf(object);
     this.#unlink(key);
     this.#objects.set(key, object);
-    this.#link(compileIngress(object, this.#rules));
+    const { servesTls = false } = this.#options;
+    this.#link(compileIngress(object, this.#rules, servesTls));
   }
 
   removeIngress(key: string): void {
@@ -117,6 +124,23 @@ export class FleetModel {
 
   removeClass(name: string): void {
     if (this.#classes.delete(name)) this.#classesChanged();
+  }
+
+  /** @param secret null: the hub has none of that name; undefined: nobody can tell any more */
+  setSecret(key: string, secret: ReadSecret | null | undefined): void {
+    for (const ingress of this.#secrets.set(key, secret)) this.#touch(ingress);
+  }
+
+  /** Time goes on. @param now milliseconds since 1970. @returns whether there is something else to say of certificates */
+  setNow(now: number): boolean {
+    const concerned = this.#secrets.setNow(now);
+    for (const ingress of concerned) this.#dirtyVerdicts.add(`${INGRESS} ${ingress}`);
+    return concerned.size > 0;
+  }
+
+  /** Certificates that are named: `namespace/name` of their Secret, and when they end, milliseconds since 1970. */
+  certificateEnds(): IterableIterator<[key: string, notAfter: number]> {
+    return this.#secrets.ends();
   }
 
   /** `names` null: topology no longer knows the service. @returns whether that is news */
@@ -186,15 +210,25 @@ export class FleetModel {
       [...this.#byHost.get(host)].map((key) =>
         this.#grants.granted(this.#ingresses.get(key) as CompiledIngress),
       );
+    const around = {
+      at,
+      imports: (ns: string, name: string) => this.#imports.get(`${ns}/${name}`),
+      last: this.#last,
+      secrets: this.#secrets.lookup,
+      defaultCertificate: this.#secrets.defaultCertificate,
+    };
     for (const host of this.#dirtyHosts) {
       // What it serves is served under its other names too; a set that grows is walked to its end.
       for (const { otherNames } of at(host)) {
         for (const { name, of } of otherNames) if (of === host) this.#dirtyHosts.add(name);
       }
       const before = this.#hosts.get(host);
-      const after = assembleName(host, at, (ns, name) => this.#imports.get(`${ns}/${name}`), this.#last);
+      const after = assembleSecured(host, around);
+      if (!sameTls(before, after))
+        for (const under of this.#underWildcard.get(host)) this.#dirtyHosts.add(under);
       this.#upstreams.use(host, before?.upstreams, after.upstreams);
       this.#profiles.use(host, before?.profiles, after.profiles);
+      this.#secrets.use(host, before?.needs, after.needs);
       for (const key of before?.verdicts.keys() ?? []) this.#dirtyVerdicts.add(`${INGRESS} ${key}`);
       for (const key of after.verdicts.keys()) this.#dirtyVerdicts.add(`${INGRESS} ${key}`);
       // A canary that stands beside nothing has a verdict, and its host no row.
@@ -224,7 +258,7 @@ export class FleetModel {
     const verdicts = new Map<string, readonly Verdict[]>();
     for (const object of this.#dirtyVerdicts) verdicts.set(object, this.#verdictsOf(object));
     this.#dirtyVerdicts.clear();
-    return { rows, services, removedUpstreams, verdicts };
+    return { rows, services, removedUpstreams, ...this.#secrets.settle(), verdicts };
   }
 
   #verdictsOf(object: string): readonly Verdict[] {
@@ -240,7 +274,8 @@ export class FleetModel {
     const compiled = this.#ingresses.get(key);
     if (compiled === undefined) return [];
     const profile = this.#grants.verdict(compiled);
-    const said = [...(profile === null ? [] : [profile]), ...compiled.verdicts];
+    const own = [...compiled.verdicts, ...this.#secrets.verdicts(compiled)];
+    const said = [...(profile === null ? [] : [profile]), ...own];
     for (const host of [...hostsOf(compiled)].sort())
       said.push(...(this.#hosts.get(host)?.verdicts.get(key) ?? []));
     return bounded(said);
@@ -248,6 +283,8 @@ export class FleetModel {
 
   /** Its routes are to be made again. */
   #touch(key: string): void {
+    // The default certificate is named by nobody's object.
+    if (key === "") this.#dirtyHosts.add("");
     const compiled = this.#ingresses.get(key);
     if (compiled === undefined) return;
     this.#dirtyVerdicts.add(`${INGRESS} ${key}`);
@@ -262,7 +299,10 @@ export class FleetModel {
     for (const host of hostsOf(compiled)) {
       this.#byHost.add(host, key);
       this.#dirtyHosts.add(host);
+      const above = wildcardOf(host);
+      if (above !== null) this.#underWildcard.add(above, host);
     }
+    this.#secrets.link(compiled);
     for (const service of importsOf(compiled)) this.#byImport.add(service, key);
   }
 
@@ -275,7 +315,10 @@ export class FleetModel {
     for (const host of hostsOf(compiled)) {
       this.#byHost.delete(host, key);
       this.#dirtyHosts.add(host);
+      const above = wildcardOf(host);
+      if (above !== null && this.#byHost.get(host).size === 0) this.#underWildcard.delete(above, host);
     }
+    this.#secrets.unlink(compiled);
     for (const service of importsOf(compiled)) this.#byImport.delete(service, key);
   }
 
@@ -290,9 +333,13 @@ export class FleetModel {
     }
   }
 
-  /** Rare, so all MCIs are read again. */
   #classesChanged(): void {
     this.#rules = classRules(this.#options, this.#classes.values());
+    this.#readAgain();
+  }
+
+  /** Rare, so all MCIs are. */
+  #readAgain(): void {
     for (const object of [...this.#objects.values()]) this.setIngress(object);
   }
 }

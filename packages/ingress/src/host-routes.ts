@@ -1,11 +1,14 @@
 import type { ProfileRow, RoutePath, RouteRow, UpstreamRow } from "@sluice/contracts";
 import { addCanaries } from "./canary.ts";
 import { byAge, type CompiledIngress, type CompiledPath } from "./compile-ingress.ts";
+import type { SecretLookup } from "./host-tls.ts";
 import { quote } from "./objects.ts";
 import { defaultProfile } from "./profile.ts";
 import { hasRegexes, MAX_REGEXES, type PathText, RegexTexts } from "./regex-host.ts";
+import type { SecretNeed } from "./secret-need.ts";
 import { findPort, type ReadImport, upstreamOf } from "./service-import.ts";
 import { slashRedirects } from "./slash-redirect.ts";
+import { unmetNeed } from "./unmet-need.ts";
 import type { Reason, Verdict } from "./verdict.ts";
 
 const DERIVED = "derived-";
@@ -18,6 +21,10 @@ export interface HostRoutes {
   readonly upstreams: readonly UpstreamRow[];
   /** Those that its paths use. */
   readonly profiles: readonly ProfileRow[];
+  /** Secrets that its paths cannot do without. */
+  readonly needs: readonly SecretNeed[];
+  /** Of its paths those that are reached by https alone, where the host has TLS. */
+  readonly httpsWithTls: ReadonlySet<RoutePath>;
   /** By key of the MCI. */
   readonly verdicts: ReadonlyMap<string, readonly Verdict[]>;
 }
@@ -45,6 +52,8 @@ export interface Claim {
   readonly written: string;
   /** A default backend. */
   readonly fallback: boolean;
+  /** Reached by https alone, where the host has TLS. */
+  readonly httpsWithTls: boolean;
 }
 
 /** All paths of one host, from every MCI that has one under it. */
@@ -53,10 +62,12 @@ export function assembleHost(
   ingresses: Iterable<CompiledIngress>,
   imports: ImportLookup,
   last: LastBackend | null,
+  secrets: SecretLookup | null,
 ): HostRoutes {
   const claims = new Map<string, Claim>();
   const upstreams = new Map<string, UpstreamRow>();
   const profiles = new Map<string, ProfileRow>();
+  const needs: SecretNeed[] = [];
   const verdicts = new Map<string, Verdict[]>();
   const told = new Set<string>();
   let regexCount = 0;
@@ -95,12 +106,16 @@ export function assembleHost(
         }
         if (text.regex) regexCount++;
         const { redirect } = path;
+        const locked = redirect === undefined ? lockedBy(path, secrets, warn) : null;
         const { upstream, problem } =
-          redirect === undefined ? resolve(ingress, path, imports, warn) : { upstream: null, problem: null };
+          redirect === undefined && locked === null
+            ? resolve(ingress, path, imports, warn)
+            : { upstream: null, problem: locked };
+        if (redirect === undefined) needs.push(...(path.needs ?? []));
         // A redirect needs nothing of nginx.conf.
         const profile = redirect === undefined ? ingress.profile : defaultProfile;
         const spare =
-          redirect === undefined && path.spare !== undefined
+          redirect === undefined && locked === null && path.spare !== undefined
             ? resolveSpare(ingress, path.spare, imports, warn)
             : null;
         for (const each of [upstream, spare]) if (each !== null) upstreams.set(each.id, each);
@@ -109,6 +124,7 @@ export function assembleHost(
           owner: ingress.key,
           written: path.written,
           fallback,
+          httpsWithTls: redirect === undefined && path.httpsWithTls === true,
           path: {
             type: path.type,
             ...text,
@@ -137,7 +153,7 @@ export function assembleHost(
     const { path, upstream } = lastPath(last, imports);
     if (upstream !== null) upstreams.set(upstream.id, upstream);
     profiles.set(defaultProfile.hash, defaultProfile);
-    claims.set("Prefix /", { owner: "", path, written: "/", fallback: true });
+    claims.set("Prefix /", { owner: "", path, written: "/", fallback: true, httpsWithTls: true });
   }
   const paths =
     regexes === null
@@ -150,6 +166,10 @@ export function assembleHost(
     row: paths.length === 0 ? null : { host, paths },
     upstreams: [...upstreams.values()],
     profiles: [...profiles.values()],
+    needs,
+    httpsWithTls: new Set(
+      [...claims.values()].filter((claim) => claim.httpsWithTls).map((claim) => claim.path),
+    ),
     verdicts,
   };
 }
@@ -179,6 +199,16 @@ function tellTaken(
     taken.owner === key ? "an earlier path of this object" : `MultiClusterIngress ${taken.owner}, which wins`;
   const what = `host ${quote(path.host)}, ${path.type} ${quote(path.path)}`;
   warn("PathTaken", `${path.field}: ${what} is taken by ${who}; use another host or path`);
+}
+
+function lockedBy(
+  { field, needs = [] }: CompiledPath,
+  secrets: SecretLookup | null,
+  warn: (reason: Reason, message: string) => void,
+): string | null {
+  const problem = unmetNeed(needs, secrets);
+  if (problem !== null) warn("ProtectionRefused", `${field}: ${problem}. It answers 503 until then`);
+  return problem;
 }
 
 function resolve(

@@ -9,5 +9,7 @@ export {
   type ProfileSettings,
   settingBounds,
 } from "./profile.ts";
+export { ReadSecret, type Secret, type SecretContents } from "./secret.ts";
+export type { SecretWant } from "./secret-want.ts";
 export { upstreamId } from "./upstream-id.ts";
 export type { Reason, Verdict } from "./verdict.ts";

@@ -5,6 +5,7 @@ export interface ObjectMeta {
   readonly name: string;
   readonly namespace?: string;
   readonly uid?: string;
+  readonly resourceVersion?: string;
   /** RFC 3339; the oldest object wins a conflict. */
   readonly creationTimestamp?: string;
   readonly annotations?: Readonly<Record<string, string>>;

@@ -1,6 +1,7 @@
 import type { RouteRow } from "@sluice/contracts";
 import { byAge, type CompiledIngress } from "./compile-ingress.ts";
 import { assembleHost, type HostRoutes, type ImportLookup, type LastBackend } from "./host-routes.ts";
+import type { SecretLookup } from "./host-tls.ts";
 import { quote } from "./objects.ts";
 import { defaultProfile } from "./profile.ts";
 import type { OtherName } from "./route-policy.ts";
@@ -8,6 +9,11 @@ import type { Verdict } from "./verdict.ts";
 
 interface Wish extends OtherName {
   readonly ingress: CompiledIngress;
+}
+
+interface NameRoutes extends HostRoutes {
+  /** Of which host it is another name; absent: of none. */
+  readonly otherNameOf?: string;
 }
 
 /**
@@ -19,9 +25,10 @@ export function assembleName(
   at: (host: string) => readonly CompiledIngress[],
   imports: ImportLookup,
   last: LastBackend | null,
-): HostRoutes {
+  secrets: SecretLookup | null,
+): NameRoutes {
   const here = at(host);
-  const own = assembleHost(host, here, imports, last);
+  const own = assembleHost(host, here, imports, last, secrets);
   const wishes = here
     .toSorted(byAge)
     .flatMap((ingress) =>
@@ -48,9 +55,12 @@ export function assembleName(
     if (wish.of === first.of && wish.redirects === first.redirects) continue;
     refuse(wish, `MultiClusterIngress ${first.ingress.key} has it`);
   }
-  if (first.redirects) return { ...own, row: wwwRow(host, first), profiles: [defaultProfile], verdicts };
-  const { row, upstreams, profiles } = assembleHost(first.of, at(first.of), imports, last);
-  return { row: row === null ? null : { ...row, host }, upstreams, profiles, verdicts };
+  const otherNameOf = first.of;
+  if (first.redirects) {
+    return { ...own, row: wwwRow(host, first), profiles: [defaultProfile], verdicts, otherNameOf };
+  }
+  const { row, ...routes } = assembleHost(first.of, at(first.of), imports, last, secrets);
+  return { ...routes, row: row === null ? null : { ...row, host }, verdicts, otherNameOf };
 }
 
 function wwwRow(host: string, { of, ingress: { ref } }: Wish): RouteRow {

@@ -11,6 +11,9 @@ export interface RedirectPolicy {
   readonly appRoot?: string;
   /** The name with (or without) `www.` leads here. */
   readonly fromToWww?: boolean;
+  /** Who comes in clear is sent to https: where the host has TLS (true unless it is said), and in any case. */
+  readonly sslRedirect?: boolean;
+  readonly forceSslRedirect?: boolean;
 }
 
 /** As in ingress-nginx a temporal redirect goes before a permanent one. */

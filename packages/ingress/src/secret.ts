@@ -1,7 +1,7 @@
 import type { SealedContents } from "@sluice/contracts";
 import { Confidential } from "@sluice/sealing";
 import { type Certificate, type Reading, readAuthorities, readCertificate } from "./certificate.ts";
-import { fieldsOf, keyOf, type KubeObject } from "./objects.ts";
+import { fieldsOf, type KubeObject, keyOf } from "./objects.ts";
 import type { SecretKind } from "./secret-need.ts";
 
 /** v1 */
@@ -64,6 +64,7 @@ export class ReadSecret {
       const { certificate } = this;
       if (!certificate.ok) return certificate;
       const { chain, notAfter, key } = certificate.value;
+      if (chain.length > MAX_BYTES) return tooLarge("tls.crt");
       return {
         ok: true,
         value: { chain, notAfter, sealed: new Confidential({ key: key.reveal() }), version },
@@ -76,7 +77,9 @@ export class ReadSecret {
       const crt = this.#text("ca.crt");
       if (!crt.ok) return crt;
       const authorities = readAuthorities(crt.value);
-      return authorities.ok ? { ok: true, value: { authorities: authorities.value, version } } : authorities;
+      if (!authorities.ok) return authorities;
+      if (authorities.value.length > MAX_BYTES) return tooLarge("ca.crt");
+      return { ok: true, value: { authorities: authorities.value, version } };
     }
     const users = kind === "users" ? this.#htpasswd() : this.#userMap();
     return users.ok
@@ -98,7 +101,7 @@ export class ReadSecret {
     const users = new Map<string, string>();
     for (const line of text.value.split("\n")) {
       const [user = "", hash = ""] = line.trim().split(":");
-      if (user === "" || user.startsWith("#") || hash === "" || users.has(user)) continue;
+      if (user.startsWith("#") || !isUser(user, hash) || users.has(user)) continue;
       users.set(user, hash);
       if (users.size > MAX_USERS) return { ok: false, why: `auth holds more than ${MAX_USERS} users` };
     }
@@ -111,8 +114,8 @@ export class ReadSecret {
     for (const user of Object.keys(this.#data)) {
       const hash = this.#text(user);
       if (!hash.ok) return hash;
-      users.push([user, hash.value.trim()]);
       bytes += hash.value.length;
+      if (isUser(user, hash.value.trim())) users.push([user, hash.value.trim()]);
       if (bytes > MAX_BYTES || users.length > MAX_USERS) {
         return { ok: false, why: `it holds more than ${MAX_USERS} users or ${MAX_BYTES / 1000} kB` };
       }
@@ -124,9 +127,16 @@ export class ReadSecret {
     const value = this.#data[field];
     if (typeof value !== "string" || value === "") return { ok: false, why: `it has no ${field}` };
     // Base64 has four characters for three bytes.
-    if (value.length > (MAX_BYTES * 4) / 3 + 4) {
-      return { ok: false, why: `its ${field} is larger than ${MAX_BYTES / 1000} kB` };
-    }
+    if (value.length > (MAX_BYTES * 4) / 3 + 4) return tooLarge(field);
     return { ok: true, value: Buffer.from(value, "base64").toString("utf8") };
   }
+}
+
+function tooLarge(field: string): { readonly ok: false; readonly why: string } {
+  return { ok: false, why: `its ${field} is larger than ${MAX_BYTES / 1000} kB` };
+}
+
+/** Whoever is none is not let in. */
+function isUser(user: string, hash: string): boolean {
+  return /^[^\p{Cc}:]{1,256}$/u.test(user) && /^[\x21-\x7e]{1,512}$/.test(hash);
 }

@@ -15,6 +15,10 @@ export type Reason =
   | "AnnotationsIgnored"
   | "BackendInvalid"
   | "BackendUnsupported"
+  | "CertificateExpired"
+  | "CertificateExpiring"
+  | "CertificateForAnotherName"
+  | "CertificateNotYetValid"
   | "CanaryUnused"
   | "ClassUnknown"
   | "FromClustersInvalid"
@@ -32,6 +36,8 @@ export type Reason =
   | "ProfileRefused"
   | "ProtectionRefused"
   | "RuleInvalid"
+  | "SecretInvalid"
+  | "SecretMissing"
   | "SpecInvalid"
   | "TlsNotServed";
 

@@ -33,4 +33,19 @@ export const redirectAnnotations: readonly Annotation<RedirectPolicy>[] = [
     "each host of the object is reached from its name with www. too (or without, if it has one): that one answers 308. " +
       "Left out where a rule or a server-alias serves the other name. As in ingress-nginx a closing slash gets lost",
   ),
+  redirect(
+    "ssl-redirect",
+    "sslRedirect",
+    trueFalse,
+    "true",
+    "who comes in clear to a host with TLS (docs/reference/tls.md) is sent to https by a 308; paths that begin with " +
+      "/.well-known/acme-challenge are not",
+  ),
+  redirect(
+    "force-ssl-redirect",
+    "forceSslRedirect",
+    trueFalse,
+    "false",
+    "the same for hosts without TLS, e.g. where a load balancer in front of the proxies ends it",
+  ),
 ];

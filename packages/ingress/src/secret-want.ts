@@ -1,0 +1,22 @@
+import type { ReadSecret, SecretContents } from "./secret.ts";
+import { type SecretNeed, secretKey } from "./secret-need.ts";
+
+/** What is to be of the row of a Secret that routes need. */
+export type SecretWant =
+  | { readonly kind: "row"; readonly need: SecretNeed; readonly contents: SecretContents }
+  /** It cannot be used: the row that was made of it while it could stays. */
+  | { readonly kind: "stays"; readonly need: SecretNeed; readonly why: string }
+  /** The hub has none of that name. */
+  | { readonly kind: "gone"; readonly need: SecretNeed }
+  /** Nobody could look at it yet. */
+  | { readonly kind: "unknown"; readonly need: SecretNeed };
+
+/** @param secret null: the hub has none of that name; undefined: nobody could look at it yet */
+export function wantOf(need: SecretNeed, secret: ReadSecret | null | undefined): SecretWant {
+  if (secret === undefined) return { kind: "unknown", need };
+  if (secret === null) return { kind: "gone", need };
+  const contents = secret.contents(need.kind);
+  return contents.ok
+    ? { kind: "row", need, contents: contents.value }
+    : { kind: "stays", need, why: `Secret ${secretKey(need)}: ${contents.why}` };
+}

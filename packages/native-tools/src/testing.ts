@@ -1,0 +1,7 @@
+export {
+  type TrialAuthority,
+  type TrialCertificate,
+  type TrialCertificateOptions,
+  trialAuthority,
+  trialCertificate,
+} from "./trial-certificate.ts";
