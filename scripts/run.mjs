@@ -1,4 +1,4 @@
-// The one launcher behind `npm start`, `npm test`, `npm run check|bench|chaos|simulate|sluice` and ./sluice. Plain JavaScript,
+// The one launcher behind `npm start`, `npm test`, `npm run check|bench|chaos|simulate|fuzz|sluice` and ./sluice. Plain JavaScript,
 // because it runs before anything is installed: it must suit Node 20 (what distributions ship) as well as Node 24.
 // It installs what the lock file names, then hands over to the Node 24 that was installed with it.
 import { dirname, join } from "node:path";
@@ -17,6 +17,7 @@ const scripts = new Map([
   ["test:cluster", "tests/cluster/main.ts"],
   ["test:netns", "tests/netns/main.ts"],
   ["simulate", "tests/simulation/main.ts"],
+  ["fuzz", "tests/fuzz/main.ts"],
   ["sluice", "packages/cli/src/main.ts"],
 ]);
 

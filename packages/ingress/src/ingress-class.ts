@@ -44,5 +44,5 @@ export function belongs(ingress: MultiClusterIngress, rules: ClassRules): Belong
   if (typeof name === "string" && rules.ours.has(name)) return { kind: "ours" };
   if (typeof name === "string" && rules.known.has(name)) return { kind: "foreign" };
   const field = legacy === undefined ? "spec.ingressClassName" : `metadata.annotations["${LEGACY}"]`;
-  return { kind: "unknown", name: String(name), field };
+  return { kind: "unknown", name: typeof name === "string" ? name : JSON.stringify(name), field };
 }

@@ -46,7 +46,8 @@ export function refOf(object: KubeObject, apiVersion: string, kind: string): Obj
 
 /** Milliseconds since 1970; an object whose age is unknown counts as the youngest. */
 export function createdAt(object: KubeObject): number {
-  const at = Date.parse(object.metadata.creationTimestamp ?? "");
+  const written: unknown = object.metadata.creationTimestamp;
+  const at = typeof written === "string" ? Date.parse(written) : Number.NaN;
   return Number.isNaN(at) ? Number.POSITIVE_INFINITY : at;
 }
 

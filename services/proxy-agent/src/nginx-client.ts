@@ -71,6 +71,14 @@ export interface NginxClient extends Disposable {
   onClose(listener: () => void): void;
 }
 
+/** Half of a surrogate pair, as JSON.stringify writes it. */
+const HALF = /(?<!\\)(?:\\\\)*\\ud[89a-f][0-9a-f]{2}/;
+
+/** nginx's JSON reader refuses all rows of a request for half a character in one of them. */
+function isHalved(text: string): boolean {
+  return text.includes("\\ud") && HALF.test(text);
+}
+
 /** Milliseconds for one call; a worker answers in less than ten. */
 const CALL_MS = 2000;
 
@@ -95,13 +103,19 @@ export class UnixNginxClient implements NginxClient {
   }
 
   async apply(rows: readonly NginxRow[], expect: string, signal: AbortSignal): Promise<ApplyAnswer> {
-    const { status, body } = await this.#call("POST", "/apply", JSON.stringify({ expect, rows }), signal);
+    const texts = rows.map((row) => JSON.stringify(row));
+    const sound = texts.flatMap((text, i) => (isHalved(text) ? [] : [i]));
+    const sent = `{"expect":${JSON.stringify(expect)},"rows":[${sound.map((i) => texts[i]).join(",")}]}`;
+    const { status, body } = await this.#call("POST", "/apply", sent, signal);
     if (status === 409) {
       decode(Other, body, "nginx /apply");
       return { restarted: true };
     }
     const { refused } = decode(Applied, body, "nginx /apply");
-    return { restarted: false, refused: refused ?? [] };
+    const said = (refused ?? []).map(({ i, why }) => ({ i: sound[i] ?? i, why }));
+    if (sound.length === rows.length) return { restarted: false, refused: said };
+    const halves = texts.flatMap((text, i) => (isHalved(text) ? [{ i, why: "it is no Unicode" }] : []));
+    return { restarted: false, refused: [...said, ...halves].sort((a, b) => a.i - b.i) };
   }
 
   /** @returns false when it is another nginx than was expected */

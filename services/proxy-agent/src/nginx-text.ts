@@ -23,16 +23,22 @@ export function word(literal: TemplateStringsArray, ...none: never[]): Value {
   return made(literal[0] ?? "");
 }
 
+/** Bytes; nginx reads words that fit, with all their backslashes, into a buffer of 4,096. */
+const MAX_TEXT = 2000;
+
 /** Text from outside, e.g. a path: quoted. `$` would be a variable, and nginx cannot escape it. */
 export function quoted(text: string): Value {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: refusing them is the point
   if (/[\x00-\x1f\x7f$]/.test(text))
     throw new RangeError(`${JSON.stringify(text)} cannot stand in nginx.conf`);
+  if (Buffer.byteLength(text) > MAX_TEXT)
+    throw new RangeError(`a text of ${text.length} characters is too long`);
   return made(`"${text.replaceAll("\\", "\\\\").replaceAll('"', '\\"')}"`);
 }
 
 export function number(value: number): Value {
-  if (!Number.isInteger(value) || value < 0)
+  // A larger one would be written as 1e+21.
+  if (!Number.isSafeInteger(value) || value < 0)
     throw new RangeError(`${value} cannot stand in nginx.conf: not a whole number`);
   return made(String(value));
 }
@@ -43,7 +49,7 @@ export const onOff = (value: boolean): Value => made(value ? "on" : "off");
 
 /** Words of a directive that takes words, e.g. `error timeout`; from a list of ours, checked once more. */
 export function keywords(text: string): readonly Value[] {
-  if (!/^[a-z0-9_.]+( [a-z0-9_.]+)*$/.test(text))
+  if (text.length > MAX_TEXT || !/^[a-z0-9_.]+( [a-z0-9_.]+)*$/.test(text))
     throw new RangeError(`${JSON.stringify(text)} holds no words`);
   return text.split(" ").map(made);
 }

@@ -239,6 +239,7 @@ function kinds.route(row)
     local kind = path[1]
     if kind ~= "E" and kind ~= "P" and kind ~= "R" then return "path " .. i .. ": type is none of E, P and R" end
     if type(path[2]) ~= "string" or path[2]:sub(1, 1) ~= "/" then return "path " .. i .. " does not begin with /" end
+    if match(path[2], "%c") then return "path " .. i .. " holds a control character" end
     if path[3] ~= "" and not name(path[3]) then return "path " .. i .. ": upstream is no name" end
     if type(path[4]) ~= "string" or not match(path[4], "^[0-9a-z]+$") then
       return "path " .. i .. ": profile is no name"

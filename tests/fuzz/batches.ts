@@ -1,0 +1,132 @@
+import { SeededRandom } from "../simulation/seeded-random.ts";
+import { type HostileObject, hostileObject } from "./hostile-object.ts";
+import { NginxJudge } from "./judge-nginx.ts";
+import { Judge, type Rendered } from "./judge-object.ts";
+import { shrinkJson } from "./shrink-json.ts";
+
+export interface Violation {
+  /** Of the object, to run it again. */
+  readonly seed: string;
+  readonly what: string;
+  /** As small as it could be made. */
+  readonly object: HostileObject;
+}
+
+/** Violations of a batch that are made small, and those that are looked for at all. */
+const MAX_TOLD = 3;
+const MAX_FOUND = 10;
+
+interface Judged {
+  readonly seed: string;
+  readonly object: HostileObject;
+  readonly rendered: Rendered;
+  readonly foreign: boolean;
+}
+
+/** Judges objects by themselves, then together by a real nginx. */
+export class Batches implements AsyncDisposable {
+  readonly #nginx: NginxJudge;
+  readonly #judge: Judge;
+
+  private constructor(nginx: NginxJudge) {
+    this.#nginx = nginx;
+    this.#judge = new Judge(nginx.options);
+  }
+
+  static async start(signal: AbortSignal): Promise<Batches> {
+    return new Batches(await NginxJudge.start(signal));
+  }
+
+  async run(seeds: readonly string[]): Promise<Violation[]> {
+    const found: Violation[] = [];
+    const judged: Judged[] = [];
+    for (const seed of seeds) {
+      if (found.length >= MAX_FOUND) return found;
+      const object = hostileObject(new SeededRandom(seed));
+      const what = this.#problemOf(object, (rendered) => {
+        judged.push({ seed, object, rendered, foreign: object.kind === "rows" });
+      });
+      if (what === null) continue;
+      const same = (smaller: HostileObject) =>
+        Promise.resolve(kindOf(this.#problemOf(smaller)) === kindOf(what));
+      found.push(await this.#told(seed, object, what, same, found.length));
+    }
+    for (let rest = judged; rest.length > 0; ) {
+      const what = await this.#nginxProblem(rest);
+      if (what === null) break;
+      const one = await this.#first(rest);
+      if (one === null) {
+        const [first] = rest as [Judged];
+        found.push({
+          seed: first.seed,
+          what: `${what} (with ${rest.length} objects at once only)`,
+          object: first.object,
+        });
+        break;
+      }
+      const said = (await this.#nginxProblem([one])) ?? what;
+      const same = async (smaller: HostileObject) => {
+        let again: Judged | null = null;
+        const problem = this.#problemOf(smaller, (rendered) => {
+          again = { ...one, object: smaller, rendered };
+        });
+        return (
+          problem === null && again !== null && kindOf(await this.#nginxProblem([again])) === kindOf(said)
+        );
+      };
+      found.push(await this.#told(one.seed, one.object, said, same, found.length));
+      if (found.length >= MAX_TOLD) break;
+      rest = rest.filter((each) => each !== one);
+    }
+    return found;
+  }
+
+  async #told(
+    seed: string,
+    object: HostileObject,
+    what: string,
+    same: (smaller: HostileObject) => Promise<boolean>,
+    before: number,
+  ): Promise<Violation> {
+    return { seed, what, object: before < MAX_TOLD ? await shrinkJson(object, same) : object };
+  }
+
+  #problemOf(object: HostileObject, good?: (rendered: Rendered) => void): string | null {
+    try {
+      const rendered = this.#judge.judge(object);
+      good?.(rendered);
+      return null;
+    } catch (error) {
+      // Whatever is thrown: nothing that anybody writes may be too much for us.
+      return error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+    }
+  }
+
+  async #nginxProblem(batch: readonly Judged[]): Promise<string | null> {
+    try {
+      await this.#nginx.judge(batch);
+      return null;
+    } catch (error) {
+      return error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+    }
+  }
+
+  /** An object by which the batch fails by itself; null: none does. */
+  async #first(batch: readonly Judged[]): Promise<Judged | null> {
+    const [only] = batch;
+    if (batch.length === 1) return only ?? null;
+    const half = batch.slice(0, batch.length / 2);
+    if ((await this.#nginxProblem(half)) !== null) return this.#first(half);
+    const rest = batch.slice(half.length);
+    return (await this.#nginxProblem(rest)) === null ? null : this.#first(rest);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#nginx[Symbol.asyncDispose]();
+  }
+}
+
+/** A problem without what differs from object to object. */
+function kindOf(what: string | null): string | null {
+  return what === null ? null : what.replaceAll(/"(?:[^"\\]|\\.)*"|[0-9]+/g, "").slice(0, 120);
+}

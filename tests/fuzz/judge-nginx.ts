@@ -1,0 +1,204 @@
+// What a real nginx makes of many objects at once: it takes nginx.conf with all their profiles, takes or refuses each row
+// with a reason, answers requests for their routes, and none of its workers stumbles.
+import { execFile } from "node:child_process";
+import { mkdtemp, readFile, rm, truncate, writeFile } from "node:fs/promises";
+import { Agent, request } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { defaultSettings, type ProfileSettings } from "@sluice/ingress";
+import { ensureTool, freePort } from "@sluice/native-tools";
+import {
+  type NginxOptions,
+  type NginxProcess,
+  type NginxRow,
+  prepareNginx,
+  removalOf,
+  renderNginx,
+  startNginx,
+  UnixNginxClient,
+} from "@sluice/proxy-agent/testing";
+import { UnexpectedError } from "./expected-locations.ts";
+import type { Rendered } from "./judge-object.ts";
+import { judgeRow } from "./judge-rows.ts";
+
+/** Bytes of rows in one request to nginx, which takes 16 MB. */
+const MAX_POST = 4_000_000;
+const REQUESTS_AT_ONCE = 16;
+/** Every phase that a route may have something to do in. */
+const EVERY_PHASE = "allphases";
+const STUMBLED =
+  /\[(?:alert|emerg|crit)\]|lua entry thread aborted|failed to run|runtime error|stack traceback|exited on signal/;
+
+const keptAlive = new Agent({ keepAlive: true });
+
+export class NginxJudge implements AsyncDisposable {
+  readonly options: NginxOptions;
+  readonly #process: NginxProcess;
+  readonly #client: UnixNginxClient;
+  readonly #signal: AbortSignal;
+
+  private constructor(
+    options: NginxOptions,
+    process: NginxProcess,
+    client: UnixNginxClient,
+    signal: AbortSignal,
+  ) {
+    this.options = options;
+    this.#process = process;
+    this.#client = client;
+    this.#signal = signal;
+  }
+
+  static async start(signal: AbortSignal): Promise<NginxJudge> {
+    const tool = await ensureTool("nginx", { signal });
+    const dir = await mkdtemp(join(tmpdir(), "sluice-fuzz-"));
+    const httpAddress = `127.0.0.1:${await freePort()}`;
+    const options: NginxOptions = { dir, tool, httpAddress, workers: 1, firstByteTimeoutMs: 0 };
+    const phases = { ...defaultSettings, rewrites: true, guards: true, filters: true };
+    await writeFile(join(dir, "profiles.json"), JSON.stringify([[EVERY_PHASE, phases]]));
+    const prepared = await prepareNginx(options);
+    try {
+      const process = await startNginx(prepared, httpAddress, signal);
+      return new NginxJudge(options, process, new UnixNginxClient(prepared.socketPath), signal);
+    } catch (error) {
+      await rm(dir, { recursive: true, force: true });
+      throw error;
+    }
+  }
+
+  /** @throws Error with what must not be */
+  async judge(batch: readonly { readonly rendered: Rendered; readonly foreign: boolean }[]): Promise<void> {
+    await Promise.all([this.#test(batch.map(({ rendered }) => rendered.profiles)), this.#apply(batch)]);
+  }
+
+  async #test(all: readonly ReadonlyMap<string, ProfileSettings>[]): Promise<void> {
+    const profiles = new Map<string, ProfileSettings>();
+    const seen = new Set<string>();
+    for (const [i, each] of all.entries()) {
+      for (const [hash, settings] of each) {
+        const text = JSON.stringify(settings);
+        if (!seen.has(text)) profiles.set(`${hash.slice(0, 32)}z${i}`, settings);
+        seen.add(text);
+      }
+    }
+    if (profiles.size === 0) return;
+    const path = join(this.options.dir, "trial.conf");
+    const { conf, settingsFile, settings } = renderNginx(this.options, profiles);
+    await writeFile(settingsFile, settings, { mode: 0o600 });
+    await writeFile(path, conf, { mode: 0o600 });
+    const args = ["-t", "-q", "-p", this.options.dir, "-e", join(this.options.dir, "trial.log"), "-c", path];
+    try {
+      await promisify(execFile)(this.options.tool.path, args, {
+        env: { ...process.env, ...this.options.tool.env },
+        signal: this.#signal,
+      });
+    } catch (error) {
+      this.#signal.throwIfAborted();
+      throw new UnexpectedError(
+        `nginx -t: ${(error as { stderr?: string }).stderr?.trim() || (error as Error).message}`,
+      );
+    } finally {
+      await rm(settingsFile, { force: true });
+    }
+  }
+
+  async #apply(batch: readonly { readonly rendered: Rendered; readonly foreign: boolean }[]): Promise<void> {
+    const rows = batch.flatMap(({ rendered, foreign }) =>
+      rendered.rows.map((row) => ({ row: inEveryPhase(row), foreign })),
+    );
+    const { instance } = await this.#client.state(this.#signal);
+    for (let from = 0; from < rows.length; ) {
+      let to = from;
+      for (let bytes = 0; to < rows.length && (to === from || bytes < MAX_POST); to++)
+        bytes += JSON.stringify(rows[to]?.row).length;
+      const part = rows.slice(from, to);
+      const answer = await this.#client.apply(
+        part.map(({ row }) => row),
+        instance,
+        this.#signal,
+      );
+      if (answer.restarted) throw new UnexpectedError("nginx was not the same any more");
+      const refusals = new Set(answer.refused.map(({ i }) => i));
+      for (const [i, { row }] of part.entries()) if (!refusals.has(i)) judgeRow(row);
+      for (const { i, why } of answer.refused) {
+        if (why === "") throw new UnexpectedError("nginx refused a row without a reason");
+        const refused = part[i];
+        if (refused === undefined || refused.foreign) continue;
+        throw new UnexpectedError(
+          `nginx refused a row of the model: ${why}: ${JSON.stringify(refused.row).slice(0, 300)}`,
+        );
+      }
+      from = to;
+    }
+    await this.#ask(rows.map(({ row }) => row));
+    // From the back: routes first.
+    const removals = rows.map(({ row }) => removalOf(row)).reverse();
+    await this.#client.apply(removals, instance, this.#signal);
+    const log = join(this.options.dir, "error.log");
+    const stumbled = (await readFile(log, "utf8")).split("\n").find((line) => STUMBLED.test(line));
+    await truncate(log);
+    if (stumbled !== undefined) throw new UnexpectedError(`nginx stumbled: ${stumbled.slice(0, 500)}`);
+  }
+
+  /** Routes are compiled by the first request for them. */
+  async #ask(rows: readonly NginxRow[]): Promise<void> {
+    const asked: { host: string; path: string }[] = [];
+    for (const row of rows) {
+      if (row.k !== "route" || "del" in row) continue;
+      const host = row.host === "" ? "nobody.example.test" : row.host.replace("*", "some");
+      if (!/^[a-z0-9.-]+$/.test(host)) continue;
+      for (const [type, path] of row.paths.slice(0, 4)) {
+        asked.push({
+          host,
+          path: type === "R" || !path.isWellFormed() ? "/app/1/x" : encodeURI(path).slice(0, 4000),
+        });
+      }
+    }
+    const next = async (): Promise<void> => {
+      for (let one = asked.pop(); one !== undefined; one = asked.pop()) await this.#get(one.host, one.path);
+    };
+    await Promise.all(Array.from({ length: REQUESTS_AT_ONCE }, next));
+  }
+
+  #get(host: string, path: string): Promise<void> {
+    const at = this.options.httpAddress.lastIndexOf(":");
+    return new Promise((resolve, reject) => {
+      const sent = request(
+        {
+          host: this.options.httpAddress.slice(0, at),
+          port: Number(this.options.httpAddress.slice(at + 1)),
+          path,
+          headers: { host },
+          agent: keptAlive,
+          signal: this.#signal,
+        },
+        (response) => {
+          response.resume();
+          if ("x-injected" in response.headers)
+            reject(new UnexpectedError(`a header was injected at ${host}${path}`));
+          response.on("error", reject);
+          response.on("end", resolve);
+        },
+      );
+      sent.on("error", reject);
+      sent.end();
+    });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#client[Symbol.dispose]();
+    await this.#process.stop();
+    await rm(this.options.dir, { recursive: true, force: true });
+  }
+}
+
+function inEveryPhase(row: NginxRow): NginxRow {
+  if (row.k !== "route" || "del" in row) return row;
+  const paths = row.paths.map(([type, path, upstream, , more]) =>
+    more === undefined
+      ? ([type, path, upstream, EVERY_PHASE] as const)
+      : ([type, path, upstream, EVERY_PHASE, more] as const),
+  );
+  return { ...row, paths };
+}

@@ -1,0 +1,42 @@
+import { parentPort, workerData } from "node:worker_threads";
+import { takeAway } from "../simulation/take-away.ts";
+import type { Violation } from "./batches.ts";
+import { plants } from "./plants.ts";
+
+/** What a worker is told: every so-manieth batch is its own. */
+export interface Share {
+  readonly seed: string;
+  readonly objects: number;
+  readonly batch: number;
+  readonly first: number;
+  readonly every: number;
+  readonly plant: string | null;
+  /** The seed is that of one object. */
+  readonly single: boolean;
+}
+
+export interface Said {
+  readonly objects: number;
+  readonly violations: readonly Violation[];
+}
+
+const share: Share = workerData;
+const planted = plants.find(({ name }) => name === share.plant);
+// Before any of the product is loaded.
+if (planted !== undefined) takeAway(planted);
+const { Batches } = await import("./batches.ts");
+const stop = new AbortController();
+parentPort?.once("message", () => stop.abort());
+await using batches = await Batches.start(stop.signal);
+for (
+  let from = share.first * share.batch;
+  from < share.objects && !stop.signal.aborted;
+  from += share.every * share.batch
+) {
+  const count = Math.min(share.batch, share.objects - from);
+  const seeds = share.single
+    ? [share.seed]
+    : Array.from({ length: count }, (_, i) => `${share.seed}-${from + i + 1}`);
+  parentPort?.postMessage({ objects: count, violations: await batches.run(seeds) } satisfies Said);
+}
+parentPort?.close();
