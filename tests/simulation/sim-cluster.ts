@@ -73,7 +73,8 @@ export class SimCluster {
   }
 
   /** To be called when a list is answered. */
-  onListed: ((type: ResourceType) => void) | null = null;
+  /** A page of a list is on its way for so long, ms of virtual time. */
+  onListed: ((type: ResourceType, forMs: number) => void) | null = null;
 
   get version(): number {
     return this.#version;

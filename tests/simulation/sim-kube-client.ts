@@ -29,6 +29,14 @@ import type { Timer } from "./virtual-time.ts";
 const REQUEST_MS = 30_000;
 const WATCH_HEAD_MS = 15_000;
 
+interface CallOptions {
+  readonly ms?: number;
+  /** It is a list that lists can be slow by. */
+  readonly list?: boolean;
+  /** The answer is on its way for so long. */
+  told?(forMs: number): void;
+}
+
 /** Objects a page of a list: few, so that most lists have several. */
 const PAGE = 3;
 
@@ -71,7 +79,7 @@ export class SimKubeClient implements KubeClient {
   #call<T>(
     atServer: () => T,
     signal: AbortSignal,
-    { ms = REQUEST_MS, list = false }: { ms?: number; list?: boolean } = {},
+    { ms = REQUEST_MS, list = false, told }: CallOptions = {},
   ): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       if (signal.aborted) {
@@ -106,7 +114,9 @@ export class SimKubeClient implements KubeClient {
         if (list && faults.stuckList > 0) return;
         try {
           const answer = atServer();
-          back(() => resolve(answer), list && faults.slowList > 0 ? this.#random.between(1000, 20_000) : 0);
+          const slow = list && faults.slowList > 0 ? this.#random.between(1000, 20_000) : 0;
+          back(() => resolve(answer), slow);
+          told?.(slow);
         } catch (error) {
           back(() => reject(error));
         }
@@ -157,12 +167,11 @@ export class SimKubeClient implements KubeClient {
           }
           const all = from?.rest ?? this.#cluster.list(type, labels);
           const version = from?.version ?? this.#cluster.version;
-          if (from === null) this.#cluster.onListed?.(type);
           return { version, rest: all.slice(PAGE), page: all.slice(0, PAGE) as T[] };
         },
         signal,
         // A list that is slow, or never comes whole, has told most of what it says by then.
-        { list: left <= PAGE },
+        { list: left <= PAGE, told: (forMs) => this.#cluster.onListed?.(type, forMs) },
       );
       if (answer.version < 0) {
         token = null;

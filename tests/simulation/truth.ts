@@ -42,9 +42,9 @@ export class Truth {
   readonly #listedAt = new Map<string, number>();
   readonly #hinderedUntil = new Map<string, number>();
 
-  /** Somebody has listed a cluster's slices, ms of virtual time. */
-  listed(cluster: string, at: number): void {
-    this.#listedAt.set(cluster, at);
+  /** Somebody lists a cluster's slices, and is told of them until then, ms of virtual time. */
+  listed(cluster: string, until: number): void {
+    this.#listedAt.set(cluster, Math.max(until, this.listedAt(cluster)));
   }
 
   listedAt(cluster: string): number {

@@ -116,9 +116,9 @@ export class World {
     this.#bus = new SimBus(this.time, this.trace, seed);
     for (const name of APIS) this.#clusters.set(name, new SimCluster(name, this.time, this.trace));
     for (const name of MEMBERS) {
-      this.#cluster(name).onListed = (type) => {
+      this.#cluster(name).onListed = (type, forMs) => {
         if (type !== resources.endpointSlice) return;
-        for (const truth of [this.truth, this.#routed]) truth.listed(name, this.time.now);
+        for (const truth of [this.truth, this.#routed]) truth.listed(name, this.time.now + forMs);
       };
     }
     this.#bus.onStored.add((table, key) => {

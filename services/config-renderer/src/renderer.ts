@@ -292,6 +292,8 @@ export class Renderer implements HubSink {
       this.#kit.log.info({ unknown }, "rows that nothing asks for stay, until this is known");
     }
     await this.#wake.until(() => this.#unknown() === null, signal);
+    // A member's record lies there before its slices are whole, and those before `topology` is.
+    await this.#attached.clusters.upToDate(signal);
     // What is being asked for is soon known; until then a row that is missing for it would look as if it were gone.
     await this.#rows.undoubted(signal);
   }

@@ -25,6 +25,8 @@ export interface HeartbeatPorts {
 export interface Heartbeat {
   /** Something that the record says may have changed. */
   beat(): void;
+  /** Resolves once the record lies on the bus as it was after this was called, if this process speaks for the member. */
+  told(signal: AbortSignal): Promise<void>;
   readonly done: Promise<void>;
 }
 
@@ -43,6 +45,8 @@ export function startHeartbeat(
   /** The API has answered that it does not tell of Nodes. */
   let untold = false;
   let api: ClusterRecord["api"] | null = null;
+  /** The API has been asked once. */
+  const asked = Promise.withResolvers<void>();
   let version: string | undefined;
   let due = false;
 
@@ -129,6 +133,16 @@ export function startHeartbeat(
     api = { reachable, since: kit.clock.now(), ...(error === undefined ? {} : { error }) };
   }
 
+  async function told(signal: AbortSignal): Promise<void> {
+    const over = new Promise<void>((_, reject) =>
+      signal.addEventListener("abort", () => reject(signal.reason), { once: true }),
+    );
+    signal.throwIfAborted();
+    await Promise.race([asked.promise, over]);
+    say();
+    await Promise.race([clusters.idle(), over]);
+  }
+
   async function live(): Promise<void> {
     // A member that does not answer is told by its record; this process is ready once it has asked.
     kit.health.set(cluster, "its API was not asked yet");
@@ -140,10 +154,11 @@ export function startHeartbeat(
     }
     do {
       await probe();
+      asked.resolve();
       kit.health.set(cluster, null);
       say();
     } while (await slept(kit.clock, HEARTBEAT_MS, kit.signal));
   }
 
-  return { beat, done: Promise.all([live(), clusters.done, before.done, nodes.done]).then(() => {}) };
+  return { beat, told, done: Promise.all([live(), clusters.done, before.done, nodes.done]).then(() => {}) };
 }

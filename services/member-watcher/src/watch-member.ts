@@ -141,8 +141,10 @@ export function watchMember({ bus, client, layout, intents, answers }: MemberPor
       },
       // A kind that is not served cannot be listed, which is no knowledge of what was there when it was.
       knows: () => known.whole,
-      complete: async () => {
+      complete: async (signal) => {
         if (holder()?.occupied === true) await known.done;
+        // Whoever knows all of a member's slices knows that there is such a member.
+        await heartbeat.told(signal);
       },
       source: () =>
         actedOn({ ServiceExport: exports.actedOn, Service: services.actedOn, EndpointSlice: slices.actedOn }),

@@ -51,7 +51,7 @@ export interface PlannedRow {
   readonly key: string | null;
   readonly name: string;
   readonly row: NginxRow;
-  /** How often the record had changed when this was planned. */
+  /** Of the record as it was when this was planned. */
   readonly version: number;
 }
 
@@ -79,7 +79,9 @@ export class FleetRows {
   readonly #keyOf = new Map<string, string>();
   readonly #held = new Map<string, Held>();
   readonly #dirty = new StagedKeys();
+  /** How many changes there had been at the last one of each key: a key that goes and comes back is not what it was. */
   readonly #versions = new Map<string, number>();
+  #changes = 0;
   readonly #waiting = new Map<string, string>();
   /** Keys whose value is a last-good copy's, and has not been heard of on the bus since. */
   readonly #copied = new Set<string>();
@@ -133,7 +135,7 @@ export class FleetRows {
   }
 
   #mark(key: string): void {
-    this.#versions.set(key, (this.#versions.get(key) ?? 0) + 1);
+    this.#versions.set(key, ++this.#changes);
     this.#dirty.add(key);
   }
 
@@ -235,7 +237,7 @@ export class FleetRows {
   /** The next rows to send, of one stage; empty when nginx has all it can have. */
   next(): PlannedRow[] {
     for (let stage = 0; stage < STAGES; stage++) {
-      const rows = this.#changes(this.#dirty.of(stage));
+      const rows = this.#changed(this.#dirty.of(stage));
       if (rows.length > 0) return rows;
     }
     for (const kind of ["route", "peers", "upstream", "cluster", "secret"] as const) {
@@ -245,7 +247,7 @@ export class FleetRows {
     return [];
   }
 
-  #changes(dirty: Set<string>): PlannedRow[] {
+  #changed(dirty: Set<string>): PlannedRow[] {
     const planned: PlannedRow[] = [];
     let cost = 0;
     for (const key of dirty) {
