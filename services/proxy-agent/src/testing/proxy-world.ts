@@ -4,11 +4,12 @@ import type { Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
+import { defaultSettings, type ProfileSettings } from "@sluice/ingress";
 import { ensureTool, freePort } from "@sluice/native-tools";
 import { UnixNginxClient } from "../nginx-client.ts";
 import { type NginxProcess, startNginx } from "../nginx-process.ts";
 import type { NginxRow } from "../nginx-row.ts";
-import { type NginxOptions, type PreparedNginx, prepareNginx } from "../prepare-nginx.ts";
+import { keepProfiles, type NginxOptions, type PreparedNginx, prepareNginx } from "../prepare-nginx.ts";
 
 /** A real nginx as a proxy runs it, in a folder of its own. */
 export interface TestNginx {
@@ -45,12 +46,14 @@ export async function testNginx(
   given: Partial<Omit<NginxOptions, "dir" | "tool" | "httpAddress" | "httpsAddress">> & {
     /** TLS on a port of its own. */
     readonly https?: true;
+    /** By name; what they do not say is as by default. */
+    readonly profiles?: Readonly<Record<string, Partial<ProfileSettings>>>;
   } = {},
 ): Promise<TestNginx> {
   const tool = await ensureTool("nginx", { signal: t.signal });
   const dir = await mkdtemp(join(tmpdir(), "sluice-px-"));
   const httpAddress = `127.0.0.1:${await freePort()}`;
-  const { https, ...more } = given;
+  const { https, profiles, ...more } = given;
   const options: NginxOptions = {
     dir,
     tool,
@@ -61,6 +64,12 @@ export async function testNginx(
     rowsMegabytes: 8,
     ...more,
   };
+  if (profiles !== undefined) {
+    const settings = Object.entries(profiles).map(
+      ([name, own]) => [name, { ...defaultSettings, ...own }] as const,
+    );
+    await keepProfiles(dir, new Map(settings));
+  }
   const prepared = await prepareNginx(options);
   const agent = new Agent({ keepAlive: true });
   const nginx: TestNginx = {

@@ -24,6 +24,8 @@ export interface Shown {
   readonly cipher: string;
   readonly resumed: boolean;
   readonly socket: TLSSocket;
+  /** What it may be resumed by; by TLS 1.3 they come after the handshake. */
+  readonly sessions: readonly Buffer[];
 }
 
 /** A handshake. Nobody is trusted, nobody is checked: tests look at what was shown. */
@@ -38,6 +40,8 @@ export async function shake(
     rejectUnauthorized: false,
     ...more,
   });
+  const sessions: Buffer[] = [];
+  socket.on("session", (session: Buffer) => sessions.push(session));
   await once(socket, "secureConnect");
   const peer = socket.getPeerCertificate();
   const shown = {
@@ -47,6 +51,7 @@ export async function shake(
     cipher: socket.getCipher().name,
     resumed: socket.isSessionReused(),
     socket,
+    sessions,
   };
   return shown;
 }
@@ -60,6 +65,21 @@ export async function shownTo(
   const { socket, ...shown } = await shake(nginx, name, more);
   socket.destroy();
   return shown;
+}
+
+/** A session that a later connection may resume, once its own has served a request. */
+export async function sessionOf(
+  nginx: TestNginx,
+  name: string,
+  more: ConnectionOptions = {},
+): Promise<Buffer> {
+  const { socket, sessions } = await shake(nginx, name, more);
+  socket.write(`GET / HTTP/1.1\r\nHost: ${name}\r\n\r\n`);
+  await once(socket, "data");
+  socket.destroy();
+  const session = sessions.at(-1);
+  if (session === undefined) throw new Error(`no session with ${name}`);
+  return session;
 }
 
 /** A request over a TLS connection of its own, unless `agent` says otherwise. */
@@ -103,11 +123,15 @@ export function secureGet(
 }
 
 /** An HTTP/2 session with nginx; closed with the stack. */
-export async function http2Session(nginx: TestNginx, name: string): Promise<http2.ClientHttp2Session> {
+export async function http2Session(
+  nginx: TestNginx,
+  name: string,
+  more: ConnectionOptions = {},
+): Promise<http2.ClientHttp2Session> {
   const { host, port } = httpsOf(nginx);
   const session = http2.connect(`https://${name}`, {
     createConnection: () =>
-      connect({ host, port, servername: name, ALPNProtocols: ["h2"], rejectUnauthorized: false }),
+      connect({ host, port, servername: name, ALPNProtocols: ["h2"], rejectUnauthorized: false, ...more }),
   });
   await once(session, "connect");
   return session;
