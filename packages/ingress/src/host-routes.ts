@@ -129,6 +129,7 @@ export function assembleHost(
             type: path.type,
             ...text,
             upstream: upstream?.id ?? null,
+            ...(upstream === null ? {} : { service: upstream.service }),
             ...(spare === null ? {} : { spare: spare.id }),
             profile: profile.hash,
             ...(redirect === undefined ? path.policy : { redirect }),

@@ -26,6 +26,7 @@ const route = (host: string, id: string, profile = "default"): [string, RouteRow
         upstream: id,
         profile,
         source: { kind: "MultiClusterIngress", namespace: "shop", name: "web" },
+        service: id,
       },
     ],
   },

@@ -405,20 +405,14 @@ export class FleetRows {
   #sourcesOf(paths: RouteRow["paths"]): { sources: PathSource[]; of: number[] } {
     const places = new Map<string, number>();
     const sources: PathSource[] = [];
-    const of = paths.map(({ source, upstream }) => {
-      const entry = [source.namespace, source.name, this.#serviceOf(upstream)] as const;
+    const of = paths.map(({ source, service = "" }) => {
+      const entry = [source.namespace, source.name, service] as const;
       const text = entry.join(" ");
       const place = places.get(text) ?? sources.push(entry);
       places.set(text, place);
       return place;
     });
     return { sources, of };
-  }
-
-  #serviceOf(upstream: string | null): string {
-    const key = upstream === null ? undefined : this.#keyOf.get(rowKey({ k: "upstream", id: upstream }));
-    const row = key === undefined ? undefined : (this.#wanted.get(key) as UpstreamRow | undefined);
-    return row?.service ?? "";
   }
 
   /** nginx has taken this row. */

@@ -24,6 +24,8 @@ export const RoutePath = Type.Object({
   problem: Type.Optional(Type.String()),
   /** The object that asked for it. */
   source: Type.Object({ kind: Type.String(), namespace: Name, name: Name }),
+  /** The service that `upstream` stands for, as it is told to people. */
+  service: Type.Optional(Name),
 });
 export type RoutePath = Type.Static<typeof RoutePath>;
 
