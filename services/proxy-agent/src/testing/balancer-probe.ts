@@ -32,6 +32,16 @@ export interface Step {
   readonly cookies?: readonly string[];
   /** The first choice fails, what is answered is the second. */
   readonly fails?: boolean;
+  /** Seconds that pass first; then what befalls peers of the upstream `at`, by address. */
+  readonly passed?: number;
+  readonly at?: string;
+  /** A failed request each; `answers`: its cluster has answered another one since. */
+  readonly failures?: readonly (readonly [address: string, status: number, answers: boolean])[];
+  /** By the agent's checks. */
+  readonly out?: readonly string[];
+  readonly back?: readonly string[];
+  /** In turn: so many requests come, so many seconds pass, so many are to be sent again; answered is how many may. */
+  readonly budget?: readonly (readonly [requests: number, seconds: number, again: number])[];
 }
 
 export interface BalancerProbe {

@@ -3,8 +3,11 @@
 local cjson = require "cjson.safe"
 local balancer = require "sluice.balancer"
 local choice = require "sluice.choice"
+local failures = require "sluice.failures"
+local holds = require "sluice.holds"
 local loads = require "sluice.loads"
 local policies = require "sluice.policies"
+local retries = require "sluice.retries"
 local rows = require "sluice.rows"
 local upstreams = require "sluice.upstreams"
 
@@ -12,6 +15,46 @@ local M = { now = 1000 }
 
 local function address_of(peer)
   return peer and peer.address or ""
+end
+
+local function each_peer(id, addresses, act)
+  for _, address in ipairs(addresses or {}) do
+    local u = upstreams.of({ id = id })
+    for _, list in ipairs(u.lists) do
+      for _, peer in ipairs(list.peers) do
+        if peer.address == address then act(u, list, peer) end
+      end
+    end
+  end
+end
+
+-- What happens to peers of an upstream before it is asked.
+local function befall(doc)
+  M.now = M.now + (doc.passed or 0)
+  for _, failure in ipairs(doc.failures or {}) do
+    each_peer(doc.at, { failure[1] }, function(u, list, peer)
+      failures.note(u, peer, failure[2])
+      if failure[3] then holds.forgive(list.name) end
+    end)
+  end
+  for key, out in pairs { out = true, back = false } do
+    each_peer(doc.at, doc[key], function(u, list, peer)
+      holds.checked(u.id, list.cluster, peer.address .. ":" .. peer.port, out, 30, upstreams.grows(u.id))
+    end)
+  end
+end
+
+-- For each of these: so many requests come, so many seconds pass, so many of them want to be sent again. How many may.
+local function spend(doc)
+  local budget, granted = retries.budget(), {}
+  for i, each in ipairs(doc.budget) do
+    budget.requests = budget.requests + each[1]
+    M.now = M.now + each[2]
+    local may = 0
+    for _ = 1, each[3] do if retries.take(budget) then may = may + 1 end end
+    granted[i] = tostring(may)
+  end
+  return granted
 end
 
 local function ask(doc)
@@ -72,7 +115,8 @@ function M.serve()
       local problem = rows.apply(row)
       if problem then error(problem) end
     end
-    out[i] = step.of and ask(step) or {}
+    befall(step)
+    out[i] = step.of and ask(step) or step.budget and spend(step) or {}
     if #out[i] == 0 then out[i] = cjson.null end
   end
   ngx.header["content-type"] = "application/json"

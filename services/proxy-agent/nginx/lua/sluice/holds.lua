@@ -107,6 +107,11 @@ function M.begin(id, name, seconds)
   rows.touch(id)
 end
 
+-- The same for one that every worker will find: the first one's time counts.
+function M.came(id, name, seconds)
+  if F:add("b:" .. name, now(), seconds) then F:set("n:" .. id, true, FORGET) end
+end
+
 -- What the agent's checks found: `out` holds for so many seconds unless it is said again.
 function M.checked(id, cluster, peer, out, seconds, grows)
   local list = id .. "|" .. cluster .. "|"

@@ -8,6 +8,7 @@ local canary = require "sluice.canary"
 local choice = require "sluice.choice"
 local connections = require "sluice.connections"
 local counters = require "sluice.counters"
+local failures = require "sluice.failures"
 local ffi = require "ffi"
 local holds = require "sluice.holds"
 local loads = require "sluice.loads"
@@ -253,47 +254,6 @@ local function may_limit(u)
   return not accept or not accept:find("text/event-stream", 1, true)
 end
 
--- Peers that are slow may be so because there is too much to do: while their cluster answers at all, no more than this
--- part of an upstream's is put on hold for that, or the rest would be next.
-local SLOW_PART = 0.5
-
-local function too_many_slow(u, list)
-  if list.held or holds.silent(list.name) then return false end
-  local held = 0
-  for _, list in ipairs(u.lists) do
-    for _, peer in ipairs(list.peers) do
-      if peer.held then held = held + 1 end
-    end
-  end
-  return held > 0 and held + 1 > u.size * SLOW_PART
-end
-
--- Where nobody of its cluster answers it is not this peer alone: it is tried again as soon as another would be.
-local function others_answer(list, peer)
-  for _, other in ipairs(list.peers) do
-    if other ~= peer and not other.held and not other.misses then return true end
-  end
-  return false
-end
-
-local function failed(u, peer, status)
-  local list = peer.list
-  -- 504: it took too long, to connect or to answer. Of a whole cluster that is cut off or frozen not every peer
-  -- shall cost three requests their patience.
-  if status == 504 then
-    u.struck = u.struck or {}
-    u.struck[list.cluster] = true
-    u.watched = true
-    if #u.lists > 1 then
-      holds.strike(u.id, list.name, list.held, "cluster")
-    else
-      holds.count(list.name)
-    end
-    if not peer.held and too_many_slow(u, list) then return end
-  end
-  holds.strike(u.id, peer.name, peer.held, "peer", others_answer(list, peer))
-end
-
 local function last_of(list)
   return list and list:match("([^ ,:]+)%s*$")
 end
@@ -354,7 +314,7 @@ local function retry(u, target, request, failure, status)
   state.tried = tried
   if last then
     tried[last.name], tried[last.cluster] = true, true
-    if failure == "failed" then failed(u, last, status) end
+    if failure == "failed" then failures.note(u, last, status) end
     u = again(u)
   end
   if was_sent() and not profile_of(target.profile).replays or not retries.take(u.budget) then
@@ -465,7 +425,7 @@ local function last_failed(state, status)
   if not address or state and state.given_up or tonumber(last_of(var.upstream_header_time)) then return end
   local u = enter()
   local peer = u and (state and state.peer or last_peer(u))
-  if peer then failed(u, peer, status) end
+  if peer then failures.note(u, peer, status) end
 end
 
 local function answered(state)

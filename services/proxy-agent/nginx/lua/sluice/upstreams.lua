@@ -34,7 +34,7 @@ local function parse(id, cluster, raw, old)
       name = name, address = entry[1], port = entry[2], weight = entry[3], own = entry[3], draining = entry[4] == 1,
       cluster = cluster, list = list,
       -- A peer keeps its turn: with many changes a second, starting anew would always favour the first.
-      turn = before and before.turn or random() * entry[3],
+      turn = before and before.turn or random() * entry[3], new = before == nil,
       -- loads.lua, rendezvous.lua and sessions.lua put these there when they are asked for.
       load = before and before.load, hash = before and before.hash, token = before and before.token,
     }
@@ -288,6 +288,7 @@ local function build(id, slot, seen, gen, old)
     options = cjson.decode(D:get("o:" .. id) or "{}") or {}, budget = old and old.budget or retries.budget(),
   }
   u.connections = u.options.connections
+  local slow = old and old.size > 0 and u.options.slow
   for _, cluster in ipairs(cjson.decode(D:get("l:" .. id) or "[]") or {}) do
     local raw = D:get("p:" .. id .. "|" .. cluster)
     if raw then
@@ -296,6 +297,13 @@ local function build(id, slot, seen, gen, old)
       if not list or list.raw ~= raw then list = parse(id, cluster, raw, list) end
       u.lists[#u.lists + 1] = list
       u.size = u.size + #list.peers
+      -- Where there were peers before, one that comes is not warm yet.
+      if slow then
+        for _, peer in ipairs(list.peers) do
+          if peer.new then holds.came(id, peer.name, slow) end
+          peer.new = false
+        end
+      end
       -- More than one group of failover.
       u.ranked = u.ranked or list.last ~= u.lists[1].last
     end
