@@ -1,4 +1,5 @@
 import type { PathPolicy, ProfileRow, Redirect } from "@sluice/contracts";
+import { admitted } from "./access.ts";
 import { balanced } from "./balance.ts";
 import { type CanaryTerms, canaryTerms, unusedByCanary } from "./canary.ts";
 import { headed } from "./headers.ts";
@@ -18,6 +19,7 @@ import {
 } from "./objects.ts";
 import { checkPath, type PathType } from "./path.ts";
 import { defaultProfile, phasesFor, profileOf } from "./profile.ts";
+import { limited } from "./limits.ts";
 import { type AnnotationReading, readAnnotations } from "./read-annotations.ts";
 import { redirected } from "./redirect.ts";
 import { type OtherName, otherNames, type RoutePolicy, regexAsked, routed } from "./route-policy.ts";
@@ -133,7 +135,10 @@ export function compileIngress(
     draft.paths = balanced(redirected(routed(draft.paths, routes, ref.namespace), redirects), balance);
     draft.paths = headed(draft.paths, reading.policies.headers);
     draft.paths = securedPaths(draft.paths, redirects);
-    refuseUnprotected(draft, reading);
+    draft.paths = limited(draft.paths, reading.policies.limits, keyOf(ingress));
+    const { paths, problem } = admitted(draft.paths, reading.policies.access, ref);
+    draft.paths = paths;
+    refuseUnprotected(draft, reading, problem);
     profile = profileOf({ ...settings, ...phasesFor(draft.paths.map(({ policy }) => policy)) });
   }
   return {
@@ -297,8 +302,9 @@ function noTls(draft: Draft): TlsEntry[] {
   return [];
 }
 
-function noteAnnotations(draft: Draft, { invalid, ignored }: AnnotationReading): void {
+function noteAnnotations(draft: Draft, { invalid, ignored, refused }: AnnotationReading): void {
   for (const message of invalid) draft.warn("AnnotationInvalid", message);
+  for (const message of refused) draft.warn("AnnotationRefused", message);
   if (ignored.length > 0) {
     draft.warn(
       "AnnotationsIgnored",
@@ -318,10 +324,11 @@ function noteUnused(draft: Draft): void {
 }
 
 /** Runs last: protection that cannot be given closes every path, whatever the steps before made of it. */
-function refuseUnprotected(draft: Draft, { protection }: AnnotationReading): void {
-  if (protection.length === 0) return;
-  const problem = `metadata.annotations: protection that cannot be given yet: ${shortened(protection)}`;
-  draft.warn("ProtectionRefused", `${problem}; all paths answer 503 until these annotations are removed`);
+function refuseUnprotected(draft: Draft, { protection }: AnnotationReading, more: string | null): void {
+  const why = more === null ? protection : [...protection, more];
+  if (why.length === 0) return;
+  const problem = `metadata.annotations: protection that cannot be given: ${shortened(why)}`;
+  draft.warn("ProtectionRefused", `${problem}; all paths answer 503 until this is mended or removed`);
   draft.paths = draft.paths.map(({ redirect: _, spare: __, ...path }) => ({
     ...path,
     backend: { kind: "none", problem },

@@ -90,6 +90,9 @@ export const nextUpstreamWords: readonly string[] = [
 /** Phases of nginx that a path's policy needs a location for; what is not named needs none. */
 const phasesOf: { readonly [K in keyof PathPolicy]?: Partial<ProfileSettings> } = {
   rewrite: { rewrites: true },
+  access: { guards: true },
+  auth: { guards: true, filters: true },
+  limits: { guards: true },
   vhost: { rewrites: true },
   cors: { guards: true, filters: true },
   cookies: { filters: true },

@@ -1,15 +1,13 @@
 import type { Annotation } from "./annotations/annotation.ts";
 import { type Group, groups, type Policies } from "./annotations/groups.ts";
+import { findRefused } from "./annotations/refused.ts";
 import { quote } from "./objects.ts";
 
 const PREFIX = "nginx.ingress.kubernetes.io/";
-const LISTS = new Set(["whitelist-source-range", "allowlist-source-range", "denylist-source-range"]);
-/** Directives by which a snippet guards: serving without them would open what was closed. */
-const GUARDS = /\b(deny|allow|auth_[a-z_]+|return|access_by_lua\w*|ssl_verify_client)\b/;
 
 interface Known {
   readonly group: keyof Policies;
-  readonly annotation: Pick<Annotation<unknown>, "unsaid" | "read">;
+  readonly annotation: Pick<Annotation<unknown>, "unsaid" | "read" | "protects">;
 }
 
 const known = new Map<string, Known>();
@@ -23,18 +21,16 @@ export interface AnnotationReading {
   readonly invalid: readonly string[];
   /** Full names that this version gives no meaning, sorted. */
   readonly ignored: readonly string[];
-  /** Full names of those that asked for protection, sorted: their MCI must not be served without it. */
+  /** One line for each that is never given a meaning, with the reason. */
+  readonly refused: readonly string[];
+  /** Full names of those that ask for protection that cannot be given, each with why: their MCI must not be served without it. */
   readonly protection: readonly string[];
-}
-
-function protects(name: string, value: string): boolean {
-  if (name.startsWith("auth-") || LISTS.has(name)) return true;
-  return name.endsWith("-snippet") && GUARDS.test(value);
 }
 
 /** Which annotations of ingress-nginx an MCI carries, told apart by what leaving them out would mean. */
 export function readAnnotations(annotations: ReadonlyMap<string, string>): AnnotationReading {
   const ignored: string[] = [];
+  const refused: string[] = [];
   const protection: string[] = [];
   const invalid: string[] = [];
   const policies = Object.fromEntries(Object.keys(groups).map((group) => [group, {}])) as Record<
@@ -46,8 +42,10 @@ export function readAnnotations(annotations: ReadonlyMap<string, string>): Annot
     const name = key.slice(PREFIX.length);
     const found = known.get(name);
     if (found === undefined) {
-      if (value.trim() !== "" && protects(name, value)) protection.push(key);
-      else ignored.push(key);
+      const refusal = value.trim() === "" ? undefined : findRefused(name);
+      if (refusal === undefined) ignored.push(key);
+      else if (refusal.protects(value)) protection.push(`${key} (${refusal.why})`);
+      else refused.push(`metadata.annotations[${key}] is not used: ${refusal.why}`);
       continue;
     }
     // ingress-nginx reads an empty value as not set.
@@ -58,11 +56,15 @@ export function readAnnotations(annotations: ReadonlyMap<string, string>): Annot
       Object.assign(policies[group], reading.said);
       continue;
     }
+    if (annotation.protects === true) {
+      protection.push(`${key} (${quote(value)} ${reading.why})`);
+      continue;
+    }
     const { meanwhile } = reading;
     if (meanwhile !== undefined) Object.assign(policies[group], meanwhile.said);
     const unsaid = annotation.unsaid === "" ? "it is as if it were not there" : `${annotation.unsaid} holds`;
     const instead = meanwhile?.what ?? unsaid;
     invalid.push(`metadata.annotations[${key}]: ${quote(value)} ${reading.why}; ${instead} until then`);
   }
-  return { policies: policies as Policies, invalid, ignored, protection };
+  return { policies: policies as Policies, invalid, ignored, refused, protection };
 }

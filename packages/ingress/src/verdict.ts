@@ -12,6 +12,7 @@ export interface Verdict {
 
 export type Reason =
   | "AnnotationInvalid"
+  | "AnnotationRefused"
   | "AnnotationsIgnored"
   | "BackendInvalid"
   | "BackendUnsupported"

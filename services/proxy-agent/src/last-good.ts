@@ -1,7 +1,7 @@
 import { open, readFile, rename } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { FleetValue } from "@sluice/contracts";
-import type { NginxRow } from "./nginx-row.ts";
+import type { NginxNameRow, NginxRow } from "./nginx-row.ts";
 
 /** A fleet record with the row that nginx had for it; null: it had none yet. */
 export interface LastGoodEntry {
@@ -10,8 +10,12 @@ export interface LastGoodEntry {
   readonly row: NginxRow | null;
 }
 
+type NameRow = Extract<NginxNameRow, { readonly addresses: unknown }>;
+
 export interface LastGoodCopy {
   readonly entries: Iterable<LastGoodEntry>;
+  /** Where services are that are asked of requests. */
+  readonly names?: Iterable<NameRow>;
   /** Revision of `fleet` at which the records were all there were; 0: they never were. */
   readonly wholeAt: number;
 }
@@ -20,6 +24,10 @@ export interface LastGoodCopy {
 export interface LastGoodStore {
   load(): Promise<LastGoodCopy>;
   save(copy: LastGoodCopy): Promise<void>;
+}
+
+interface NameEntry {
+  readonly row: NameRow;
 }
 
 /** The first line, before the entries. */
@@ -51,15 +59,17 @@ export class LastGoodFile implements LastGoodStore {
     const first = JSON.parse(lines[0] ?? "{}") as Partial<Head>;
     // An earlier version wrote entries alone.
     const entries = first.wholeAt === undefined ? lines : lines.slice(1);
+    const read = [...secrets, ...entries].map((line) => JSON.parse(line) as LastGoodEntry | NameEntry);
     return {
-      entries: [...secrets, ...entries].map((line) => JSON.parse(line) as LastGoodEntry),
+      entries: read.filter((entry) => "value" in entry),
+      names: read.flatMap((entry) => ("value" in entry ? [] : [entry.row])),
       wholeAt: first.wholeAt ?? 0,
     };
   }
 
-  async save({ entries, wholeAt }: LastGoodCopy): Promise<void> {
+  async save({ entries, names = [], wholeAt }: LastGoodCopy): Promise<void> {
     const secrets: LastGoodEntry[] = [];
-    const others: LastGoodEntry[] = [];
+    const others: (LastGoodEntry | NameEntry)[] = [...names].map((row) => ({ row }));
     for (const entry of entries) (isSecret(entry.key) ? secrets : others).push(entry);
     // Before what names them. Peers come and go all the time, secrets do not.
     if (this.#secrets === null || !sameEntries(this.#secrets, secrets)) {
@@ -95,7 +105,7 @@ async function linesOf(path: string): Promise<string[]> {
   return text.split("\n").filter((line) => line !== "");
 }
 
-async function replaceLines(path: string, head: string, entries: readonly LastGoodEntry[]): Promise<void> {
+async function replaceLines(path: string, head: string, entries: readonly unknown[]): Promise<void> {
   const next = `${path}.next`;
   const file = await open(next, "w", 0o600);
   try {

@@ -3,7 +3,7 @@ import { decode, parseJson } from "@sluice/contracts";
 import { createGuard, type Guard } from "@sluice/service-kit";
 import Type from "typebox";
 import type { CheckVerdicts } from "./checks/active-checks.ts";
-import type { NginxRow, NginxRowName } from "./nginx-row.ts";
+import type { NginxNameRow, NginxRow, NginxRowName } from "./nginx-row.ts";
 
 const Count = Type.Integer({ minimum: 0 });
 const Applied = Type.Object({
@@ -63,7 +63,11 @@ export type ApplyAnswer =
 
 /** nginx, as the agent talks to it. */
 export interface NginxClient extends Disposable {
-  apply(rows: readonly NginxRow[], expect: string, signal: AbortSignal): Promise<ApplyAnswer>;
+  apply(
+    rows: readonly (NginxRow | NginxNameRow)[],
+    expect: string,
+    signal: AbortSignal,
+  ): Promise<ApplyAnswer>;
   /** `fresh`: over a connection of its own, which only workers that still listen will answer. */
   state(signal: AbortSignal, fresh?: boolean): Promise<NginxState>;
   keys(signal: AbortSignal): Promise<{ readonly instance: string; readonly keys: readonly NginxRowName[] }>;
@@ -102,7 +106,11 @@ export class UnixNginxClient implements NginxClient {
     this.#onClose.add(listener);
   }
 
-  async apply(rows: readonly NginxRow[], expect: string, signal: AbortSignal): Promise<ApplyAnswer> {
+  async apply(
+    rows: readonly (NginxRow | NginxNameRow)[],
+    expect: string,
+    signal: AbortSignal,
+  ): Promise<ApplyAnswer> {
     const texts = rows.map((row) => JSON.stringify(row));
     const sound = texts.flatMap((text, i) => (isHalved(text) ? [] : [i]));
     const sent = `{"expect":${JSON.stringify(expect)},"rows":[${sound.map((i) => texts[i]).join(",")}]}`;

@@ -181,6 +181,9 @@ export function luaDirectives(conf: NginxConf): Directive[] {
     d("lua_shared_dict", [w`sluice_rows`, megabytes(conf.rowsMegabytes)]),
     d("lua_shared_dict", [w`sluice_secrets`, megabytes(conf.secretsMegabytes)]),
     d("lua_shared_dict", [w`sluice_holds`, megabytes(8)]),
+    // Clients with limits: about 100,000 buckets, and 30,000 with requests in hand.
+    d("lua_shared_dict", [w`sluice_limits`, megabytes(16)]),
+    d("lua_shared_dict", [w`sluice_open`, megabytes(8)]),
     // Users write regular expressions: what one may cost, and how many a worker keeps compiled.
     d("lua_regex_match_limit", [number(100_000)]),
     d("lua_regex_cache_max_entries", [number(16_384)]),
@@ -239,6 +242,15 @@ function plainPass({ clientFacts }: ProfileSettings): Directive[] {
   ];
 }
 
+/** Who may come in, and how fast an answer goes out. */
+function guarded(): Directive[] {
+  return [
+    d("set", [w`$sluice_free_bytes`, w`0`]),
+    d("limit_rate_after", [w`$sluice_free_bytes`]),
+    lua("access_by_lua_block")`sluice.access()`,
+  ];
+}
+
 function filters(secure: boolean): Directive {
   const filter = lua("header_filter_by_lua_block");
   // A location with a filter of its own inherits none.
@@ -285,7 +297,7 @@ function clientServer(conf: NginxConf, listener: readonly Directive[], secure: b
             ...(settings.nextTimeoutMs === base.nextTimeoutMs
               ? []
               : [d("proxy_next_upstream_timeout", [milliseconds(settings.nextTimeoutMs)])]),
-            ...(settings.guards ? [lua("access_by_lua_block")`sluice.access()`] : []),
+            ...(settings.guards ? guarded() : []),
             ...(settings.filters ? [filters(secure)] : []),
             ...(settings.rewrites ? rewrittenPass(settings) : plainPass(settings)),
           ],
@@ -342,9 +354,7 @@ export function nginxConf(conf: NginxConf): string {
         ...proxyPolicy(conf),
         peersUpstream(),
         clientServer(conf, [d("listen", [listenAddress(conf.httpAddress), w`default_server`])], false),
-        ...(conf.https === undefined
-          ? []
-          : [clientServer(conf, tlsListener(conf.https, conf.version), true)]),
+        ...(conf.https === undefined ? [] : [clientServer(conf, tlsListener(conf.https, conf.version), true)]),
         apiServer(conf),
         replyServer(conf),
       ],

@@ -1,17 +1,25 @@
 import {
+  type Access,
   type FleetCluster,
   type HostClients,
+  type Limits,
   PathPolicy,
   type Redirect,
   type RoutePath,
   type SealedContents,
   type UpstreamRow,
 } from "@sluice/contracts";
+import { type PackedRanges, packRanges } from "./packed-ranges.ts";
 
 /** Address, port, weight, and 1 when it takes no new requests. */
 export type PeerEntry = readonly [address: string, port: number, weight: number, draining?: 1];
 /** What most paths do not say: their policy as the row has it, and this. */
-export interface PathMore extends PathPolicy {
+export interface PathMore extends Omit<PathPolicy, "access" | "limits"> {
+  readonly access?: Omit<Access, "allow" | "deny"> & {
+    readonly allow?: PackedRanges;
+    readonly deny?: PackedRanges;
+  };
+  readonly limits?: Omit<Limits, "except"> & { readonly except?: PackedRanges };
   /** Where to instead, with the status that says so. */
   readonly redirect?: readonly [code: number, to: string, keeps?: Redirect["keeps"]];
   /** Upstream that is asked while the path's own is `""` or has no peers. */
@@ -87,6 +95,11 @@ export type NginxRemoval =
   | { readonly k: "route"; readonly host: string; readonly del: true }
   | { readonly k: "secret"; readonly id: string; readonly del: true };
 
+/** Where a service is that is asked of requests (auth-url): the agent's own, of no fleet record. */
+export type NginxNameRow =
+  | { readonly k: "name"; readonly name: string; readonly addresses: readonly string[] }
+  | { readonly k: "name"; readonly name: string; readonly del: true };
+
 /** Names a row without its contents. */
 export type NginxRowName =
   | { readonly k: "cluster"; readonly cluster: string }
@@ -130,6 +143,18 @@ function redirectEntry({ code, to, keeps }: Redirect): NonNullable<PathMore["red
   return keeps === undefined ? [code, to] : [code, to, keeps];
 }
 
+function accessEntry({ allow, deny, ...rest }: Access): NonNullable<PathMore["access"]> {
+  return {
+    ...rest,
+    ...(allow === undefined ? {} : { allow: packRanges(allow) }),
+    ...(deny === undefined ? {} : { deny: packRanges(deny) }),
+  };
+}
+
+function limitsEntry({ except, ...rest }: Limits): NonNullable<PathMore["limits"]> {
+  return except === undefined ? rest : { ...rest, except: packRanges(except) };
+}
+
 export function upstreamRow({ id, slowStartMs, maxConnections, panicPercent }: UpstreamRow): NginxRow {
   return {
     k: "upstream",
@@ -144,9 +169,13 @@ const policyKeys: ReadonlySet<string> = new Set(Object.keys(PathPolicy.propertie
 
 export function pathEntry(path: RoutePath, profile: string): PathEntry {
   const { redirect, spare } = path;
-  const policy: PathPolicy = Object.fromEntries(Object.entries(path).filter(([key]) => policyKeys.has(key)));
+  const { access, limits, ...policy }: PathPolicy = Object.fromEntries(
+    Object.entries(path).filter(([key]) => policyKeys.has(key)),
+  );
   const more: PathMore = {
     ...policy,
+    ...(access === undefined ? {} : { access: accessEntry(access) }),
+    ...(limits === undefined ? {} : { limits: limitsEntry(limits) }),
     ...(redirect === undefined ? {} : { redirect: redirectEntry(redirect) }),
     ...(spare === undefined ? {} : { spare }),
   };

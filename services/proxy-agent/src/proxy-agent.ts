@@ -1,12 +1,7 @@
 import type { TableView, ViewOptions } from "@sluice/bus";
-import {
-  encodeToken,
-  type FleetValue,
-  type ProxyRecord,
-  plainKeys,
-  type Trace,
-} from "@sluice/contracts";
+import { encodeToken, type FleetValue, type ProxyRecord, plainKeys, type Trace } from "@sluice/contracts";
 import { type Kit, slept } from "@sluice/service-kit";
+import { AuthNames, type AuthNamesOptions } from "./auth-names.ts";
 import { ActiveChecks, type CheckPorts } from "./checks/active-checks.ts";
 import { DataPath } from "./data-path.ts";
 import { FleetRows, type PlannedRow } from "./fleet-rows.ts";
@@ -24,6 +19,8 @@ export interface ProxyAgentPorts extends NginxProfilesPorts {
   readonly proxies: { set(key: string, record: ProxyRecord): void };
   readonly nginx: NginxClient;
   readonly lastGood: LastGoodStore;
+  /** Asks name servers where services are that are asked of requests; see AuthNames. */
+  readonly lookup?: AuthNamesOptions["lookup"];
   readonly open: OpenSealed;
   /** Absent: peers are not asked whether they serve. */
   readonly checks?: CheckPorts;
@@ -34,6 +31,8 @@ export interface ProxyAgentOptions {
   readonly proxy: string;
   readonly peers: ReadonlyMap<string, readonly string[]>;
   readonly refused: readonly string[];
+  /** Loopback ranges in which services may be that are asked of requests; absent: none. */
+  readonly authAddresses?: readonly string[];
 }
 
 const HEARTBEAT_MS = 2000;
@@ -64,6 +63,7 @@ class ProxyAgent {
   readonly #options: ProxyAgentOptions;
   readonly #kit: Kit;
   readonly #rows: FleetRows;
+  readonly #names: AuthNames;
   readonly #metrics: ProxyMetrics;
   readonly #dataPath = new DataPath();
   readonly #checks: ActiveChecks | null;
@@ -94,6 +94,11 @@ class ProxyAgent {
       this.#apply.notify();
     });
     this.#rows = new FleetRows({ peers: options.peers, refused: options.refused, secrets });
+    const { authAddresses: allowed = [], refused } = options;
+    this.#names = new AuthNames({ allowed, refused, lookup: ports.lookup }, kit, () => {
+      this.#saved = false;
+      this.#apply.notify();
+    });
     this.#metrics = new ProxyMetrics(kit.metrics);
     this.#checks =
       ports.checks === undefined ? null : new ActiveChecks(ports.checks, kit, () => this.#instance);
@@ -130,7 +135,9 @@ class ProxyAgent {
     this.#wholeAt = copy.wholeAt;
     for (const { key, value, row } of known) {
       this.#rows.remember(key, value, row);
+      this.#names.set(key, value);
     }
+    for (const row of copy.names ?? []) this.#names.remember(row);
     if (known.length > 0) {
       this.#source = "last-good";
       log.info({ rows: known.length }, "starting from the last good copy");
@@ -167,6 +174,7 @@ class ProxyAgent {
       this.#saveLoop(),
       this.#publishLoop(),
       this.#heartbeat(),
+      this.#names.run(),
       this.#checks?.run(),
       this.#checkLoop(),
       view.done,
@@ -200,6 +208,7 @@ class ProxyAgent {
 
   #changed(key: string, value: FleetValue | undefined, trace: Trace | undefined): void {
     this.#rows.set(key, value);
+    this.#names.set(key, value);
     if (trace !== undefined) this.#traces.set(key, trace);
     const kind = key.split(".")[1];
     if (kind === "profiles" || kind === "rollout") this.#profiles.notify();
@@ -215,6 +224,7 @@ class ProxyAgent {
       try {
         if (this.#instance === null) await this.#meet();
         told = false;
+        await this.#applyNames();
         await this.#applyAll();
         await this.#apply.wait(signal);
       } catch (err) {
@@ -236,6 +246,7 @@ class ProxyAgent {
     if (state.instance !== before) {
       const { keys } = await nginx.keys(signal);
       this.#rows.meet(keys);
+      this.#names.meet();
       this.#settleRows();
       log.info({ instance: state.instance, seeded: state.seeded, rows: keys.length }, "met an nginx");
       this.#profiles.notify();
@@ -252,6 +263,14 @@ class ProxyAgent {
     this.#nginxError = error instanceof Error ? error.message : String(error);
     this.#kit.health.set("nginx", `it does not answer: ${this.#nginxError}`);
     this.#publish.notify();
+  }
+
+  async #applyNames(): Promise<void> {
+    const rows = this.#names.pending();
+    if (rows.length === 0) return;
+    const answer = await this.#ports.nginx.apply(rows, this.#instance ?? "", this.#kit.signal);
+    if (answer.restarted) this.#instance = null;
+    else this.#names.told(rows);
   }
 
   async #applyAll(): Promise<void> {
@@ -355,7 +374,7 @@ class ProxyAgent {
 
   #copy(): LastGoodCopy {
     if (this.#knowsAll) this.#wholeAt = this.#view?.revision ?? 0;
-    return { entries: this.#rows.copy(), wholeAt: this.#wholeAt };
+    return { entries: this.#rows.copy(), names: this.#names.rows(), wholeAt: this.#wholeAt };
   }
 
   async #saveCopy(): Promise<void> {
@@ -404,6 +423,7 @@ class ProxyAgent {
           this.#instance = null;
         }
       }
+      this.#names.tick();
       if (clock.monotonic() >= retryAt) {
         retryAt = clock.monotonic() + RETRY_REFUSED_MS;
         this.#rows.retryRefused();
@@ -432,7 +452,7 @@ class ProxyAgent {
   #record(): ProxyRecord {
     const { fleet, proxy } = this.#options;
     const state = this.#state;
-    const problems = [...this.#profiles.problems, ...this.#rows.problems];
+    const problems = [...this.#profiles.problems, ...this.#rows.problems, ...this.#names.problems];
     return {
       fleet,
       proxy,

@@ -15,6 +15,7 @@ import {
 } from "@sluice/service-kit";
 import { networkProbe } from "./checks/probe.ts";
 import { LastGoodFile } from "./last-good.ts";
+import { nameServer, nameServers } from "./name-servers.ts";
 import { UnixNginxClient } from "./nginx-client.ts";
 import { socketPathOf } from "./nginx-conf.ts";
 import { keptProfiles, lastGoodPathOf, readPlan, secretsPathOf } from "./prepare-nginx.ts";
@@ -56,6 +57,20 @@ const settings = {
     read: (value) => resolve(value),
   },
   peers: peersSetting,
+  resolvers: {
+    env: "SLUICE_PROXY_AGENT_RESOLVERS",
+    flag: "resolver",
+    help: "a name server that knows where services are that are asked of requests (auth-url); default: those of /etc/resolv.conf; may be repeated",
+    many: true,
+    read: nameServer,
+  },
+  authAddresses: {
+    env: "SLUICE_PROXY_AGENT_AUTH_ADDRESSES",
+    flag: "auth-address",
+    help: "a loopback range of /16 or longer in which such a service may be: no other loopback address is asked; may be repeated",
+    many: true,
+    read: text,
+  },
   refused: {
     env: "SLUICE_REFUSED_PEERS",
     flag: "refuse-peer",
@@ -81,6 +96,7 @@ export const proxyAgent = defineService({
       fleet: (options) => bus.view(fleetTable, options),
       proxies,
       nginx,
+      lookup: nameServers(config.resolvers),
       lastGood: new LastGoodFile(lastGoodPathOf(config.nginxDir), secretsPathOf(config.nginxDir)),
       open: (id, sealed) => openSealed(fleetKeys, config.fleet, id, sealed),
       plan: () => readPlan(config.nginxDir),
@@ -94,9 +110,9 @@ export const proxyAgent = defineService({
         tell: (verdicts, expect, signal) => nginx.tell(verdicts, expect, signal),
       },
     };
-    const { fleet, proxy, refused } = config;
+    const { fleet, proxy, refused, authAddresses } = config;
     await Promise.all([
-      runProxyAgent(ports, { fleet, proxy, peers, refused }, kit),
+      runProxyAgent(ports, { fleet, proxy, peers, refused, authAddresses }, kit),
       bus.join(),
       proxies.done,
     ]);

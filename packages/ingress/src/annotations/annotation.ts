@@ -18,8 +18,14 @@ export interface Annotation<Said> {
   readonly unsaid: string;
   /** What a user of ingress-nginx would not expect, or what stands behind it. */
   readonly note: string;
+  /** It keeps others out: where its text is not of its shape, its object is not served. */
+  readonly protects?: true;
   /** @returns what it says, or what is wrong with the text */
   read(text: string): SaidReading<Said>;
+}
+
+export function protecting<Said>(annotation: Annotation<Said>): Annotation<Said> {
+  return { ...annotation, protects: true };
 }
 
 /** @returns what makes annotations that say fields of a `Said` */

@@ -10,6 +10,7 @@ import type { Annotation } from "./annotation.ts";
 import { groups } from "./groups.ts";
 import { routeAnnotations } from "./paths.ts";
 import { redirectAnnotations } from "./redirects.ts";
+import { refusedAnnotations } from "./refused.ts";
 import { settingAnnotations } from "./sizes-and-times.ts";
 
 const page = new URL("../../../../docs/reference/annotations.md", import.meta.url);
@@ -46,12 +47,22 @@ function render(): string {
     `| \`failover\` | ${clusterOrderShapes[FAILOVER]} | all alike | a group is asked while any of its peers can be, then the ` +
       "next; clusters that are not named are the last |",
     "",
+    "## Refused",
+    "",
+    "These have no meaning here and will not get one. They are reported (`AnnotationRefused`). Those that protect, and a snippet",
+    "that holds deny, allow, `auth_*`, return, `access_by_lua*` or `ssl_verify_client`, close the paths of their object",
+    "(`ProtectionRefused`, 503) until they are taken away: serving without them would open what was closed.",
+    "",
+    "| annotation | why, and what to do instead | protects |",
+    "|---|---|---|",
+    ...refusedAnnotations.map(
+      ({ name, why, protects }) =>
+        `| \`${name}\` | ${why} | ${protects("") ? "yes" : protects("deny all;") ? "where it holds what guards" : "no"} |`,
+    ),
+    "",
     "## All others",
     "",
-    "They are not supported yet: ignored and reported (`AnnotationsIgnored`). Where one asks for protection",
-    "(`auth-*`, `whitelist-source-range`, `allowlist-source-range`, `denylist-source-range`, or a snippet that holds deny, allow,",
-    "`auth_*`, return, `access_by_lua*` or `ssl_verify_client`) the paths of its object answer 503 (`ProtectionRefused`) until it is",
-    "taken away: serving without it would open what was closed.",
+    "They are not supported yet: ignored and reported (`AnnotationsIgnored`).",
     "",
   ].join("\n");
 }

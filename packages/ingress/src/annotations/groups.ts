@@ -1,9 +1,11 @@
 // All annotations of ingress-nginx that have a meaning here, by what they say. A group is a file beside this one and an
 // entry here; docs/reference/annotations.md is made from it.
+import { accessAnnotations } from "./access.ts";
 import type { Annotation } from "./annotation.ts";
 import { balanceAnnotations } from "./balancing.ts";
 import { canaryAnnotations } from "./canary.ts";
 import { headerAnnotations } from "./headers.ts";
+import { limitAnnotations } from "./limits.ts";
 import { routeAnnotations } from "./paths.ts";
 import { redirectAnnotations } from "./redirects.ts";
 import { settingAnnotations } from "./sizes-and-times.ts";
@@ -60,6 +62,22 @@ export const groups = {
       "Data of a route; but the first object that changes headers of answers reloads nginx, as a set of sizes and times does.",
     ],
     headerAnnotations,
+  ),
+  access: group(
+    "Who may come in",
+    [
+      "Data of a route; but the first object that asks who comes reloads nginx, as a set of sizes and times does. Where one of",
+      "these is of another shape and protects, the paths of its object answer 503. What happens to whom: [access](access.md).",
+    ],
+    accessAnnotations,
+  ),
+  limits: group(
+    "Limits",
+    [
+      "As those who may come in. All paths of an object, on all hosts and in all workers of one proxy, count together. What is",
+      "above a limit gets 503.",
+    ],
+    limitAnnotations,
   ),
   settings: group(
     "Sizes and times",

@@ -14,7 +14,7 @@ import { createKit, type Kit, type KitOptions } from "@sluice/service-kit";
 import { LastGoodFile } from "../last-good.ts";
 import { UnixNginxClient } from "../nginx-client.ts";
 import { keptProfiles, lastGoodPathOf, readPlan, secretsPathOf } from "../prepare-nginx.ts";
-import { runProxyAgent } from "../proxy-agent.ts";
+import { type ProxyAgentOptions, type ProxyAgentPorts, runProxyAgent } from "../proxy-agent.ts";
 import { reloadNginx } from "../reload-nginx.ts";
 import { TrialFile } from "../trial-file.ts";
 import type { TestNginx, TestPod } from "./proxy-world.ts";
@@ -32,7 +32,8 @@ export function testAgent(
   peers: Record<string, string[]> = { member1: ["127.25.0.0/16"], member2: ["127.26.0.0/16"] },
   more: Pick<KitOptions, "clock" | "injectDelayMs"> & {
     readonly fleetKeys?: readonly FleetPrivateKey[];
-  } = {},
+  } & Pick<ProxyAgentPorts, "lookup"> &
+    Pick<ProxyAgentOptions, "authAddresses"> = {},
 ): TestAgent {
   const controller = new AbortController();
   const kit = createKit({ service: "proxy-agent", signal: controller.signal, ...more });
@@ -53,6 +54,7 @@ export function testAgent(
       },
       nginx: client,
       lastGood: new LastGoodFile(lastGoodPathOf(dir), secretsPathOf(dir)),
+      ...(more.lookup === undefined ? {} : { lookup: more.lookup }),
       open: (id, sealed) => openSealed(more.fleetKeys ?? [], "default", id, sealed),
       plan: () => readPlan(dir),
       kept: () => keptProfiles(dir),
@@ -65,6 +67,7 @@ export function testAgent(
       proxy: "proxy1",
       peers: new Map(Object.entries(peers)),
       refused: ["127.25.9.9"],
+      authAddresses: more.authAddresses ?? [],
     },
     kit,
   );

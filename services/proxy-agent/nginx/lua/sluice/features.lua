@@ -2,9 +2,11 @@
 --   problem(value)          what is wrong with it when the row comes; nil: nothing
 --   compile(value, target)  once per worker: leaves in the target what its requests need
 -- What has a phase of its own is left there by phases.lua, in the order of this list.
-local canary = require "sluice.canary"
+local access = require "sluice.access"
 local clients = require "sluice.clients"
 local https_only = require "sluice.https_only"
+local canary = require "sluice.canary"
+local limits = require "sluice.limits"
 local first_byte = require "sluice.first_byte"
 local access_log = require "sluice.access_log"
 local cookies = require "sluice.cookies"
@@ -21,6 +23,10 @@ local features = {
   { key = "firstByteMs", module = first_byte },
   -- Before who may come in is asked: a browser's preflight request carries no credentials.
   { key = "cors", module = cors },
+  -- As nginx has its phases: what refuses for little goes before what asks somebody.
+  { key = "limits", module = limits },
+  { key = "access", module = access },
+  { key = "auth", module = access.request },
   { key = "cookies", module = cookies },
   { key = "unlogged", module = access_log },
 }

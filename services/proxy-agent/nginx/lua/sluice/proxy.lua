@@ -45,6 +45,14 @@ local answers = {
   -- Of another host's connection: clients ask again on one of its own (RFC 9110 15.5.20).
   ["misdirected"] = { 421, "ask on a connection of this host's own\n" },
   ["no-authorities"] = { 503, "service unavailable\n" },
+  ["forbidden"] = { 403, "forbidden\n" },
+  ["unauthorized"] = { 401, "unauthorized\n" },
+  -- Who would know whether this request may come in does not say.
+  ["auth-failed"] = { 500, "internal server error\n" },
+  ["no-users"] = { 503, "service unavailable\n" },
+  ["passwords-busy"] = { 503, "service unavailable\n" },
+  ["too-many-requests"] = { 503, "service unavailable\n" },
+  ["too-many-connections"] = { 503, "service unavailable\n" },
   ["regex-limit"] = { 500, "internal server error\n" },
 }
 
@@ -56,6 +64,11 @@ local function stand_in(target, u, reason)
   -- that has been rewritten.
   if u and u.size > 0 and (target.policy or not target.rewriting) then return u, target end
   return nil, reason
+end
+
+-- The scheme that the client used: where the balancer has sent the request to this server, a header of ours says it.
+local function scheme_of()
+  return find(var.server_addr, "^unix:") and var.http_x_forwarded_proto or var.scheme
 end
 
 -- State of requests that need more than one look, by the address of nginx's request; the log phase ends it.
@@ -75,11 +88,6 @@ local function state_of(request)
     live[request], live_count = state, live_count + 1
   end
   return state
-end
-
--- The scheme that the client used: where the balancer has sent the request to this server, a header of ours says it.
-local function scheme_of()
-  return find(var.server_addr, "^unix:") and var.http_x_forwarded_proto or var.scheme
 end
 
 -- The side of a path with a canary: decided once a request, so that its next tries stay there and its log line finds it
@@ -192,12 +200,13 @@ function M.access()
   if not target then return say(why or "no-route") end
   local guards = target.guards
   if not guards then return end
+  local state = state_of(this_request())
   for i = 1, #guards do
     local guard = guards[i]
-    local reason = guard.check(guard, var)
+    local reason = guard.check(guard, var, state)
     if reason then return say(reason) end
   end
-  state_of(this_request()).passed = true
+  state.passed = true
 end
 
 -- Answers over TLS: browsers are told to stay there, where the host has a certificate that they can trust.
@@ -211,9 +220,10 @@ function M.filter()
   local target = find_route(var.host, var.uri)
   local filters = target and target.filters
   if not filters then return end
+  local state = live[this_request()]
   for i = 1, #filters do
     local filter = filters[i]
-    filter.apply(filter, var)
+    filter.apply(filter, var, state)
   end
 end
 
@@ -484,6 +494,7 @@ function M.log()
     answered(state)
   end
   if state and state.load then measured(state, status) end
+  if state and state.ended then state.ended(state) end
   if state and state.connection then connections.release(state) end
   if state then live[request], live_count = nil, live_count - 1 end
 end

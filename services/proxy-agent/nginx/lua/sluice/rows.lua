@@ -14,6 +14,7 @@ local features = require "sluice.features"
 local generations = require "sluice.generations"
 local patterns = require "sluice.patterns"
 local rewriting = require "sluice.rewriting"
+local names = require "sluice.access_names"
 local secrets = require "sluice.secrets"
 
 local D = ngx.shared.sluice_rows
@@ -271,6 +272,10 @@ function kinds.cluster(row)
   end
   generations.clusters[0] = generations.next()
   return nil
+end
+
+function kinds.name(row)
+  return names.apply(row)
 end
 
 function kinds.secret(row, known)

@@ -6,6 +6,7 @@ local patterns = require "sluice.patterns"
 local rows = require "sluice.rows"
 local settings = require "sluice.settings"
 local api = require "sluice.api"
+local open = require "sluice.limits_open"
 local proxy = require "sluice.proxy"
 local tls = require "sluice.tls"
 local traffic = require "sluice.traffic"
@@ -22,18 +23,21 @@ local M = {
 function M.flush()
   counters.flush()
   traffic.flush(nil, true)
+  open.exit()
 end
 
 function M.init(path)
   patterns.init()
   settings.load(path)
   workers.init()
+  open.init()
   rows.seed({ settings.secrets, settings.lastGood })
 end
 
 function M.worker()
   math.randomseed(ngx.time() + ngx.worker.pid() * 1000)
   workers.enter()
+  open.enter()
   counters.watch(tls.count)
   connections.reclaim()
   assert(ngx.timer.every(1, counters.flush))

@@ -1,0 +1,86 @@
+// Routes that ask who comes, with rows as given: an agent brings them to a real nginx.
+import assert from "node:assert/strict";
+import type { TestContext } from "node:test";
+import { MemoryServer } from "@sluice/bus/testing";
+import { fleetKeys, type PathPolicy } from "@sluice/contracts";
+import type { Lookup } from "../auth-names.ts";
+import { type TestAgent, testAgent, testFleet } from "./agent-world.ts";
+import { type TestNginx, type TestPod, testNginx, testPod } from "./proxy-world.ts";
+
+export const HOST = "shop.example.test";
+const SETTLED = "settled.example.test";
+const PROFILE = "guarded";
+
+export interface GuardedWorld {
+  readonly nginx: TestNginx;
+  readonly agent: TestAgent;
+  /** Serves `web` behind every path. */
+  readonly pod: TestPod;
+  /** What name servers say, by name; a name that is not there is unknown. */
+  readonly names: Map<string, Lookup>;
+  /** Paths of HOST with what each says; resolves when nginx has them. */
+  show(paths: Readonly<Record<string, PathPolicy>>): Promise<void>;
+  /** Password hashes by user, as the Secret `id` has them. */
+  users(id: string, users: Readonly<Record<string, string>> | null): Promise<void>;
+}
+
+/** @param range third byte of addresses in 127.25.0.0/16 */
+export async function guardedWorld(t: TestContext, range: number, workers = 1): Promise<GuardedWorld> {
+  const nginx = await testNginx(t, { workers });
+  const pod = await testPod(t, `127.25.${range}.1`, "web");
+  const server = new MemoryServer();
+  const fleet = testFleet(t, server);
+  const names = new Map<string, Lookup>();
+  const agent = testAgent(
+    nginx,
+    server,
+    { member1: ["127.25.0.0/16"] },
+    {
+      authAddresses: ["127.25.0.0/16"],
+      lookup: async (name) => names.get(name) ?? Promise.reject(new Error(`nobody knows ${name}`)),
+    },
+  );
+  fleet.set(fleetKeys.profile("default", PROFILE), {
+    hash: PROFILE,
+    settings: { guards: true, filters: true },
+  });
+  fleet.upstream("web", { member1: [pod] });
+  const source = { kind: "MultiClusterIngress", namespace: "shop", name: "web" };
+  let shown = 0;
+  const world: GuardedWorld = {
+    nginx,
+    agent,
+    pod,
+    names,
+    async show(paths) {
+      const type = "Prefix";
+      fleet.set(fleetKeys.route("default", HOST), {
+        host: HOST,
+        paths: Object.entries(paths).map(([path, policy]) => ({
+          ...policy,
+          ...({ type, path, upstream: "web", profile: PROFILE, source } as const),
+        })),
+      });
+      // Rows of a kind go out in the order in which they were set.
+      const path = `/${++shown}`;
+      fleet.set(fleetKeys.route("default", SETTLED), {
+        host: SETTLED,
+        paths: [{ type: "Exact", path, upstream: null, profile: PROFILE, source }],
+      });
+      await fleet.idle();
+      await t.waitFor(
+        async () => assert.equal((await nginx.get(path, { host: SETTLED, fresh: true })).status, 503),
+        { timeout: 60_000, interval: 20 },
+      );
+    },
+    async users(id, users) {
+      const { instance } = await nginx.client.state(t.signal);
+      const row = users === null ? { k: "secret", id, del: true } : { k: "secret", id, users };
+      const answer = await nginx.client.apply([row as Parameters<typeof nginx.apply>[0]], instance, t.signal);
+      assert.deepEqual(answer, { restarted: false, refused: [] });
+    },
+  };
+  // The agent has met this nginx, and leaves alone what is put into it after that.
+  await world.show({ "/": {} });
+  return world;
+}
