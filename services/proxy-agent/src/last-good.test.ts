@@ -16,12 +16,16 @@ test("a copy is read as it was written, with what it knew, and nobody else may r
   t.after(() => rm(dir, { recursive: true }));
   const path = join(dir, "last-good.jsonl");
   const file = new LastGoodFile(path, join(dir, "secrets.jsonl"));
-  assert.deepEqual(await file.load(), { entries: [], wholeAt: 0 });
-  const copy = { entries: [entry, { ...entry, key: "default.clusters.member2", row: null }], wholeAt: 17 };
+  assert.deepEqual(await file.load(), { entries: [], names: [], wholeAt: 0 });
+  const copy = {
+    entries: [entry, { ...entry, key: "default.clusters.member2", row: null }],
+    names: [{ k: "name", name: "auth.example.test", addresses: ["192.0.2.1"] }] as const,
+    wholeAt: 17,
+  };
   await file.save(copy);
   assert.deepEqual(await file.load(), copy);
   assert.equal((await stat(path)).mode & 0o777, 0o600);
   // As an earlier version wrote it.
   await writeFile(path, `${JSON.stringify(entry)}\n`);
-  assert.deepEqual(await file.load(), { entries: [entry], wholeAt: 0 });
+  assert.deepEqual(await file.load(), { entries: [entry], names: [], wholeAt: 0 });
 });
