@@ -24,6 +24,7 @@ const startSettings = {
   },
   stateDir: { ...run.stateDir, help: "folder for kubeconfigs, state and logs" },
   httpPort: run.httpPort,
+  httpsPort: run.httpsPort,
   gatewayPort: run.gatewayPort,
   empty: {
     env: "SLUICE_START_EMPTY",

@@ -131,6 +131,7 @@ async function startSluice(
     args.push("--member", `${name}=${kubeconfig(sandbox, name)}`, "--peers", `${name}=${range}`);
   }
   args.push("--http-port", String(options.httpPort), "--gateway-port", String(options.gatewayPort));
+  args.push("--https-port", String(options.httpsPort));
   args.push("--first-byte-timeout", options.firstByteTimeout, "--log-level", options.logLevel);
   if (options.natsUrl !== "") args.push("--nats-url", options.natsUrl);
   if (options.natsAuth !== "") args.push("--nats-auth", options.natsAuth);

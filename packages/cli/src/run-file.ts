@@ -6,7 +6,8 @@ export interface RunFile {
   readonly pid: number;
   readonly startedAt: string;
   readonly stateDir: string;
-  readonly proxy: { readonly http: string };
+  /** Without `https`: TLS is not served. */
+  readonly proxy: { readonly http: string; readonly https?: string };
   readonly gateway: string;
   readonly nats: string;
   /** Files by which a tool and the bus know each other: a seed that reaches every table, who signed the bus's certificate. */

@@ -1,4 +1,5 @@
 import { assignment, bool, type ConfigSpec, duration, integer, oneOf, text } from "@sluice/service-kit";
+import { readHttpsPort } from "./https-port.ts";
 
 /** Everything that `up` starts; each can be left out with `--without`. */
 export const PARTS = [
@@ -11,6 +12,8 @@ export const PARTS = [
   "topology-gateway",
   "propagator",
 ] as const;
+/** The proxy's where nothing is said. */
+export const HTTP_PORT = 31590;
 export type PartName = (typeof PARTS)[number];
 
 /**
@@ -23,8 +26,15 @@ export function runSettings(command: "SLUICE_UP" | "SLUICE_START") {
       env: `${command}_HTTP_PORT`,
       flag: "http-port",
       help: "port of the proxy on 127.0.0.1",
-      default: "31590",
+      default: String(HTTP_PORT),
       read: integer(1, 65535),
+    },
+    httpsPort: {
+      env: `${command}_HTTPS_PORT`,
+      flag: "https-port",
+      help: "port of the proxy for TLS on 127.0.0.1; auto: 31591, or a free one; off: none",
+      default: "auto",
+      read: readHttpsPort,
     },
     gatewayPort: {
       env: `${command}_GATEWAY_PORT`,

@@ -6,7 +6,7 @@ import { readUpOptions, usage } from "./up-options.ts";
 function summary(run: RunFile): string {
   return [
     "",
-    `  proxy     ${run.proxy.http}`,
+    `  proxy     ${[run.proxy.http, run.proxy.https].filter((each) => each !== undefined).join(", ")}`,
     `  gateway   ${run.gateway}`,
     `  status    sluice status`,
     `  stop      Ctrl-C`,

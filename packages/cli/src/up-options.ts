@@ -31,6 +31,7 @@ export const upSettings = {
   },
   peers: peersSetting,
   httpPort: run.httpPort,
+  httpsPort: run.httpsPort,
   gatewayPort: run.gatewayPort,
   stateDir: run.stateDir,
   ingressClasses: {

@@ -14,11 +14,12 @@ import { prepareNginx, proxyAgent } from "@sluice/proxy-agent";
 import { type AnyService, slept, systemClock } from "@sluice/service-kit";
 import { topologyGateway } from "@sluice/topology-gateway";
 import { busCredentials } from "./bus-credentials.ts";
+import { takeHttpsPort } from "./https-port.ts";
 import { endLeftovers } from "./leftovers.ts";
 import { portFree } from "./listener.ts";
 import { natsPart, nginxPart, type Part, processPart, servicePart } from "./parts.ts";
 import { type RunFile, removeRunFile, writeRunFile } from "./run-file.ts";
-import type { PartName } from "./run-settings.ts";
+import { HTTP_PORT, type PartName } from "./run-settings.ts";
 import { LOCK_HOLDER, lockState } from "./state-lock.ts";
 import type { Steps } from "./steps.ts";
 import type { UpOptions } from "./up-options.ts";
@@ -61,6 +62,8 @@ export async function up(options: UpOptions, events: UpEvents, signal: AbortSign
   const httpAddress = `127.0.0.1:${options.httpPort}`;
   await portFree("127.0.0.1", options.httpPort, "--http-port");
   await portFree("127.0.0.1", options.gatewayPort, "--gateway-port");
+  const httpsPort = await takeHttpsPort(options.httpsPort, options.httpPort === HTTP_PORT);
+  const httpsAddress = httpsPort === null ? null : `127.0.0.1:${httpsPort}`;
   await readKubeconfigs(options);
 
   const tools = await steps.run(
@@ -114,7 +117,9 @@ export async function up(options: UpOptions, events: UpEvents, signal: AbortSign
     }
     const nginxDir = join(stateDir, "proxy");
     if (!without.has("nginx") || !without.has("proxy-agent")) {
-      const prepared = await prepareNginx(nginxOptions(options, nginxDir, tools.nginx, httpAddress));
+      const prepared = await prepareNginx(
+        nginxOptions(options, nginxDir, tools.nginx, httpAddress, httpsAddress),
+      );
       if (!without.has("nginx")) {
         const nginx = nginxPart({ prepared, address: httpAddress, logFile: join(logs, "nginx.log"), signal });
         parts.push(nginx);
@@ -147,7 +152,10 @@ export async function up(options: UpOptions, events: UpEvents, signal: AbortSign
       pid: process.pid,
       startedAt,
       stateDir,
-      proxy: { http: `http://${httpAddress}` },
+      proxy: {
+        http: `http://${httpAddress}`,
+        ...(httpsAddress === null ? {} : { https: `https://${httpsAddress}` }),
+      },
       gateway: `http://127.0.0.1:${options.gatewayPort}`,
       nats: natsUrl,
       natsFiles: auth.operator,
@@ -193,11 +201,18 @@ export async function up(options: UpOptions, events: UpEvents, signal: AbortSign
   }
 }
 
-function nginxOptions(options: UpOptions, dir: string, tool: Tool, httpAddress: string) {
+function nginxOptions(
+  options: UpOptions,
+  dir: string,
+  tool: Tool,
+  httpAddress: string,
+  httpsAddress: string | null,
+) {
   return {
     dir,
     tool,
     httpAddress,
+    ...(httpsAddress === null ? {} : { httpsAddress }),
     workers: Math.min(availableParallelism(), 4),
     firstByteTimeoutMs: options.firstByteTimeout,
   };

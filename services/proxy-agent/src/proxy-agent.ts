@@ -21,7 +21,8 @@ export interface ProxyAgentPorts extends NginxProfilesPorts {
   readonly lastGood: LastGoodStore;
   /** Asks name servers where services are that are asked of requests; see AuthNames. */
   readonly lookup?: AuthNamesOptions["lookup"];
-  readonly open: OpenSealed;
+  /** Absent: this proxy is given no secrets. */
+  readonly open?: OpenSealed;
   /** Absent: peers are not asked whether they serve. */
   readonly checks?: CheckPorts;
 }
@@ -89,12 +90,15 @@ class ProxyAgent {
     this.#ports = ports;
     this.#options = options;
     this.#kit = kit;
-    const secrets = new SecretOpener(ports.open, (id) => {
-      this.#rows.secretOpened(id);
-      this.#apply.notify();
-    });
-    this.#rows = new FleetRows({ peers: options.peers, refused: options.refused, secrets });
-    const { authAddresses: allowed = [], refused } = options;
+    const secrets =
+      ports.open === undefined
+        ? null
+        : new SecretOpener(ports.open, (id) => {
+            this.#rows.secretOpened(id);
+            this.#apply.notify();
+          });
+    const { peers, refused, authAddresses: allowed = [] } = options;
+    this.#rows = new FleetRows({ peers, refused, ...(secrets === null ? {} : { secrets }) });
     this.#names = new AuthNames({ allowed, refused, lookup: ports.lookup }, kit, () => {
       this.#saved = false;
       this.#apply.notify();

@@ -3,7 +3,7 @@ import { networkProbe } from "../checks/probe.ts";
 import { LastGoodFile } from "../last-good.ts";
 import { UnixNginxClient } from "../nginx-client.ts";
 import { socketPathOf } from "../nginx-conf.ts";
-import { lastGoodPathOf, readPlan } from "../prepare-nginx.ts";
+import { lastGoodPathOf, readPlan, secretsPathOf } from "../prepare-nginx.ts";
 import type { ProxyAgentPorts } from "../proxy-agent.ts";
 import { reloadNginx } from "../reload-nginx.ts";
 
@@ -18,7 +18,7 @@ export function agentPorts(
     fleet: given.fleet,
     proxies: given.proxies,
     nginx,
-    lastGood: new LastGoodFile(lastGoodPathOf(dir)),
+    lastGood: new LastGoodFile(lastGoodPathOf(dir), secretsPathOf(dir)),
     plan: () => readPlan(dir),
     reload: (options, profiles) =>
       reloadNginx(options, profiles, { nginx, clock: kit.clock, signal: kit.signal }),

@@ -46,7 +46,7 @@ export async function shake(
   const peer = socket.getPeerCertificate();
   const shown = {
     serial: (peer.serialNumber ?? "").toLowerCase(),
-    subject: peer.subject?.CN ?? "",
+    subject: String(peer.subject?.CN ?? ""),
     protocol: socket.getProtocol(),
     cipher: socket.getCipher().name,
     resumed: socket.isSessionReused(),
