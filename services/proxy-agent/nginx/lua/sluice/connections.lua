@@ -3,6 +3,7 @@
 --
 --   k:<name>           requests in hand at a peer, as upstreams.lua names it
 --   w:<pid>|<name>     those of one worker
+--   r:w:…              somebody is giving those back
 local balancer = require "sluice.balancer"
 local ffi = require "ffi"
 
@@ -12,6 +13,9 @@ local F = ngx.shared.sluice_holds
 local pid = ngx.worker.pid
 
 local M = {}
+
+-- Seconds; longer than workers take that start at once, shorter than until a process has the same number.
+local RECLAIMED = 10
 
 local function add(name, n)
   local own = "w:" .. pid() .. "|" .. name
@@ -52,7 +56,8 @@ end
 function M.reclaim()
   for _, key in ipairs(F:get_keys(0)) do
     local owner, name = key:match("^w:(%d+)|(.*)$")
-    if owner and ffi.C.kill(tonumber(owner), 0) ~= 0 then
+    -- One of those that start at once.
+    if owner and ffi.C.kill(tonumber(owner), 0) ~= 0 and F:add("r:" .. key, true, RECLAIMED) then
       local count = F:get(key)
       F:delete(key)
       if count then F:incr("k:" .. name, -count, 0) end
