@@ -2,10 +2,12 @@ import type { PathPolicy, ProfileRow, Redirect } from "@sluice/contracts";
 import { admitted } from "./access.ts";
 import { balanced } from "./balance.ts";
 import { type CanaryTerms, canaryTerms, unusedByCanary } from "./canary.ts";
+import { readFirstByte, settingsFor, withFirstByte } from "./first-byte.ts";
 import { headed } from "./headers.ts";
 import { checkHost } from "./host.ts";
 import { securedPaths } from "./https-redirect.ts";
 import { belongs, type ClassRules } from "./ingress-class.ts";
+import { limited } from "./limits.ts";
 import {
   annotationsOf,
   createdAt,
@@ -19,7 +21,6 @@ import {
 } from "./objects.ts";
 import { checkPath, type PathType } from "./path.ts";
 import { defaultProfile, phasesFor, profileOf } from "./profile.ts";
-import { limited } from "./limits.ts";
 import { type AnnotationReading, readAnnotations } from "./read-annotations.ts";
 import { redirected } from "./redirect.ts";
 import { type OtherName, otherNames, type RoutePolicy, regexAsked, routed } from "./route-policy.ts";
@@ -132,6 +133,10 @@ export function compileIngress(
   } else if (belonging.kind === "ours") {
     tls = servesTls ? tlsOf(draft) : noTls(draft);
     noteAnnotations(draft, reading);
+    const firstByteMs = readFirstByte(annotationsOf(ingress), (message) =>
+      warn("AnnotationInvalid", message),
+    );
+    draft.paths = withFirstByte(draft.paths, firstByteMs);
     draft.paths = balanced(redirected(routed(draft.paths, routes, ref.namespace), redirects), balance);
     draft.paths = headed(draft.paths, reading.policies.headers);
     draft.paths = securedPaths(draft.paths, redirects);
@@ -139,7 +144,10 @@ export function compileIngress(
     const { paths, problem } = admitted(draft.paths, reading.policies.access, ref);
     draft.paths = paths;
     refuseUnprotected(draft, reading, problem);
-    profile = profileOf({ ...settings, ...phasesFor(draft.paths.map(({ policy }) => policy)) });
+    profile = profileOf({
+      ...settingsFor(settings, firstByteMs),
+      ...phasesFor(draft.paths.map(({ policy }) => policy)),
+    });
   }
   return {
     key: keyOf(ingress),
