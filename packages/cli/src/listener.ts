@@ -1,7 +1,12 @@
 import { connect, createServer } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import { ChildExitedError, PortTakenError } from "@sluice/contracts";
+import { freePort } from "@sluice/native-tools";
 import type { Child } from "./child.ts";
+import type { HttpsPort } from "./https-port.ts";
+
+/** For TLS, where nothing is said. */
+const HTTPS_PORT = 31591;
 
 /** @throws PortTakenError naming the address and the flag that chooses another */
 export async function portFree(host: string, port: number, flag: string): Promise<void> {
@@ -18,6 +23,24 @@ export async function portFree(host: string, port: number, flag: string): Promis
     server.listen(port, host, resolve);
   });
   await new Promise<void>((resolve) => server.close(() => resolve()));
+}
+
+/**
+ * @param usual whether the port for http is the usual one; who chooses that one wants the other out of the way, too
+ * @returns null: TLS is not served
+ * @throws PortTakenError where the port was asked for
+ */
+export async function takeHttpsPort(given: HttpsPort, usual: boolean): Promise<number | null> {
+  if (given === "off") return null;
+  if (given !== "auto") {
+    await portFree("127.0.0.1", given, "--https-port");
+    return given;
+  }
+  if (!usual) return freePort();
+  return portFree("127.0.0.1", HTTPS_PORT, "--https-port").then(
+    () => HTTPS_PORT,
+    () => freePort(),
+  );
 }
 
 async function accepts(host: string, port: number): Promise<boolean> {
