@@ -1,8 +1,14 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { freePort } from "@sluice/native-tools";
-import type { NginxRow } from "@sluice/proxy-agent/testing";
+import {
+  type NginxRow,
+  type TestCertificate,
+  testAuthority,
+  testCertificate,
+} from "@sluice/proxy-agent/testing";
 import { Asker } from "./asker.ts";
 import { type BenchResult, percentile, thisMachine, writeRaw } from "./bench-result.ts";
+import { shakeHands } from "./handshake.ts";
 import { startNginxStage } from "./nginx-stage.ts";
 import { servePeer } from "./peer-server.ts";
 
@@ -17,6 +23,7 @@ export interface ChurnOptions {
 
 const HOSTS = 100;
 const PEERS = 4;
+const CERTIFICATES = 8;
 const LOAD_CONNECTIONS = 4;
 /** Between two changes, ms. */
 const PAUSE_MS = 5;
@@ -27,11 +34,13 @@ const addressOf = (n: number) => `127.0.0.${(n % PEERS) + 1}`;
 const hostOf = (n: number) => `h${n}.example.test`;
 
 interface Change {
-  readonly kind: "endpoint" | "route";
+  readonly kind: "endpoint" | "route" | "certificate";
   readonly host: string;
-  /** From sending the rows to the end of the first answer of whom they name, ms. */
+  /** From sending the rows to the end of the first answer (or handshake) of whom they name, ms. */
   readonly ms: number;
-  /** Answers of whom it was before, meanwhile. */
+  /** The same request (or handshake) once more, ms: what of it is not the change. */
+  readonly againMs: number;
+  /** Answers of whom it was before, after nginx had said that it has the rows. */
   readonly early: number;
 }
 
@@ -70,7 +79,7 @@ class Load {
   }
 }
 
-/** Endpoints and routes change one by one while requests go on. */
+/** Endpoints, routes and certificates change one by one while requests go on. */
 export async function churn({ signal, changes, load, log }: ChurnOptions): Promise<BenchResult> {
   await using stack = new AsyncDisposableStack();
   const port = await freePort();
@@ -86,12 +95,26 @@ export async function churn({ signal, changes, load, log }: ChurnOptions): Promi
     k: "route",
     host: hostOf(host),
     paths: [["P", "/", id, "default"]],
+    certificate: `own-${host}`,
+  });
+  const authority = await testAuthority("bench");
+  const made = await Promise.all(
+    Array.from({ length: CERTIFICATES }, () => testCertificate(authority, ["*.example.test"])),
+  );
+  const certificate = (turn: number) => made[turn % CERTIFICATES] as TestCertificate;
+  const secret = (host: number, { chain, key }: TestCertificate): NginxRow => ({
+    k: "secret",
+    id: `own-${host}`,
+    chain,
+    key,
   });
   // Each host has an upstream of its own, whose peer changes, and there is one for each peer, which routes change to.
   const rows: NginxRow[] = [];
   for (let n = 0; n < PEERS; n++) rows.push({ k: "upstream", id: `fixed-${n}` }, peers(`fixed-${n}`, n));
-  for (let n = 0; n < HOSTS; n++)
-    rows.push({ k: "upstream", id: `own-${n}` }, peers(`own-${n}`, 0), route(n, `own-${n}`));
+  for (let n = 0; n < HOSTS; n++) {
+    rows.push({ k: "upstream", id: `own-${n}` }, peers(`own-${n}`, 0));
+    rows.push(secret(n, certificate(0)), route(n, `own-${n}`));
+  }
   await nginx.apply(rows);
 
   const workers = await nginx.workers();
@@ -104,7 +127,13 @@ export async function churn({ signal, changes, load, log }: ChurnOptions): Promi
   const seen: Change[] = [];
   let lost = 0;
   const change = async (kind: Change["kind"], host: string, row: NginxRow, to: string) => {
-    const one = await firstAnswer(api, asker, host, row, to, meanwhile);
+    const ask = async () => {
+      if (kind === "certificate") return shakeHands(nginx.httpsAddress, host);
+      const body = await asker.ask(host);
+      meanwhile.note(host, body);
+      return body;
+    };
+    const one = await firstAnswer(api, ask, row, to);
     if (one === null) lost++;
     else seen.push({ kind, host, ...one });
     await delay(PAUSE_MS, undefined, { signal });
@@ -123,6 +152,12 @@ export async function churn({ signal, changes, load, log }: ChurnOptions): Promi
     await change("route", hostOf(host), route(host, `fixed-${turn % PEERS}`), addressOf(turn));
   }
   log(`${changes} routes have changed`);
+  for (let n = 0; n < changes; n++) {
+    const host = n % HOSTS;
+    const next = certificate(1 + Math.floor(n / HOSTS));
+    await change("certificate", hostOf(host), secret(host, next), next.serial);
+  }
+  log(`${changes} certificates have changed`);
   stop.abort();
   await loading;
   const after = await nginx.client.state(signal);
@@ -130,6 +165,8 @@ export async function churn({ signal, changes, load, log }: ChurnOptions): Promi
     (await nginx.workers()).some((pid) => !workers.includes(pid)) || after.config !== before.config;
   if (meanwhile.failed > 0) log(`the first request that failed: ${meanwhile.firstFailure}`);
   const all = (kind: Change["kind"]) => seen.filter((each) => each.kind === kind).map(({ ms }) => ms);
+  const again = (...kinds: Change["kind"][]) =>
+    seen.filter(({ kind }) => kinds.includes(kind)).map(({ againMs }) => againMs);
   return {
     bench: "churn",
     figures: {
@@ -141,10 +178,13 @@ export async function churn({ signal, changes, load, log }: ChurnOptions): Promi
       endpoint_p99_ms: percentile(all("endpoint"), 0.99),
       route_p50_ms: percentile(all("route"), 0.5),
       route_p99_ms: percentile(all("route"), 0.99),
-      p99_ms: percentile(
-        seen.map(({ ms }) => ms),
-        0.99,
-      ),
+      certificate_p50_ms: percentile(all("certificate"), 0.5),
+      certificate_p99_ms: percentile(all("certificate"), 0.99),
+      again_p50_ms: percentile(again("endpoint", "route"), 0.5),
+      again_p99_ms: percentile(again("endpoint", "route"), 0.99),
+      handshake_again_p50_ms: percentile(again("certificate"), 0.5),
+      handshake_again_p99_ms: percentile(again("certificate"), 0.99),
+      p99_ms: percentile([...all("endpoint"), ...all("route")], 0.99),
       early: seen.reduce((sum, { early }) => sum + early, 0),
     },
     goals: { reloads: 0, failed: 0, lost: 0, p99_ms: 2 },
@@ -157,20 +197,20 @@ export async function churn({ signal, changes, load, log }: ChurnOptions): Promi
 /** @returns null when nobody has answered from there in time */
 async function firstAnswer(
   api: Asker,
-  asker: Asker,
-  host: string,
+  ask: () => Promise<string>,
   row: NginxRow,
   to: string,
-  tally: Load,
-): Promise<Pick<Change, "ms" | "early"> | null> {
+): Promise<Pick<Change, "ms" | "againMs" | "early"> | null> {
   const began = performance.now();
   const answer = await api.post("/apply", JSON.stringify({ rows: [row] }));
   if (!answer.includes('"revision"') || answer.includes('"refused"'))
     throw new Error(`nginx said: ${answer}`);
   for (let early = 0; performance.now() - began < LOST_MS; early++) {
-    const body = await asker.ask(host);
-    tally.note(host, body);
-    if (body === to) return { ms: performance.now() - began, early };
+    if ((await ask()) !== to) continue;
+    const ms = performance.now() - began;
+    const again = performance.now();
+    await ask();
+    return { ms, againMs: performance.now() - again, early };
   }
   return null;
 }

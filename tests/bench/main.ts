@@ -29,10 +29,11 @@ const benches: Readonly<Record<string, Bench>> = {
     },
   },
   table: {
-    numbers: { hosts: 1000, upstreams: 5000, peers: 50_000, rounds: 5 },
+    numbers: { hosts: 1000, upstreams: 5000, peers: 50_000, rounds: 5, certificates: 10_000 },
     run: async ({ number, signal, log }) => {
       const size = { hosts: number("hosts"), upstreams: number("upstreams"), peers: number("peers") };
-      return (await import("./table.ts")).table({ signal, log, ...size, rounds: number("rounds") });
+      const more = { rounds: number("rounds"), certificates: number("certificates") };
+      return (await import("./table.ts")).table({ signal, log, ...size, ...more });
     },
   },
   start: { run: async (args) => (await import("./start.ts")).start(args) },

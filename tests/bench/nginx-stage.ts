@@ -15,6 +15,9 @@ import { familyOf } from "./process-figures.ts";
 /** A proxy's nginx without an agent: whoever measures gives it its rows. */
 export interface NginxStage extends AsyncDisposable {
   readonly httpAddress: string;
+  readonly httpsAddress: string;
+  /** Seconds from its start until it listened. */
+  readonly startSeconds: number;
   readonly process: NginxProcess;
   readonly client: UnixNginxClient;
   readonly socketPath: string;
@@ -24,9 +27,10 @@ export interface NginxStage extends AsyncDisposable {
   workers(): Promise<readonly number[]>;
 }
 
-/** @param more of what it is prepared with */
+/** @param beforehand puts into its folder what an earlier one has left */
 export async function startNginxStage(
   signal: AbortSignal,
+  beforehand: (dir: string) => Promise<void> = async () => {},
   more: Partial<NginxOptions> = {},
 ): Promise<NginxStage> {
   const tool = await ensureTool("nginx", { signal });
@@ -34,13 +38,20 @@ export async function startNginxStage(
   const dir = await mkdtemp(join(tmpdir(), "sluice-bench-"));
   stack.defer(() => rm(dir, { recursive: true, force: true }));
   const httpAddress = `127.0.0.1:${await freePort()}`;
-  const prepared = await prepareNginx({ dir, tool, httpAddress, workers: 2, firstByteTimeoutMs: 0, ...more });
+  const httpsAddress = `127.0.0.1:${await freePort()}`;
+  const own = { dir, tool, httpAddress, httpsAddress, workers: 2, firstByteTimeoutMs: 0, ...more };
+  const prepared = await prepareNginx(own);
+  await beforehand(dir);
+  const began = performance.now();
   const process = stack.use(await startNginx(prepared, httpAddress, signal));
+  const startSeconds = (performance.now() - began) / 1000;
   const client = stack.use(new UnixNginxClient(prepared.socketPath));
   const { instance } = await client.state(signal);
   const owned = stack.move();
   return {
     httpAddress,
+    httpsAddress,
+    startSeconds,
     process,
     client,
     socketPath: prepared.socketPath,

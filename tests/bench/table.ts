@@ -2,6 +2,7 @@ import { type FleetValue, fleetKeys } from "@sluice/contracts";
 import { FleetRows } from "@sluice/proxy-agent/testing";
 import { Asker } from "./asker.ts";
 import { type BenchResult, median, thisMachine, writeRaw } from "./bench-result.ts";
+import { manyCertificates } from "./many-certificates.ts";
 import { startNginxStage } from "./nginx-stage.ts";
 import { cpuMs } from "./process-figures.ts";
 
@@ -11,6 +12,8 @@ export interface TableOptions {
   readonly upstreams: number;
   readonly peers: number;
   readonly rounds: number;
+  /** Hosts with a certificate each, of another nginx that starts with all of them; 0: none. */
+  readonly certificates: number;
   log(line: string): void;
 }
 
@@ -105,6 +108,10 @@ export async function table(options: TableOptions): Promise<BenchResult> {
     const ownCpuMs = (await cpuMs(process.pid)) - cpuBefore.own;
     runs.push({ ms, nginxCpuMs, ownCpuMs, blocked, rows: count });
   }
+  const many =
+    options.certificates === 0
+      ? null
+      : await manyCertificates(options.certificates, options.certificates, signal);
   const each = (of: (run: Applied) => number) => runs.map(of);
   return {
     bench: "table",
@@ -118,8 +125,18 @@ export async function table(options: TableOptions): Promise<BenchResult> {
       cpu_ms_agent: median(each(({ ownCpuMs }) => ownCpuMs)),
       rows: runs[0]?.rows ?? 0,
       requests: runs[0]?.blocked.length ?? 0,
+      ...(many === null
+        ? {}
+        : {
+            certificates: options.certificates,
+            start_s: many.startSeconds,
+            listens_s: many.listensSeconds,
+            rss_mb_worker: many.workerMb,
+            handshakes: many.handshakes,
+            wrong_certificates: many.wrong,
+          }),
     },
-    goals: { apply_ms: 500, worker_blocked_ms: 10 },
+    goals: { apply_ms: 500, worker_blocked_ms: 10, start_s: 5, rss_mb_worker: 150, wrong_certificates: 0 },
     samples: runs.length,
     raw: await writeRaw("table", runs),
     machine: thisMachine(),

@@ -119,9 +119,11 @@ export function backendConf(conf: NginxConf, addresses: readonly string[]): stri
 }
 
 export { FleetRows } from "./fleet-rows.ts";
+export { LastGoodFile } from "./last-good.ts";
 export { UnixNginxClient } from "./nginx-client.ts";
 export { accepts, type NginxProcess, startNginx } from "./nginx-process.ts";
 export { type NginxRow, removal as removalOf } from "./nginx-row.ts";
-export { type NginxOptions, prepareNginx } from "./prepare-nginx.ts";
+export { lastGoodPathOf, type NginxOptions, prepareNginx, secretsPathOf } from "./prepare-nginx.ts";
 export { profileName, readProfile } from "./profile-settings.ts";
 export { agentPorts } from "./testing/agent-ports.ts";
+export { type TestCertificate, testAuthority, testCertificate } from "./testing/certificates.ts";
