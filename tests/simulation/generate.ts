@@ -1,3 +1,4 @@
+import { BREAKS_FROM } from "./nginx-plan.ts";
 import { SeededRandom } from "./seeded-random.ts";
 import type { Deed, Step } from "./steps.ts";
 import { APIS, type Crew, MEMBERS, namesOf, SERVICES, SLICES } from "./topology.ts";
@@ -42,6 +43,7 @@ const DEFAULT_WEIGHTS: Weights = {
   "cut-member": 3,
   import: 4,
   ingress: 4,
+  tune: 4,
 };
 
 export interface Schedule {
@@ -161,6 +163,11 @@ function deedOf(kind: Deed["do"], random: SeededRandom, crew: Crew): Deed {
       return { do: kind, service: service(), on: random.chance(0.6) };
     case "ingress":
       return { do: kind, services: SERVICES.filter(() => random.chance(0.7)) };
+    case "tune": {
+      // Each ask is another one: what broke once may have been asked for and refused already.
+      const bad = BREAKS_FROM + random.between(0, 10_000);
+      return { do: kind, seconds: random.pick([null, 30, random.between(61, BREAKS_FROM - 1), bad, bad]) };
+    }
     case "bad-record":
       return { do: kind, ...badRecord(random) };
     case "bad-slice":

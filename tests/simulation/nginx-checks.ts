@@ -25,6 +25,8 @@ export class NginxChecks implements NginxObserver {
   /** What a last good copy holds, which may be a moment old. */
   readonly #saved = new Map<SimNginx, Snapshot>();
   readonly #due = new Map<SimNginx, Due>();
+  /** Names of those that have run with what breaks them. */
+  readonly #hurt = new Set<string>();
 
   constructor(truth: Truth, orders: Orders, time: VirtualTime) {
     this.#truth = truth;
@@ -52,6 +54,7 @@ export class NginxChecks implements NginxObserver {
 
   row(nginx: SimNginx, name: string, row: NginxRow | null): void {
     const [kind, upstream = "", cluster = ""] = name.split(" ");
+    if (kind === "route") return this.#lookForProfiles(nginx);
     if (kind === "cluster") return this.#clusterRow(nginx, upstream, row);
     if (kind !== "peers") return;
     const bySlice = new Map<SliceTruth, string[]>();
@@ -95,6 +98,29 @@ export class NginxChecks implements NginxObserver {
   saving(nginx: SimNginx): () => void {
     const copy = this.#of(nginx).copy();
     return () => void this.#saved.set(nginx, copy);
+  }
+
+  /** Somebody asks for something else: whoever is hurt by that is hurt by another configuration. */
+  asked(): void {
+    this.#hurt.clear();
+  }
+
+  /** A configuration that breaks nginx is seen by one proxy at most, and no route is ever without its profile. */
+  loaded(nginx: SimNginx): void {
+    this.#lookForProfiles(nginx);
+    if (!nginx.broken) return;
+    this.#hurt.add(nginx.name);
+    if (this.#hurt.size < 2) return;
+    this.#violate("two-proxies-hurt", `${[...this.#hurt].join(" and ")} have tried what breaks them`);
+  }
+
+  #lookForProfiles(nginx: SimNginx): void {
+    const [missing] = nginx.missing();
+    if (missing === undefined) return;
+    this.#violate(
+      "profile-missing",
+      `${nginx.name} has a route with profile ${missing}, and not the profile`,
+    );
   }
 
   restarted(nginx: SimNginx): void {

@@ -1,4 +1,5 @@
 import type { Fence } from "./fences.ts";
+import { BREAKS_FROM } from "./nginx-plan.ts";
 import type { SeededRandom } from "./seeded-random.ts";
 import { CREW, MEMBERS, SERVICES } from "./topology.ts";
 
@@ -220,6 +221,27 @@ export const rules: readonly Fence[] = [
         })),
       ];
     },
+  },
+  {
+    name: "one proxy tries new profiles first",
+    file: "services/config-renderer/src/rollout.ts",
+    from: "return { ...settled, target, admitted: [first.name] };",
+    to: "return { ...settled, target, admitted: liveOf(proxies).map(({ name }) => name) };",
+    crew: { ...CREW, agent: 3 },
+    seeds: 1,
+    schedule: (random) => [{ at: 3100, do: "tune", seconds: BREAKS_FROM + random.between(0, 1000) }],
+  },
+  {
+    name: "a proxy waits until it is let",
+    file: "services/proxy-agent/src/nginx-profiles.ts",
+    from: "admitted.includes(this.#host.proxy) &&",
+    to: "",
+    crew: { ...CREW, agent: 3 },
+    seeds: 1,
+    schedule: (random) => [
+      { at: 3100, do: "tune", seconds: BREAKS_FROM + random.between(0, 1000) },
+      { at: random.between(3250, 3500), do: "crash", process: "agent-1", forMs: random.between(500, 3000) },
+    ],
   },
   {
     name: "a proxy takes a route away when the hub does",

@@ -1,15 +1,23 @@
+import { profileOf } from "@sluice/ingress";
 import { type IngressClass, type MultiClusterIngress, resources, type ServiceImport } from "@sluice/kube";
+import { BREAKS_FROM } from "./nginx-plan.ts";
 import type { SimCluster } from "./sim-cluster.ts";
 import { NAMESPACE } from "./sim-member.ts";
 import { SERVICES } from "./topology.ts";
 
 export const HOST = "shop.example.test";
+export const TUNED_HOST = "tuned.example.test";
 
-/** What people do in the hub: ServiceImports, and one MultiClusterIngress with paths to some of them. */
+/**
+ * What people do in the hub: ServiceImports, one MultiClusterIngress with paths to some of them, and now and then one
+ * whose requests need settings of their own.
+ */
 export class SimHub {
   readonly cluster: SimCluster;
   readonly #imports = new Set<string>();
   #paths: readonly string[] = [];
+  /** Seconds; null: it is not there. */
+  #tuned: number | null = null;
 
   constructor(cluster: SimCluster) {
     this.cluster = cluster;
@@ -50,6 +58,32 @@ export class SimHub {
       metadata: ref,
       spec: { ingressClassName: "nginx", rules: [{ host: HOST, http: { paths } }] },
     });
+  }
+
+  /** @param seconds the read timeout that it asks for; null: it is deleted */
+  tune(seconds: number | null): void {
+    this.#tuned = seconds;
+    const ref = { name: "tuned", namespace: NAMESPACE };
+    if (seconds === null) {
+      this.cluster.remove(resources.multiClusterIngress, ref);
+      return;
+    }
+    const backend = { service: { name: "nobody", port: { number: 80 } } };
+    const paths = [{ path: "/", pathType: "Prefix" as const, backend }];
+    this.cluster.put<MultiClusterIngress>(resources.multiClusterIngress, {
+      metadata: {
+        ...ref,
+        annotations: { "nginx.ingress.kubernetes.io/proxy-read-timeout": String(seconds) },
+      },
+      spec: { ingressClassName: "nginx", rules: [{ host: TUNED_HOST, http: { paths } }] },
+    });
+  }
+
+  /** The profile that its requests should meet in every proxy; null: there are none. */
+  wantedProfile(): string | null {
+    if (this.#tuned === null) return null;
+    if (this.#tuned >= BREAKS_FROM) return "default";
+    return profileOf({ readTimeoutMs: this.#tuned * 1000 }).hash;
   }
 
   /** Requests may be sent to the peers of that service. */

@@ -1,3 +1,5 @@
+import { BREAKS_FROM } from "./nginx-plan.ts";
+
 /** One thing that is done to the world; `at` and `forMs` are milliseconds of virtual time. */
 export type Step = { readonly at: number } & Deed;
 
@@ -67,6 +69,11 @@ export type Deed =
       readonly do: "ingress";
       /** Services that it has paths to; none: it is deleted. */
       readonly services: readonly string[];
+    }
+  | {
+      /** Another MultiClusterIngress asks for this read timeout, seconds; null: it is deleted. */
+      readonly do: "tune";
+      readonly seconds: number | null;
     }
   | { readonly do: "bad-record"; readonly table: string; readonly key: string; readonly value: string }
   | { readonly do: "bad-slice"; readonly member: string; readonly service: string }
@@ -145,6 +152,10 @@ export function inWords(step: Step): string {
       return step.services.length === 0
         ? "hub: the MultiClusterIngress is deleted"
         : `hub: the MultiClusterIngress has paths to ${step.services.join(" and ")}`;
+    case "tune":
+      return step.seconds === null
+        ? "hub: the MultiClusterIngress with a timeout of its own is deleted"
+        : `hub: another MultiClusterIngress asks for a timeout of ${step.seconds} s${step.seconds >= BREAKS_FROM ? ", with which no proxy works" : ""}`;
     case "bad-record":
       return `somebody writes ${JSON.stringify(step.value)} to ${step.table}/${step.key}`;
     case "bad-slice":

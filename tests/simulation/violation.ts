@@ -10,6 +10,8 @@ export type ViolationName =
   | "drained-out-of-ignorance"
   | "undrained-out-of-ignorance"
   | "order-came-back"
+  | "two-proxies-hurt"
+  | "profile-missing"
   | "bad-object-blocks"
   | "foreign-write"
   | "ended-by-itself"

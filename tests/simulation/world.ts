@@ -17,7 +17,7 @@ import { runReader } from "./reader.ts";
 import { SeededRandom } from "./seeded-random.ts";
 import { SimBus } from "./sim-bus.ts";
 import { SimCluster } from "./sim-cluster.ts";
-import { HOST, SimHub } from "./sim-hub.ts";
+import { HOST, SimHub, TUNED_HOST } from "./sim-hub.ts";
 import { type ApiLink, SimKubeClient } from "./sim-kube-client.ts";
 import { SimMember, type SliceTeller } from "./sim-member.ts";
 import { SimNginx } from "./sim-nginx.ts";
@@ -139,7 +139,7 @@ export class World {
     }
     for (let i = 1; i <= crew.agent; i++) {
       const name = `nginx-${i}`;
-      this.#nginxes.set(name, new SimNginx(name, simNginxPlan().hash, this.time, this.trace, this.checks));
+      this.#nginxes.set(name, new SimNginx(name, this.time, this.trace, this.checks));
     }
     for (const name of namesOf(crew)) {
       const slot: Slot = {
@@ -310,13 +310,8 @@ export class World {
               proxies,
               nginx: nginx.client(process),
               lastGood: nginx.lastGood(process),
-              plan: async () => simNginxPlan().options,
-              kept: async () => new Map(),
-              trial: { load: async () => null, save: async () => {} },
-              reload: async () => ({
-                ok: false,
-                why: "the simulated nginx has no profiles but the default one",
-              }),
+              plan: async () => simNginxPlan,
+              ...nginx.configuration(process),
             },
             { fleet: "default", proxy: slot.name, peers: new Map(), refused: [] },
             kit,
@@ -461,6 +456,9 @@ export class World {
       case "ingress":
         this.#hub.ingress(step.services);
         return this.#routesChanged();
+      case "tune":
+        this.checks.asked();
+        return this.#hub.tune(step.seconds);
       case "bad-record":
         if (this.#bus.up) this.#bus.put(step.table, step.key, Buffer.from(step.value), null);
         return;
@@ -618,10 +616,19 @@ export class World {
       ...[...this.#nginxes.values()].flatMap((nginx) => {
         const has = nginx.pathsOf(HOST).sort().join();
         const routes = has === paths ? [] : [`${nginx.name}, ${HOST}: has [${has}], the hub says [${paths}]`];
-        return [...routes, ...this.checks.differences(nginx)];
+        return [...routes, ...this.#tuning(nginx), ...this.checks.differences(nginx)];
       }),
       ...MEMBERS.filter((name) => !this.#member(name).joined).flatMap((name) => this.#leftovers(name)),
     ];
+  }
+
+  /** The profile that requests need which are not as all others. */
+  #tuning(nginx: SimNginx): string[] {
+    const has = nginx.profileOf(TUNED_HOST);
+    const wanted = this.#hub.wantedProfile();
+    const differences =
+      has === wanted ? [] : [`${nginx.name}, ${TUNED_HOST}: has profile ${has}, not ${wanted}`];
+    return nginx.broken ? [...differences, `${nginx.name} still runs with what it cannot do`] : differences;
   }
 
   /** What the bus still has of a cluster that is gone for good. */

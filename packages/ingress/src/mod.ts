@@ -6,6 +6,7 @@ export {
   defaultProfile,
   defaultSettings,
   nextUpstreamWords,
+  profileOf,
   type ProfileSettings,
   settingBounds,
 } from "./profile.ts";

@@ -517,6 +517,11 @@ export class FleetRows {
     return this.#rolloutKey === undefined ? undefined : (this.#wanted.get(this.#rolloutKey) as RolloutRow);
   }
 
+  /** The bus has said so, or has not contradicted it: it is not only the last good copy's. */
+  get rolloutHeard(): boolean {
+    return this.#rolloutKey !== undefined && !this.#copied.has(this.#rolloutKey);
+  }
+
   /** Names of the profiles that routes in nginx use. */
   usedProfiles(): Set<string> {
     const used = new Set<string>();

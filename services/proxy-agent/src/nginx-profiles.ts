@@ -3,6 +3,7 @@ import type { ProfileSettings } from "@sluice/ingress";
 import { type Kit, slept } from "@sluice/service-kit";
 import type { FleetRows } from "./fleet-rows.ts";
 import type { NginxState } from "./nginx-client.ts";
+import { withAuthorities } from "./nginx-backends.ts";
 import { type NginxOptions, renderNginx } from "./prepare-nginx.ts";
 import { profileName, readProfile } from "./profile-settings.ts";
 import type { ProxyMetrics } from "./proxy-metrics.ts";
@@ -108,7 +109,8 @@ export class NginxProfiles {
 
   notify(): void {
     const order = this.#rows.rollout?.order ?? "";
-    if (order !== this.#heard.order) this.#heard = { order, at: this.#kit.clock.monotonic() };
+    // One of the last good copy may have been taken back while nobody heard of it.
+    if (order !== this.#heard.order && this.#rows.rolloutHeard) this.#heard = { order, at: this.#kit.clock.monotonic() };
     this.#wake.notify();
   }
 
@@ -191,6 +193,7 @@ export class NginxProfiles {
   #may(order: RolloutRow, target: string): boolean {
     if (this.#failed?.configuration === target) return false;
     if (this.#report?.order === order.order && this.#report.runs === target) return true;
+    if (order.order !== this.#heard.order) return false;
     return this.#kit.clock.monotonic() - this.#heard.at < ORDER_MS;
   }
 
@@ -207,7 +210,9 @@ export class NginxProfiles {
     for (const row of rows) {
       const settings = readProfile(row);
       if (!("problem" in settings)) {
-        if (profileName(row.hash) !== "default") read.set(row.hash, settings);
+        if (profileName(row.hash) !== "default") {
+          read.set(row.hash, withAuthorities(settings, (id) => this.#rows.authorities(id)));
+        }
         continue;
       }
       const { problem } = settings;
@@ -237,18 +242,19 @@ export class NginxProfiles {
     if (goal.exact !== true) {
       // Routes that nginx has serve on; whoever waits for the new profiles may be what frees these.
       const used = this.#rows.usedProfiles();
-      for (const [name, settings] of this.#loaded ?? [])
+      for (const [name, settings] of this.#loaded ?? (await this.#ports.kept()))
         if (used.has(name) && !profiles.has(name)) profiles.set(name, settings);
     }
     const hash = this.#hashOf(plan, profiles);
-    if (hash === this.#host.state?.config) {
+    const before = await this.#ports.trial.load();
+    // Where that was begun and not ended, nobody knows yet whether it does.
+    if (hash === this.#host.state?.config && before === null) {
       this.#loaded = profiles;
       return;
     }
     const { clock } = this.#kit;
     if (hash === this.#refused.hash && clock.monotonic() - this.#refused.at < RETRY_REFUSED_MS) return;
     const fresh = [...profiles.keys()].filter((name) => this.#loaded?.has(name) !== true);
-    const before = await this.#ports.trial.load();
     const begun = before?.configuration === goal.configuration ? before.begun + 1 : 1;
     await this.#ports.trial.save({ configuration: goal.configuration, begun });
     let outcome: ReloadOutcome;
@@ -257,10 +263,12 @@ export class NginxProfiles {
         probes: fresh,
         probationMs: goal.first === true ? PROBATION_MS : 0,
       });
-    } finally {
+    } catch (error) {
       // What ends this process by its own will is no fault of the configuration.
-      await this.#ports.trial.save(null);
+      await this.#ports.trial.save({ configuration: goal.configuration, begun: begun - 1 });
+      throw error;
     }
+    await this.#ports.trial.save(null);
     this.reloads++;
     if (outcome.ok) {
       this.#metrics.reloaded("profiles");
@@ -302,8 +310,8 @@ export class NginxProfiles {
   }
 
   #tell(order: RolloutRow): void {
-    const runs = [order.target, order.proven].find(
-      (each) => each?.profiles.every(({ hash }) => this.#has(hash)),
+    const runs = [order.target, order.proven].find((each) =>
+      each?.profiles.every(({ hash }) => this.#has(hash)),
     );
     const failed = this.#failed;
     this.#report = {
