@@ -20,7 +20,13 @@ interface Bench {
 
 const benches: Readonly<Record<string, Bench>> = {
   latency: { run: async (args) => (await import("./latency.ts")).latency(args) },
-  throughput: { run: async (args) => (await import("./throughput.ts")).throughput(args) },
+  throughput: {
+    numbers: { profiles: 0, alternations: 9, seconds: 5 },
+    run: async ({ number, ...args }) => {
+      const load = { alternations: number("alternations"), seconds: number("seconds") };
+      return (await import("./throughput.ts")).throughput({ ...args, ...load, profiles: number("profiles") });
+    },
+  },
   churn: {
     numbers: { changes: 1000, load: 500 },
     run: async ({ number, signal, log }) => {

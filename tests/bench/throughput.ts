@@ -4,11 +4,13 @@ import { request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import { defaultSettings } from "@sluice/ingress";
 import { ensureTool, freePort, type Tool } from "@sluice/native-tools";
 import { prepareNginx } from "@sluice/proxy-agent";
 import {
   backendConf,
   confPathOf,
+  renderNginx,
   startNginx,
   staticConf,
   testConf,
@@ -20,6 +22,8 @@ export interface ThroughputOptions {
   readonly signal: AbortSignal;
   readonly alternations?: number;
   readonly seconds?: number;
+  /** Sets of settings that paths use in turn, so that requests are sent on to a location of theirs; 0: the default one. */
+  readonly profiles?: number;
   /** Milliseconds; 0: off, as Sluice is without `--first-byte-timeout`. */
   readonly firstByteTimeoutMs?: number;
   log?(line: string): void;
@@ -31,13 +35,17 @@ interface Rate {
   readonly rps: number;
   /** Microseconds of CPU that this nginx spent on a request: hardly moved by what else the machine does. */
   readonly cpuUs: number;
+  /** With CALM_CONNECTIONS, so that requests do not wait for each other, ms. */
+  readonly p99Ms: number;
 }
 type Sample = Readonly<Record<Variant, Rate>>;
 
 const HOSTS = 1000;
 const PATHS = 6;
 const CONNECTIONS = 32;
+const CALM_CONNECTIONS = 2;
 const WARM_UP_SECONDS = 1;
+const CALM_SECONDS = 2;
 const PEERS = 4;
 
 /** A hundred of the hosts in turn, so that the route is not always the one that was just looked up. */
@@ -71,7 +79,9 @@ async function post(socketPath: string, rows: readonly unknown[], signal: AbortS
     throw new Error(`rows refused: ${answer}`);
 }
 
-function rows(peers: readonly string[]): unknown[] {
+const profileAt = (n: number, profiles: number) => (profiles === 0 ? "default" : `bench${n % profiles}`);
+
+function rows(peers: readonly string[], profiles: number): unknown[] {
   const out: unknown[] = [];
   const list = peers.map((peer) => [peer.split(":")[0], Number(peer.split(":")[1]), 1]);
   for (let n = 0; n < HOSTS; n++) {
@@ -80,7 +90,7 @@ function rows(peers: readonly string[]): unknown[] {
     out.push({
       k: "route",
       host: `h${n}.example.test`,
-      paths: ids.map((id, p) => ["P", `/p${p}`, id, "default"]),
+      paths: ids.map((id, p) => ["P", `/p${p}`, id, profileAt(n * PATHS + p, profiles)]),
     });
   }
   out.push({ k: "peers", upstream: "echo", cluster: "member1", peers: list });
@@ -102,25 +112,47 @@ async function cpuUs(master: number): Promise<number> {
   return ticks * TICK_US;
 }
 
-async function measure(
+interface Asked {
+  readonly rps: number;
+  readonly requests: number;
+  readonly p99Ms: number;
+}
+
+async function ask(
   wrk: Tool,
-  { address, pid }: { readonly address: string; readonly pid: number },
-  scriptPath: string,
-  seconds: number,
+  address: string,
+  load: { readonly connections: number; readonly seconds: number; readonly script: string },
   signal: AbortSignal,
-): Promise<Rate> {
-  const before = await cpuUs(pid);
+): Promise<Asked> {
+  const { connections, seconds, script: path } = load;
   const { stdout } = await promisify(execFile)(
     wrk.path,
-    ["-t1", `-c${CONNECTIONS}`, `-d${seconds}s`, "-s", scriptPath, `http://${address}/`],
+    ["-t1", `-c${connections}`, `-d${seconds}s`, "--latency", "-s", path, `http://${address}/`],
     { env: { ...process.env, ...wrk.env }, signal, timeout: (seconds + 20) * 1000 },
   );
   const errors = /Non-2xx or 3xx responses: (\d+)|Socket errors: (.*)/.exec(stdout);
   if (errors !== null) throw new Error(`${address}: not every answer was good: ${errors[0]}`);
-  const rate = Number(/Requests\/sec:\s+([0-9.]+)/.exec(stdout)?.[1]);
-  if (!Number.isFinite(rate)) throw new Error(`wrk said: ${stdout}`);
+  const rps = Number(/Requests\/sec:\s+([0-9.]+)/.exec(stdout)?.[1]);
   const requests = Number(/(\d+) requests in/.exec(stdout)?.[1]);
-  return { rps: rate, cpuUs: ((await cpuUs(pid)) - before) / requests };
+  const [, p99, unit = ""] = /99%\s+([0-9.]+)(us|ms|s)/.exec(stdout) ?? [];
+  const p99Ms = Number(p99) * (unit === "us" ? 0.001 : unit === "ms" ? 1 : 1000);
+  if (![rps, requests, p99Ms].every(Number.isFinite)) throw new Error(`wrk said: ${stdout}`);
+  return { rps, requests, p99Ms };
+}
+
+async function measure(
+  wrk: Tool,
+  { address, pid }: { readonly address: string; readonly pid: number },
+  script: string,
+  seconds: number,
+  signal: AbortSignal,
+): Promise<Rate> {
+  const before = await cpuUs(pid);
+  const full = await ask(wrk, address, { connections: CONNECTIONS, seconds, script }, signal);
+  const used = (await cpuUs(pid)) - before;
+  const calm = { connections: CALM_CONNECTIONS, seconds: Math.min(CALM_SECONDS, seconds), script };
+  const { p99Ms } = await ask(wrk, address, calm, signal);
+  return { rps: full.rps, cpuUs: used / full.requests, p99Ms };
 }
 
 /**
@@ -130,6 +162,7 @@ async function measure(
 export async function throughput(options: ThroughputOptions): Promise<BenchResult> {
   const { signal } = options;
   const alternations = options.alternations ?? 9;
+  const profiles = options.profiles ?? 0;
   const seconds = options.seconds ?? 5;
   const log = options.log ?? (() => {});
   const [nginx, wrk] = await Promise.all([ensureTool("nginx", { signal }), ensureTool("wrk", { signal })]);
@@ -150,6 +183,16 @@ export async function throughput(options: ThroughputOptions): Promise<BenchResul
     const own = { dir, tool: nginx, httpAddress: address, workers, firstByteTimeoutMs };
     const prepared = await prepareNginx(own);
     if (text !== null) await writeFile(confPathOf(dir), text(testConf(own)));
+    else if (profiles > 0) {
+      // One millisecond apart, so that they are as many locations and alike.
+      const settings = Array.from({ length: profiles }, (_, n) => ({
+        ...defaultSettings,
+        readTimeoutMs: defaultSettings.readTimeoutMs + n + 1,
+      }));
+      const rendered = renderNginx(own, new Map(settings.map((each, n) => [profileAt(n, profiles), each])));
+      await writeFile(rendered.settingsFile, rendered.settings);
+      await writeFile(confPathOf(dir), rendered.conf);
+    }
     const running = await startNginx(prepared, name === "backend" ? peers[0]! : address, signal);
     stack.use(running);
     return { address, pid: running.pid, socketPath: prepared.socketPath };
@@ -160,7 +203,7 @@ export async function throughput(options: ThroughputOptions): Promise<BenchResul
     static: await start("static", (conf) => staticConf(conf, peers), 2),
     unrouted: await start("unrouted", unroutedConf, 2),
   };
-  const all = rows(peers);
+  const all = rows(peers, profiles);
   for (const { socketPath } of [proxies.sluice, proxies.unrouted]) {
     for (let i = 0; i < all.length; i += 500) await post(socketPath, all.slice(i, i + 500), signal);
   }
@@ -195,9 +238,13 @@ export async function throughput(options: ThroughputOptions): Promise<BenchResul
       rps_static: median(over((s) => s.static.rps)),
       cpu_us_sluice: median(over((s) => s.sluice.cpuUs)),
       cpu_us_static: median(over((s) => s.static.cpuUs)),
+      cpu_ratio: median(over((s) => s.sluice.cpuUs / s.static.cpuUs)),
+      p99_ms_sluice: median(over((s) => s.sluice.p99Ms)),
+      p99_ms_static: median(over((s) => s.static.p99Ms)),
+      added_p99_ms: median(over((s) => s.sluice.p99Ms - s.static.p99Ms)),
       cpu_us_without_routing: median(over((s) => s.unrouted.cpuUs)),
     },
-    goals: { ratio: 0.9 },
+    goals: { ratio: profiles === 0 ? 0.95 : 0.93, cpu_ratio: 1.1, added_p99_ms: 0.2 },
     samples: samples.length,
     raw: await writeRaw("throughput", samples),
     machine: thisMachine(),
