@@ -51,7 +51,7 @@ class Cable extends MemoryServer {
       put: (spec, key, value, expected, signal) =>
         reached(() => inner.put(spec, key, value, expected, signal)),
       removeMessage: (spec, revision, signal) => reached(() => inner.removeMessage(spec, revision, signal)),
-      lastRevision: (spec, signal) => reached(() => inner.lastRevision(spec, signal)),
+      lastRevision: (spec, signal, filter) => reached(() => inner.lastRevision(spec, signal, filter)),
       boot: (signal) => reached(() => inner.boot(signal)),
       follow: async (spec, filter, sink, signal) => {
         const ended = new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve()));

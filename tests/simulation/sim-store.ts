@@ -283,9 +283,9 @@ export class SimStore implements Store {
     await this.#request(() => this.#bus.removeMessage(spec.name, revision), { write: true });
   }
 
-  async lastRevision(spec: TableSpec, signal: AbortSignal): Promise<number> {
+  async lastRevision(spec: TableSpec, signal: AbortSignal, filter = ">"): Promise<number> {
     await this.boot(signal);
-    return this.#request(() => this.#bus.lastRevision(spec.name, () => true), { write: false });
+    return this.#request(() => this.#bus.lastRevision(spec.name, filterOf(filter)), { write: false });
   }
 
   async boot(signal: AbortSignal): Promise<string> {

@@ -112,8 +112,10 @@ export class MemoryServer implements LoggedServer {
     for (const [key, entry] of entries) if (entry.revision === revision) entries.delete(key);
   }
 
-  lastRevision(name: string): number {
-    return Math.max(0, ...[...this.#table(name).entries.values()].map((e) => e.revision));
+  lastRevision(name: string, filter: string): number {
+    const matches = subjectFilter(filter);
+    const counted = [...this.#table(name).entries].filter(([key]) => matches(key));
+    return Math.max(0, ...counted.map(([, { revision }]) => revision));
   }
 
   addFollower(name: string, filter: string, sink: FollowSink): () => void {
@@ -207,8 +209,8 @@ class MemoryStore implements Store {
     this.#server.removeMessage(spec.name, revision);
   }
 
-  async lastRevision(spec: TableSpec): Promise<number> {
-    return this.#server.lastRevision(spec.name);
+  async lastRevision(spec: TableSpec, _signal: AbortSignal, filter = ">"): Promise<number> {
+    return this.#server.lastRevision(spec.name, filter);
   }
 
   async follow(spec: TableSpec, filter: string, sink: FollowSink, signal: AbortSignal): Promise<void> {

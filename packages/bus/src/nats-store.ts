@@ -51,9 +51,9 @@ export class NatsStore implements Store {
     return !this.#access.asksLeader(spec);
   }
 
-  async lastRevision(spec: TableSpec, signal: AbortSignal): Promise<number> {
+  async lastRevision(spec: TableSpec, signal: AbortSignal, filter = ">"): Promise<number> {
     const life = await this.#lives.alive(signal);
-    return (await this.#newest(life, spec, ">", signal))?.revision ?? 0;
+    return (await this.#newest(life, spec, filter, signal))?.revision ?? 0;
   }
 
   /** Asks until there is an answer: while a stream's leader is elected, questions get none. */

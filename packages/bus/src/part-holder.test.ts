@@ -52,7 +52,7 @@ function faulty(inner: Store, faults: Faults): Store {
       return faults.put === undefined ? go() : faults.put(key, go);
     },
     removeMessage: (spec, revision, signal) => inner.removeMessage(spec, revision, signal),
-    lastRevision: (spec, signal) => inner.lastRevision(spec, signal),
+    lastRevision: (...args) => inner.lastRevision(...args),
     follow: (spec, filter, sink, signal) => inner.follow(spec, filter, sink, signal),
     boot: (signal) => inner.boot(signal),
     connected: true,

@@ -47,8 +47,11 @@ export interface Store {
   ): Promise<PutResult>;
   /** Removes one message by its sequence; what is no longer there, or is for others to remove, is not an error. */
   removeMessage(spec: TableSpec, revision: number, signal: AbortSignal): Promise<void>;
-  /** Revision of the newest message of the table; 0 when it is empty. */
-  lastRevision(spec: TableSpec, signal: AbortSignal): Promise<number>;
+  /**
+   * Revision of the newest message of the table; 0 when it is empty.
+   * @param filter of the keys that count; default all, which not everybody may ask for
+   */
+  lastRevision(spec: TableSpec, signal: AbortSignal, filter?: string): Promise<number>;
   /**
    * Feeds the sink over every reconnect and restart of the servers; resolves once the signal has aborted. A break costs
    * a snapshot only where going on behind it could miss something: see resume-point.ts.

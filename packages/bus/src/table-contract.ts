@@ -411,6 +411,17 @@ export function tableContract(
     await until("the settled part removes it", () => view.size === 0);
   });
 
+  contract("a reader of one scope is up to date with that scope, whatever others write", async (server) => {
+    await using reader = new Process(server, "aggregator");
+    const view = reader.bus.view(slicesTable, { filter: "member2.>" });
+    await view.caughtUp(reader.signal);
+    const put = (key: string) => reader.store.put(slicesTable, key, Buffer.from("{}"), null, reader.signal);
+    await put("member2.shop.cart.a");
+    await put("member1.shop.cart.a");
+    await view.upToDate(reader.signal);
+    assert.ok(view.revision > 0);
+  });
+
   contract("a record that does not match its schema is left out and blocks nothing", async (server) => {
     await using writer = new Process(server);
     await using reader = new Process(server, "aggregator");

@@ -223,7 +223,7 @@ abstract class BaseView<T> implements TableView<T>, FollowSink {
   }
 
   async upToDate(signal: AbortSignal): Promise<void> {
-    const target = await this.store.lastRevision(this.spec, signal);
+    const target = await this.store.lastRevision(this.spec, signal, this.options.filter);
     await this.when(() => this.#caughtUp && this.#revision >= target, signal);
   }
 
