@@ -1,16 +1,7 @@
-import { copyFile, mkdtemp, rm, writeFile } from "node:fs/promises";
-import { request } from "node:http";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import type { TestContext } from "node:test";
 import type { Balance } from "@sluice/contracts";
-import { ensureTool, freePort } from "@sluice/native-tools";
-import { httpBasics, luaDirectives, processDirectives, socketPathOf } from "../nginx-conf.ts";
-import { startNginx } from "../nginx-process.ts";
 import type { NginxRow } from "../nginx-row.ts";
-import { directive, lua, number, render, unixSocket, word } from "../nginx-text.ts";
-import { confPathOf, prepareNginx } from "../prepare-nginx.ts";
-import { testConf } from "../testing.ts";
+import { luaProbe } from "./lua-probe.ts";
 
 /** Rows to apply, then choices of one upstream. Its clock stands still but for `tick`. */
 export interface Step {
@@ -53,58 +44,7 @@ export interface BalancerProbe {
 
 /** The proxy's Lua in a real nginx, asked which peers it would choose. */
 export async function balancerProbe(t: TestContext): Promise<BalancerProbe> {
-  const tool = await ensureTool("nginx", { signal: t.signal });
-  const dir = await mkdtemp(join(tmpdir(), "sluice-pr-"));
-  const options = {
-    dir,
-    tool,
-    httpAddress: `127.0.0.1:${await freePort()}`,
-    workers: 1,
-    firstByteTimeoutMs: 0,
-  };
-  const prepared = await prepareNginx(options);
-  await copyFile(join(import.meta.dirname, "choices.lua"), join(dir, "lua/choices.lua"));
-  const conf = testConf(options);
-  // Modules keep `ngx.now` when they are loaded.
-  const clock = lua(
-    "init_by_lua_block",
-  )`ngx.now = function() return package.loaded.choices and package.loaded.choices.now or 1000 end; `;
-  const directives = luaDirectives(conf).map((each) =>
-    "name" in each && each.name === "init_by_lua_block" && "lua" in each && "lua" in clock
-      ? { name: each.name, lua: `${clock.lua}${each.lua}` }
-      : each,
-  );
-  const socketPath = socketPathOf(dir);
-  await writeFile(
-    confPathOf(dir),
-    render([
-      ...processDirectives(conf),
-      directive(
-        "http",
-        [],
-        [
-          ...httpBasics(conf),
-          ...directives,
-          directive(
-            "server",
-            [],
-            [
-              directive("listen", [unixSocket(socketPath)]),
-              directive("client_max_body_size", [number(0)]),
-              directive("client_body_buffer_size", [word`16m`]),
-              directive("location", [word`/`], [lua("content_by_lua_block")`require("choices").serve()`]),
-            ],
-          ),
-        ],
-      ),
-    ]),
-  );
-  const nginx = await startNginx(prepared, socketPath, t.signal);
-  t.after(async () => {
-    await nginx.stop();
-    await rm(dir, { recursive: true, force: true });
-  });
-  const ask = (steps: readonly Step[]) => post(socketPath, JSON.stringify(steps), t.signal);
+  const ask = await luaProbe<readonly Step[]>(t, "choices");
   return {
     choose: async (...steps) => ((await ask(steps)) as (string[] | null)[]).map((choices) => choices ?? []),
     sessions: async (step) => {
@@ -112,22 +52,4 @@ export async function balancerProbe(t: TestContext): Promise<BalancerProbe> {
       return (found ?? []).map(([peer, cookie]) => ({ peer, cookie }));
     },
   };
-}
-
-async function post(socketPath: string, body: string, signal: AbortSignal): Promise<unknown> {
-  const text = await new Promise<string>((resolve, reject) => {
-    const sent = request({ socketPath, path: "/", method: "POST", signal }, (response) => {
-      let said = "";
-      response.on("data", (chunk: Buffer) => {
-        said += chunk.toString();
-      });
-      response.on("error", reject);
-      response.on("end", () =>
-        response.statusCode === 200 ? resolve(said) : reject(new Error(`${response.statusCode} ${said}`)),
-      );
-    });
-    sent.on("error", reject);
-    sent.end(body);
-  });
-  return JSON.parse(text);
 }

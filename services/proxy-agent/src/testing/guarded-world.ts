@@ -26,7 +26,8 @@ export interface GuardedWorld {
 
 /** @param range third byte of addresses in 127.25.0.0/16 */
 export async function guardedWorld(t: TestContext, range: number, workers = 1): Promise<GuardedWorld> {
-  const nginx = await testNginx(t, { workers });
+  const phases = { guards: true, filters: true };
+  const nginx = await testNginx(t, { workers, https: true, profiles: { [PROFILE]: phases } });
   const pod = await testPod(t, `127.25.${range}.1`, "web");
   const server = new MemoryServer();
   const fleet = testFleet(t, server);
@@ -40,10 +41,7 @@ export async function guardedWorld(t: TestContext, range: number, workers = 1): 
       lookup: async (name) => names.get(name) ?? Promise.reject(new Error(`nobody knows ${name}`)),
     },
   );
-  fleet.set(fleetKeys.profile("default", PROFILE), {
-    hash: PROFILE,
-    settings: { guards: true, filters: true },
-  });
+  fleet.set(fleetKeys.profile("default", PROFILE), { hash: PROFILE, settings: phases });
   fleet.upstream("web", { member1: [pod] });
   const source = { kind: "MultiClusterIngress", namespace: "shop", name: "web" };
   let shown = 0;

@@ -62,18 +62,52 @@ local function parsed(text)
   return { version = version, status = tonumber(status), headers = headers }
 end
 
+-- True: the body was read to its end, `text` being what has come of it.
+local function drained(socket, text, length, ends)
+  if #text > length then return false end
+  socket:settimeout(left(ends))
+  return #text == length or socket:receive(length - #text) ~= nil
+end
+
+-- The same, of a body in chunks; one with trailers is left.
+local function drained_chunks(socket, text, ends)
+  local at = 1
+  while true do
+    local from, to = find(text, "\r\n", at, true)
+    local size = from and tonumber(match(sub(text, at, from - 1), "^%x+") or "", 16)
+    if from and (not size or size > M.BODY) then return false end
+    -- Behind a chunk, and behind the last one, stands an end of line more.
+    local needed = from and to + size + 2 or #text + 1
+    while #text < needed do
+      socket:settimeout(left(ends))
+      local more = #text < M.BODY and socket:receiveany(M.BODY)
+      if not more then return false end
+      text = text .. more
+    end
+    if from then
+      if sub(text, needed - 1, needed) ~= "\r\n" then return false end
+      if size == 0 then return #text == needed end
+      at = needed + 1
+    end
+  end
+end
+
 -- The connection may serve again where all of the answer was read.
 local function keep(socket, guard, answer, rest, ends)
-  local headers = answer.headers
-  local length = headers["content-length"] and #headers["content-length"] == 1 and tonumber(headers["content-length"][1])
-  if guard.method == "HEAD" or answer.status == 204 or answer.status == 304 then length = 0 end
+  local headers, whole = answer.headers, false
+  local length, coding = headers["content-length"], headers["transfer-encoding"]
   local closes = headers.connection and find(lower(headers.connection[1]), "close", 1, true) or answer.version == "0"
-  if closes or headers["transfer-encoding"] or not length or length > M.BODY or #rest > length then return socket:close() end
-  if #rest < length then
-    socket:settimeout(left(ends))
-    if not socket:receive(length - #rest) then return socket:close() end
+  if closes or length and coding then
+    whole = false
+  elseif guard.method == "HEAD" or answer.status == 204 or answer.status == 304 then
+    whole = rest == ""
+  elseif coding then
+    whole = #coding == 1 and lower(coding[1]) == "chunked" and drained_chunks(socket, rest, ends)
+  elseif length and #length == 1 and match(length[1], "^%d%d?%d?%d?%d?$") then
+    whole = tonumber(length[1]) <= M.BODY and drained(socket, rest, tonumber(length[1]), ends)
   end
-  return socket:setkeepalive(IDLE_MS, IDLE)
+  if whole then return socket:setkeepalive(IDLE_MS, IDLE) end
+  return socket:close()
 end
 
 -- The answer, or nil and why there is none; then whether it was a kept connection that had been closed meanwhile.
