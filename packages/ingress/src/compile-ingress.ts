@@ -2,6 +2,7 @@ import type { PathPolicy, ProfileRow, Redirect } from "@sluice/contracts";
 import { admitted } from "./access.ts";
 import { balanced } from "./balance.ts";
 import { type CanaryTerms, canaryTerms, unusedByCanary } from "./canary.ts";
+import { type ClientDemand, clientDemand } from "./client-certificates.ts";
 import { readFirstByte, settingsFor, withFirstByte } from "./first-byte.ts";
 import { headed } from "./headers.ts";
 import { checkHost } from "./host.ts";
@@ -75,6 +76,8 @@ export interface CompiledIngress {
   /** Of all its paths. */
   readonly profile: ProfileRow;
   readonly tls: readonly TlsEntry[];
+  /** What it asks of the clients of its hosts; null: nothing. */
+  readonly clients: ClientDemand | null;
   readonly verdicts: readonly Verdict[];
 }
 
@@ -114,6 +117,7 @@ export function compileIngress(
   const draft: Draft = { ingress, policy: reading.policies.routes, paths: [], canary, warn };
   let profile = defaultProfile;
   let tls: readonly TlsEntry[] = [];
+  let clients: ClientDemand | null = null;
   if (belonging.kind === "unknown") {
     const { field, name } = belonging;
     draft.warn(
@@ -143,7 +147,9 @@ export function compileIngress(
     draft.paths = limited(draft.paths, reading.policies.limits, keyOf(ingress));
     const { paths, problem } = admitted(draft.paths, reading.policies.access, ref);
     draft.paths = paths;
-    refuseUnprotected(draft, reading, problem);
+    const asked = clientDemand(reading.policies.clients, ref.namespace);
+    clients = asked.demand;
+    refuseUnprotected(draft, reading, problem ?? asked.problem);
     profile = profileOf({
       ...settingsFor(settings, firstByteMs),
       ...phasesFor(draft.paths.map(({ policy }) => policy)),
@@ -159,6 +165,7 @@ export function compileIngress(
     otherNames: canary === null ? otherNames(draft.paths, routes, redirects) : [],
     profile,
     tls,
+    clients,
     verdicts,
   };
 }

@@ -11,7 +11,7 @@ interface Wish extends OtherName {
   readonly ingress: CompiledIngress;
 }
 
-interface NameRoutes extends HostRoutes {
+export interface NameRoutes extends HostRoutes {
   /** Of which host it is another name; absent: of none. */
   readonly otherNameOf?: string;
 }

@@ -93,6 +93,7 @@ const phasesOf: { readonly [K in keyof PathPolicy]?: Partial<ProfileSettings> } 
   access: { guards: true },
   auth: { guards: true, filters: true },
   limits: { guards: true },
+  clientCertificate: { guards: true },
   vhost: { rewrites: true },
   cors: { guards: true, filters: true },
   cookies: { filters: true },

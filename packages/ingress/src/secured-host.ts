@@ -1,9 +1,10 @@
 import type { RouteRow } from "@sluice/contracts";
+import { withClients } from "./client-certificates.ts";
 import type { CompiledIngress } from "./compile-ingress.ts";
 import type { HostRoutes, ImportLookup, LastBackend } from "./host-routes.ts";
 import { type HostTls, noTls, type SecretLookup, tlsOfHost, tlsOfOtherName } from "./host-tls.ts";
 import { httpsOnly } from "./https-redirect.ts";
-import { assembleName } from "./other-names.ts";
+import { assembleName, type NameRoutes } from "./other-names.ts";
 import { type SecretNeed, secretId } from "./secret-need.ts";
 import type { Verdict } from "./verdict.ts";
 
@@ -18,7 +19,7 @@ export interface Surroundings {
   readonly defaultCertificate: SecretNeed | null;
 }
 
-export interface SecuredHost extends HostRoutes {
+export interface SecuredHost extends NameRoutes {
   readonly tls: Pick<HostTls, "secured" | "certificate">;
 }
 
@@ -28,8 +29,16 @@ export function wildcardOf(host: string): string | null {
   return dot <= 0 || host.startsWith("*.") ? null : `*${host.slice(dot)}`;
 }
 
-/** All that is served under a host, with its certificate. */
+/** All that is served under a host, with its certificate and what is asked of its clients. */
 export function assembleSecured(host: string, around: Surroundings): SecuredHost {
+  const routes = withCertificate(host, around);
+  const whose = routes.otherNameOf ?? host;
+  const asked = withClients(routes, whose, around.at(whose), around.secrets);
+  // What is wrong is said where the host itself is.
+  return whose === host ? asked : { ...asked, verdicts: routes.verdicts };
+}
+
+function withCertificate(host: string, around: Surroundings): SecuredHost {
   const { at, imports, last, secrets } = around;
   const routes = assembleName(host, at, imports, last, secrets);
   if (secrets === null) return { ...routes, tls: noTls };

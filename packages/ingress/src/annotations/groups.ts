@@ -4,6 +4,7 @@ import { accessAnnotations } from "./access.ts";
 import type { Annotation } from "./annotation.ts";
 import { balanceAnnotations } from "./balancing.ts";
 import { canaryAnnotations } from "./canary.ts";
+import { clientAnnotations } from "./client-certificates.ts";
 import { headerAnnotations } from "./headers.ts";
 import { limitAnnotations } from "./limits.ts";
 import { routeAnnotations } from "./paths.ts";
@@ -70,6 +71,15 @@ export const groups = {
       "these is of another shape and protects, the paths of its object answer 503. What happens to whom: [access](access.md).",
     ],
     accessAnnotations,
+  ),
+  clients: group(
+    "Client certificates",
+    [
+      "Of a host: the oldest object that has auth-tls-secret decides for all paths of its hosts. The first one reloads nginx, as",
+      "a set of sizes and times does. Where one of these is of another shape and protects, the paths of its object answer 503.",
+      "What happens to whom: [TLS](tls.md#client-certificates).",
+    ],
+    clientAnnotations,
   ),
   limits: group(
     "Limits",
