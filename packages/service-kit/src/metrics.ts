@@ -6,6 +6,7 @@ const EVENT_LOOP_LOOK_MS = 100;
 /** What every process measures. Base units, bounded labels: no host, peer or object name in a label. */
 export class Metrics {
   readonly registry = new Registry();
+  readonly #also: (() => string)[] = [];
   readonly #watched = new Map<string, (() => number)[]>();
   readonly stage: Histogram<"stage">;
   readonly dropped: Counter<"table" | "reason">;
@@ -44,6 +45,16 @@ export class Metrics {
       labelNames: ["error_type"],
       registers,
     });
+  }
+
+  /** Text of Prometheus that is written when somebody asks, for what is too much to be kept as metrics of this process. */
+  also(write: () => string): void {
+    this.#also.push(write);
+  }
+
+  /** All of it, as `/metrics` shows it. */
+  async text(): Promise<string> {
+    return [await this.registry.metrics(), ...this.#also.map((write) => write())].join("\n");
   }
 
   /** A gauge of this process; made once per name. */

@@ -28,7 +28,7 @@ export async function serveProbes(
       return say(health.ready ? 200 : 503, `${waiting.join("\n") || "ok"}\n`);
     }
     if (path === "/metrics") {
-      metrics.registry.metrics().then(
+      metrics.text().then(
         (text) => say(200, text, metrics.registry.contentType),
         (error: unknown) => say(500, `${String(error)}\n`),
       );

@@ -11,6 +11,7 @@ import {
   type UpstreamRow,
 } from "@sluice/contracts";
 import type { CheckedPeer } from "./checks/active-checks.ts";
+import type { CertificateExpiry } from "./dashboard-metrics.ts";
 import {
   BATCH_COST,
   costOf,
@@ -529,6 +530,21 @@ export class FleetRows {
       if (row?.k === "route" && !("del" in row)) for (const path of row.paths) used.add(path[3]);
     }
     return used;
+  }
+
+  /** When the certificates of hosts end, as far as their Secrets say it. */
+  expiries(): CertificateExpiry[] {
+    const found: CertificateExpiry[] = [];
+    for (const [key, value] of this.#wanted) {
+      if (key.split(".")[1] !== "routes") continue;
+      const { host, certificate } = value as RouteRow;
+      const name = certificate === undefined ? undefined : rowKey({ k: "secret", id: certificate });
+      const secretKey = name === undefined ? undefined : this.#keyOf.get(name);
+      const secret = secretKey === undefined ? undefined : (this.#wanted.get(secretKey) as SecretRow);
+      if (secret?.notAfter === undefined) continue;
+      found.push({ host, namespace: secret.namespace, secret: secret.name, at: secret.notAfter / 1000 });
+    }
+    return found;
   }
 
   get problems(): { key: string; problem: string }[] {

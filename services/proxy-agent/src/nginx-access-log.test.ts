@@ -1,7 +1,7 @@
 // What stands in the access log: read back from a real nginx.
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
-import { readFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { type TestContext, test } from "node:test";
 import { accessLogFields, accessLogPathOf } from "./access-log.ts";
 import type { NginxRow } from "./nginx-row.ts";
@@ -113,6 +113,20 @@ test("a line says who asked for what, which rule took it, and who answered, retr
   assert.equal(retried["upstream_addr"], `${gone.address}:${gone.port}, ${peer}`);
   assert.equal(retried["upstream_status"], "502, 200");
   assert.deepEqual([retried["status"], retried["cluster"], retried["peer"]], [200, "member2", peer]);
+});
+
+test("docs/reference/access-log.md lists what a line says", async () => {
+  const page = new URL("../../../docs/reference/access-log.md", import.meta.url);
+  const text = await readFile(page, "utf8");
+  const rows = accessLogFields.map(
+    ([name, { text: variable }, kind, meaning]) => `| \`${name}\` | ${kind} | \`${variable}\` | ${meaning} |`,
+  );
+  const table = ["| field | kind | nginx's variable | what it says |", "|---|---|---|---|", ...rows].join(
+    "\n",
+  );
+  const expected = text.replace(/\| field \|.*?\n(?=\n)/s, `${table}\n`);
+  if (process.env["UPDATE_DOCS"] === "1") await writeFile(page, expected);
+  assert.equal(await readFile(page, "utf8"), expected, "UPDATE_DOCS=1 writes it anew");
 });
 
 /** Bytes that hurt: quotes, line ends where they may stand, controls, broken and overlong UTF-8, what looks like a line. */

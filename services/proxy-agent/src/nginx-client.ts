@@ -4,6 +4,7 @@ import { createGuard, type Guard } from "@sluice/service-kit";
 import Type from "typebox";
 import type { CheckVerdicts } from "./checks/active-checks.ts";
 import type { NginxNameRow, NginxRow, NginxRowName } from "./nginx-row.ts";
+import { TrafficAnswer } from "./route-traffic.ts";
 
 const Count = Type.Integer({ minimum: 0 });
 const Applied = Type.Object({
@@ -55,6 +56,19 @@ const Keys = Type.Object({
     ),
   ),
 });
+
+const Connections = Type.Object({
+  active: Count,
+  reading: Count,
+  writing: Count,
+  waiting: Count,
+  /** Since nginx began. */
+  accepted: Count,
+  handled: Count,
+  requests: Count,
+});
+/** Connections to all of nginx's listeners. */
+export type NginxConnections = Type.Static<typeof Connections>;
 
 export type ApplyAnswer =
   | { readonly restarted: false; readonly refused: readonly { readonly i: number; readonly why: string }[] }
@@ -147,6 +161,17 @@ export class UnixNginxClient implements NginxClient {
     const { body } = await this.#call("GET", "/keys", null, signal);
     const { instance, keys } = decode(Keys, body, "nginx /keys");
     return { instance, keys: keys ?? [] };
+  }
+
+  /** What requests came to since somebody asked before. */
+  async traffic(signal: AbortSignal): Promise<TrafficAnswer> {
+    const { body } = await this.#call("POST", "/traffic", null, signal);
+    return decode(TrafficAnswer, body, "nginx /traffic");
+  }
+
+  async connections(signal: AbortSignal): Promise<NginxConnections> {
+    const { body } = await this.#call("GET", "/connections", null, signal);
+    return decode(Connections, body, "nginx /connections");
   }
 
   #call(

@@ -318,6 +318,7 @@ export function apiServer(conf: NginxConf): Directive {
       d("keepalive_requests", [number(1_000_000_000)]),
       d("keepalive_timeout", [w`1h`]),
       d("location", [w`/`], [lua("content_by_lua_block")`sluice.api()`]),
+      d("location", [w`=`, w`/stub`], [d("internal"), d("stub_status")]),
     ],
   );
 }

@@ -8,6 +8,7 @@ import { FleetRows, type PlannedRow } from "./fleet-rows.ts";
 import type { LastGoodCopy, LastGoodStore } from "./last-good.ts";
 import type { NginxClient, NginxState } from "./nginx-client.ts";
 import { NginxProfiles, type NginxProfilesHost, type NginxProfilesPorts } from "./nginx-profiles.ts";
+import { type ObservePorts, observeNginx } from "./observe-nginx.ts";
 import { ProxyMetrics } from "./proxy-metrics.ts";
 import { type OpenSealed, SecretOpener } from "./secret-opener.ts";
 import { Wake } from "./wake.ts";
@@ -23,6 +24,8 @@ export interface ProxyAgentPorts extends NginxProfilesPorts {
   readonly lookup?: AuthNamesOptions["lookup"];
   /** Absent: this proxy is given no secrets. */
   readonly open?: OpenSealed;
+  /** Absent: nobody looks at nginx beyond what it says of its rows. */
+  readonly observe?: ObservePorts;
   /** Absent: peers are not asked whether they serve. */
   readonly checks?: CheckPorts;
 }
@@ -103,7 +106,8 @@ class ProxyAgent {
       this.#saved = false;
       this.#apply.notify();
     });
-    this.#metrics = new ProxyMetrics(kit.metrics);
+    this.#metrics = new ProxyMetrics(kit.metrics, options, kit.clock);
+    this.#metrics.dashboard.certificates(() => this.#rows.expiries());
     this.#checks =
       ports.checks === undefined ? null : new ActiveChecks(ports.checks, kit, () => this.#instance);
     this.#part = { scope: options.fleet, shard: "" };
@@ -180,6 +184,7 @@ class ProxyAgent {
       this.#heartbeat(),
       this.#names.run(),
       this.#checks?.run(),
+      this.#observe(),
       this.#checkLoop(),
       view.done,
     ]);
@@ -408,6 +413,11 @@ class ProxyAgent {
       this.#ports.proxies.set(plainKeys.proxy(fleet, proxy), this.#record());
       if (!(await slept(clock, PUBLISH_MS, signal))) return;
     }
+  }
+
+  async #observe(): Promise<void> {
+    const { observe } = this.#ports;
+    if (observe !== undefined) await observeNginx(observe, this.#metrics, this.#kit);
   }
 
   async #heartbeat(): Promise<void> {

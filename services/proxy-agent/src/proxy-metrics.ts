@@ -1,14 +1,19 @@
-import type { Metrics } from "@sluice/service-kit";
-import type { NginxState } from "./nginx-client.ts";
+import type { Clock, Metrics } from "@sluice/service-kit";
+import { DashboardMetrics, type DashboardOptions } from "./dashboard-metrics.ts";
+import type { NginxConnections, NginxState } from "./nginx-client.ts";
 
 /** What an agent measures of itself and of its nginx. */
 export class ProxyMetrics {
   readonly #metrics: Metrics;
+  readonly #clock: Clock;
+  readonly dashboard: DashboardMetrics;
   #last: Record<string, number> = {};
   #instance = "";
 
-  constructor(metrics: Metrics) {
+  constructor(metrics: Metrics, options: DashboardOptions, clock: Clock) {
     this.#metrics = metrics;
+    this.#clock = clock;
+    this.dashboard = new DashboardMetrics(metrics, options);
   }
 
   applied(seconds: number, rows: number, refused: number): void {
@@ -30,6 +35,7 @@ export class ProxyMetrics {
     this.#metrics
       .counter("sluice_nginx_reloads_total", "Reloads of nginx by reason.", ["reason"])
       .inc({ reason });
+    this.dashboard.reloaded(reason !== "rolled_back", this.#clock.now());
   }
 
   held(rows: { routes: number; upstreams: number; peers: number }, refusedPeers: number): void {
@@ -40,8 +46,18 @@ export class ProxyMetrics {
       .set(refusedPeers);
   }
 
+  connections(now: NginxConnections): void {
+    this.dashboard.connections(now);
+    const gauge = this.#metrics.gauge("sluice_proxy_connections", "Connections of clients by state.", [
+      "state",
+    ]);
+    for (const state of ["active", "reading", "writing", "waiting"] as const)
+      gauge.set({ state }, now[state]);
+  }
+
   /** nginx counts from its own start; what it counted before that stays counted. */
   nginx(state: NginxState): void {
+    this.dashboard.runs(state.config, this.#clock.now());
     const before = state.instance === this.#instance ? this.#last : {};
     const grown = (name: string) => Math.max(0, (state.counters[name] ?? 0) - (before[name] ?? 0));
     const requests = this.#metrics.counter(

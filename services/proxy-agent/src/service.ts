@@ -18,6 +18,7 @@ import { LastGoodFile } from "./last-good.ts";
 import { nameServer, nameServers } from "./name-servers.ts";
 import { UnixNginxClient } from "./nginx-client.ts";
 import { socketPathOf } from "./nginx-conf.ts";
+import { nginxObservation } from "./nginx-observation.ts";
 import { keptProfiles, lastGoodPathOf, readPlan, secretsPathOf } from "./prepare-nginx.ts";
 import { type ProxyAgentPorts, runProxyAgent } from "./proxy-agent.ts";
 import { reloadNginx } from "./reload-nginx.ts";
@@ -100,6 +101,7 @@ export const proxyAgent = defineService({
       lastGood: new LastGoodFile(lastGoodPathOf(config.nginxDir), secretsPathOf(config.nginxDir)),
       open: (id, sealed) => openSealed(fleetKeys, config.fleet, id, sealed),
       plan: () => readPlan(config.nginxDir),
+      observe: nginxObservation(nginx, config.nginxDir),
       kept: () => keptProfiles(config.nginxDir),
       trial: new TrialFile(config.nginxDir),
       reload: (options, profiles, check) =>

@@ -13,6 +13,7 @@ import { type FleetPrivateKey, openSealed } from "@sluice/sealing";
 import { createKit, type Kit, type KitOptions } from "@sluice/service-kit";
 import { LastGoodFile } from "../last-good.ts";
 import { UnixNginxClient } from "../nginx-client.ts";
+import { nginxObservation } from "../nginx-observation.ts";
 import { keptProfiles, lastGoodPathOf, readPlan, secretsPathOf } from "../prepare-nginx.ts";
 import { type ProxyAgentOptions, type ProxyAgentPorts, runProxyAgent } from "../proxy-agent.ts";
 import { reloadNginx } from "../reload-nginx.ts";
@@ -32,6 +33,8 @@ export function testAgent(
   peers: Record<string, string[]> = { member1: ["127.25.0.0/16"], member2: ["127.26.0.0/16"] },
   more: Pick<KitOptions, "clock" | "injectDelayMs"> & {
     readonly fleetKeys?: readonly FleetPrivateKey[];
+    /** What nginx counts is asked for, too. */
+    readonly observed?: true;
   } & Pick<ProxyAgentPorts, "lookup"> &
     Pick<ProxyAgentOptions, "authAddresses"> = {},
 ): TestAgent {
@@ -57,6 +60,7 @@ export function testAgent(
       ...(more.lookup === undefined ? {} : { lookup: more.lookup }),
       open: (id, sealed) => openSealed(more.fleetKeys ?? [], "default", id, sealed),
       plan: () => readPlan(dir),
+      ...(more.observed === true ? { observe: nginxObservation(client, dir) } : {}),
       kept: () => keptProfiles(dir),
       trial: new TrialFile(dir),
       reload: (options, profiles, check) =>

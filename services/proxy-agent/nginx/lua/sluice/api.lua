@@ -93,10 +93,23 @@ local function state()
   return say(200, facts)
 end
 
+-- Of all listeners; nginx tells the totals on a page alone.
+local function connections()
+  local page = ngx.location.capture("/stub").body
+  local accepted, handled, requests = page:match("(%d+) (%d+) (%d+)")
+  local active, reading, writing, waiting = page:match("connections: (%d+)"), page:match("Reading: (%d+)"),
+    page:match("Writing: (%d+)"), page:match("Waiting: (%d+)")
+  return say(200, {
+    active = tonumber(active), reading = tonumber(reading), writing = tonumber(writing), waiting = tonumber(waiting),
+    accepted = tonumber(accepted), handled = tonumber(handled), requests = tonumber(requests),
+  })
+end
+
 local handlers = {
   ["POST /apply"] = apply,
   ["POST /checks"] = checks,
   ["GET /state"] = state,
+  ["GET /connections"] = connections,
   -- Whoever asks has it from then on.
   ["POST /traffic"] = function() return say_text(200, traffic.take()) end,
   ["GET /keys"] = function() return say(200, { instance = rows.facts().instance, keys = list(rows.keys()) }) end,
