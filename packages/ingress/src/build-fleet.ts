@@ -1,4 +1,5 @@
 import type { FleetValue, TopologyPeers } from "@sluice/contracts";
+import type { ConfigMap } from "./config-map/read-config.ts";
 import { FleetModel, type FleetOptions } from "./fleet-model.ts";
 import type { IngressClass, MultiClusterIngress, ServiceImport } from "./objects.ts";
 import type { ReadSecret } from "./secret.ts";
@@ -10,6 +11,8 @@ export interface World {
   readonly ingresses: Iterable<MultiClusterIngress>;
   readonly imports: Iterable<ServiceImport>;
   readonly classes: Iterable<IngressClass>;
+  /** The ConfigMap that is asked for; absent: there is none. */
+  readonly config?: ConfigMap;
   readonly peers: Iterable<TopologyPeers>;
   /** Port names of exported Services, by `namespace/name`. */
   readonly exported: ReadonlyMap<string, ReadonlySet<string>>;
@@ -25,6 +28,7 @@ export function buildFleet(
   options: FleetOptions,
 ): { rows: Map<string, FleetValue>; secrets: Map<string, SecretWant>; verdicts: Verdict[] } {
   const model = new FleetModel(options);
+  model.setConfig(world.config ?? null);
   for (const object of world.classes) model.setClass(object);
   for (const object of world.imports) model.setImport(object);
   for (const [service, names] of world.exported) model.setExportedPorts(service, names);

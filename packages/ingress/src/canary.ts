@@ -83,6 +83,8 @@ export interface CanaryHost {
   readonly regexes: boolean;
   /** Paths of the host as they are without canaries, by whatever; those that get one are replaced. */
   readonly claims: Map<string, Claim>;
+  /** What the object with this key asks of who comes in. */
+  guardsOf(key: string): ReadonlyMap<string, string> | undefined;
   /** The upstream of a path, or null, which has been told then. */
   resolve(ingress: CompiledIngress, path: CompiledPath): UpstreamRow | null;
   tell(ingress: CompiledIngress, message: string): void;
@@ -128,7 +130,7 @@ function addCanary(
   path: CompiledPath,
   claim: Claim | undefined,
   holder: string | undefined,
-  { host, resolve, tell }: CanaryHost,
+  { host, guardsOf, resolve, tell }: CanaryHost,
 ): UpstreamRow | null {
   const what = `${path.field}: host ${quote(host)}, ${path.type} ${quote(path.written)}`;
   const refuse = (why: string) => {
@@ -150,6 +152,13 @@ function addCanary(
   if (holder !== undefined)
     return refuse(`has a canary already, MultiClusterIngress ${holder}; remove one of the two`);
   if (redirect !== undefined) return refuse(`answers a redirect, as MultiClusterIngress ${claim.owner} says`);
+  const guards = guardsOf(claim.owner);
+  const open = [...ingress.guards].find(([annotation, value]) => guards?.get(annotation) !== value);
+  if (open !== undefined) {
+    return refuse(
+      `is not guarded by ${open[0]} in MultiClusterIngress ${claim.owner} as it is here; say it there too`,
+    );
+  }
   const upstream = resolve(ingress, path);
   if (upstream === null) return null;
   if (claim.path.upstream === null) {

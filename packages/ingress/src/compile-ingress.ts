@@ -22,7 +22,7 @@ import {
 } from "./objects.ts";
 import { checkPath, type PathType } from "./path.ts";
 import { defaultProfile, phasesFor, profileOf } from "./profile.ts";
-import { type AnnotationReading, readAnnotations } from "./read-annotations.ts";
+import { type AnnotationDefaults, type AnnotationReading, readAnnotations } from "./read-annotations.ts";
 import { redirected } from "./redirect.ts";
 import { type OtherName, otherNames, type RoutePolicy, regexAsked, routed } from "./route-policy.ts";
 import type { SecretNeed } from "./secret-need.ts";
@@ -71,6 +71,8 @@ export interface CompiledIngress {
   readonly paths: readonly CompiledPath[];
   /** Its paths are no routes but stand beside those of another object; null: they are routes. */
   readonly canary: CanaryTerms | null;
+  /** Its annotations that ask for protection. */
+  readonly guards: ReadonlyMap<string, string>;
   /** More names for hosts of its paths. */
   readonly otherNames: readonly OtherName[];
   /** Of all its paths. */
@@ -95,15 +97,19 @@ interface Draft {
   warn(reason: Reason, message: string): void;
 }
 
-/** @param servesTls what is secret can be sealed for this fleet */
+/**
+ * @param servesTls what is secret can be sealed for this fleet
+ * @param defaults what holds where it says nothing
+ */
 export function compileIngress(
   ingress: MultiClusterIngress,
   rules: ClassRules,
   servesTls: boolean,
+  defaults: AnnotationDefaults,
 ): CompiledIngress {
   const ref = refOf(ingress, "networking.karmada.io/v1alpha1", "MultiClusterIngress");
   const verdicts: Verdict[] = [];
-  const reading = readAnnotations(annotationsOf(ingress));
+  const reading = readAnnotations(annotationsOf(ingress), defaults);
   const { settings, redirects, routes, balance } = reading.policies;
   const warn: Draft["warn"] = (reason, message) =>
     verdicts.push({ object: ref, type: "Warning", reason, message });
@@ -133,7 +139,7 @@ export function compileIngress(
   if (canary !== null) {
     noteAnnotations(draft, { ...reading, ignored: [] });
     noteUnused(draft);
-    draft.paths = balanced(draft.paths, balance);
+    draft.paths = refusesCanary(draft, reading) ? [] : balanced(draft.paths, balance);
   } else if (belonging.kind === "ours") {
     tls = servesTls ? tlsOf(draft) : noTls(draft);
     noteAnnotations(draft, reading);
@@ -162,6 +168,7 @@ export function compileIngress(
     served: belonging.kind === "ours",
     paths: draft.paths,
     canary,
+    guards: reading.guards,
     otherNames: canary === null ? otherNames(draft.paths, routes, redirects) : [],
     profile,
     tls,
@@ -336,6 +343,14 @@ function noteUnused(draft: Draft): void {
     "AnnotationsIgnored",
     `a canary has these of the MultiClusterIngress that it stands beside, and its own are not used: ${shortened(unused)}`,
   );
+}
+
+/** @returns whether it asks for protection that cannot be given: then it takes no request */
+function refusesCanary(draft: Draft, { protection }: AnnotationReading): boolean {
+  if (protection.length === 0) return false;
+  const problem = `metadata.annotations: protection that cannot be given: ${shortened(protection)}`;
+  draft.warn("ProtectionRefused", `${problem}; it takes no request until this is mended or removed`);
+  return true;
 }
 
 /** Runs last: protection that cannot be given closes every path, whatever the steps before made of it. */

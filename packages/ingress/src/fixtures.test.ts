@@ -22,6 +22,8 @@ interface Fixture {
   readonly ingresses?: string;
   readonly imports?: string;
   readonly classes?: string;
+  /** The ConfigMap shop/config, which is asked for then; empty: it is not there. */
+  readonly config?: string;
   readonly topology?: readonly TopologyPeers[];
   readonly exported?: Readonly<Record<string, readonly string[]>>;
   /** Host → `Prefix /path -> upstream`, or `… -> 503: problem`; `~` before a regular expression, then what else it says. */
@@ -94,15 +96,25 @@ function peersOf(rows: Iterable<[string, FleetValue]>): Record<string, string[]>
 for (const file of readdirSync(folder).filter((name) => name.endsWith(".yaml"))) {
   test(file.slice(0, -".yaml".length).replaceAll("-", " "), () => {
     const fixture = parse(readFileSync(new URL(file, folder), "utf8")) as Fixture;
+    const [config] = documents(fixture.config);
+    const configMap =
+      fixture.config === undefined ? {} : { configMap: { namespace: "shop", name: "config" } };
     const { rows, verdicts } = buildFleet(
       {
         ingresses: documents(fixture.ingresses),
         imports: documents(fixture.imports),
         classes: documents(fixture.classes),
+        ...(config === undefined ? {} : { config }),
         peers: fixture.topology ?? [],
         exported: new Map(Object.entries(fixture.exported ?? {}).map(([k, names]) => [k, new Set(names)])),
       },
-      { fleet: "default", ingressClasses: ["nginx"], watchWithoutClass: false, ...fixture.options },
+      {
+        fleet: "default",
+        ingressClasses: ["nginx"],
+        watchWithoutClass: false,
+        ...configMap,
+        ...fixture.options,
+      },
     );
     assert.deepEqual(routesOf(rows), fixture.routes);
     assert.deepEqual(settingsOf(rows), fixture.settings ?? {});

@@ -9,6 +9,7 @@ import {
 } from "@sluice/contracts";
 import { placeOf } from "./cluster-order.ts";
 import { type CompiledIngress, compileIngress } from "./compile-ingress.ts";
+import { type ConfigMap, type ConfigName, type ReadConfig, readConfig } from "./config-map/read-config.ts";
 import { FleetSecrets, type SecretChanges, type SecretOptions } from "./fleet-secrets.ts";
 import { importNames, type LastBackend } from "./host-routes.ts";
 import { type ClassRules, classRules } from "./ingress-class.ts";
@@ -22,6 +23,7 @@ import {
 import { buildPeers } from "./peers.ts";
 import { defaultProfile } from "./profile.ts";
 import { ProfileGrants } from "./profile-grants.ts";
+import { noDefaults } from "./read-annotations.ts";
 import type { ReadSecret } from "./secret.ts";
 import { assembleSecured, type SecuredHost, sameTls, wildcardOf } from "./secured-host.ts";
 import { portMismatches, type ReadImport, readImport } from "./service-import.ts";
@@ -35,6 +37,8 @@ export interface FleetOptions extends SecretOptions {
   readonly watchWithoutClass: boolean;
   /** Takes what no rule takes, under every host; null: that is answered 404. */
   readonly defaultBackend?: LastBackend | null;
+  /** A ConfigMap with ingress-nginx's options; null: what it says of all objects is not read. */
+  readonly configMap?: ConfigName | null;
   /** Different sets of sizes and times at most; default 200. */
   readonly maxProfiles?: number;
 }
@@ -53,6 +57,7 @@ export interface FleetChanges extends SecretChanges {
 
 const INGRESS = "MultiClusterIngress";
 const IMPORT = "ServiceImport";
+const CONFIG = "ConfigMap";
 
 /**
  * The fleet's routes as a function of the hub's objects, kept current object by object. It has no clock and does no
@@ -80,6 +85,8 @@ export class FleetModel {
   readonly #profiles = new SharedRows<ProfileRow>(({ hash }) => hash);
   readonly #grants: ProfileGrants;
 
+  #config: ReadConfig = { defaults: noDefaults, verdicts: [] };
+
   readonly #dirtyHosts = new Set<string>();
   readonly #dirtyVerdicts = new Set<string>();
   readonly #dirtyServices = new Set<string>();
@@ -99,7 +106,7 @@ export class FleetModel {
     this.#unlink(key);
     this.#objects.set(key, object);
     const { servesTls = false } = this.#options;
-    this.#link(compileIngress(object, this.#rules, servesTls));
+    this.#link(compileIngress(object, this.#rules, servesTls, this.#config.defaults));
   }
 
   removeIngress(key: string): void {
@@ -124,6 +131,15 @@ export class FleetModel {
 
   removeClass(name: string): void {
     if (this.#classes.delete(name)) this.#classesChanged();
+  }
+
+  /** @param object null: the hub has none of that name. Nothing where no ConfigMap is asked for. */
+  setConfig(object: ConfigMap | null): void {
+    const of = this.#options.configMap;
+    if (of == null) return;
+    this.#config = readConfig(of, object);
+    this.#dirtyVerdicts.add(`${CONFIG} ${of.namespace}/${of.name}`);
+    this.#readAgain();
   }
 
   /** @param secret null: the hub has none of that name; undefined: nobody can tell any more */
@@ -271,6 +287,7 @@ export class FleetModel {
       const mismatches = exported === undefined ? [] : portMismatches(imported, exported);
       return bounded([...imported.verdicts, ...mismatches]);
     }
+    if (object.slice(0, space) === CONFIG) return bounded(this.#config.verdicts);
     const compiled = this.#ingresses.get(key);
     if (compiled === undefined) return [];
     const profile = this.#grants.verdict(compiled);

@@ -145,6 +145,7 @@ export function assembleHost(
     host,
     regexes: regexes !== null,
     claims,
+    guardsOf: (key) => ordered.find((ingress) => ingress.key === key)?.guards,
     resolve: (ingress, path) => resolve(ingress, path, imports, warnings(ingress)).upstream,
     tell: (ingress, message) => warnings(ingress)("CanaryUnused", message),
   });
@@ -222,7 +223,10 @@ function resolve(
   if (backend.kind === "none") return { upstream: null, problem: backend.problem };
   const namespace = ingress.ref.namespace;
   const refuse = (reason: Reason, problem: string) => {
-    warn(reason, `${problem}. ${ingress.canary === null ? "It answers 503" : "It takes no request"} until then`);
+    warn(
+      reason,
+      `${problem}. ${ingress.canary === null ? "It answers 503" : "It takes no request"} until then`,
+    );
     return { upstream: null, problem };
   };
   const names = importNames(backend.name);

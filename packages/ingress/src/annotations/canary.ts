@@ -7,15 +7,29 @@ const canary = saying<CanaryPolicy>();
 
 const WEIGHTS = [0, 1_000_000] as const;
 
+/** What may mean that an object is one must not make it an ordinary one, which takes all requests of its paths. */
+function doubtful(annotation: Annotation<CanaryPolicy>): Annotation<CanaryPolicy> {
+  const meanwhile = { said: {}, what: "its object takes no request" };
+  return {
+    ...annotation,
+    read: (text) => {
+      const reading = annotation.read(text);
+      return reading.ok ? reading : { ...reading, meanwhile };
+    },
+  };
+}
+
 /** An object that takes some of another one's requests. */
 export const canaryAnnotations: readonly Annotation<CanaryPolicy>[] = [
-  canary(
-    "canary",
-    "canary",
-    trueFalse,
-    "false",
-    "true: each path of this object stands beside the same host, type and path of another object of its namespace, and " +
-      "takes those of its requests that the following say",
+  doubtful(
+    canary(
+      "canary",
+      "canary",
+      trueFalse,
+      "false",
+      "true: each path of this object stands beside the same host, type and path of another object of its namespace, and " +
+        "takes those of its requests that the following say",
+    ),
   ),
   canary(
     "canary-by-header",
@@ -40,7 +54,13 @@ export const canaryAnnotations: readonly Annotation<CanaryPolicy>[] = [
       "leaves the request with the other object",
   ),
   canary("canary-by-cookie", "cookie", cookieName, "", "asked second: a cookie that says always or never"),
-  canary("canary-weight", "weight", wholeNumber(WEIGHTS), "0", "asked last: so many of canary-weight-total, by chance"),
+  canary(
+    "canary-weight",
+    "weight",
+    wholeNumber(WEIGHTS),
+    "0",
+    "asked last: so many of canary-weight-total, by chance",
+  ),
   canary("canary-weight-total", "weightTotal", wholeNumber(WEIGHTS), "100", "less than 100 is 100"),
   canary(
     "affinity-canary-behavior",
