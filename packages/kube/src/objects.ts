@@ -182,6 +182,10 @@ export interface IngressClass extends KubeObject {
   readonly spec?: { readonly controller?: string };
 }
 
+export interface ConfigMap extends KubeObject {
+  readonly data?: Readonly<Record<string, string>>;
+}
+
 export interface Secret extends KubeObject {
   readonly type?: string;
   /** Values in base64. */

@@ -1,4 +1,5 @@
 import type {
+  ConfigMap,
   CustomResourceDefinition,
   Deployment,
   EndpointSlice,
@@ -58,6 +59,7 @@ const karmada = "policy.karmada.io";
 
 export const resources = {
   service: namespaced<Service>("", "v1", "Service", "services"),
+  configMap: namespaced<ConfigMap>("", "v1", "ConfigMap", "configmaps"),
   secret: namespaced<Secret>("", "v1", "Secret", "secrets"),
   pod: namespaced<Pod>("", "v1", "Pod", "pods"),
   event: namespaced<KubeEvent>("", "v1", "Event", "events"),

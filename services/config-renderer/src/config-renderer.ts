@@ -68,7 +68,7 @@ export async function runConfigRenderer(
   });
   const reporter = new HubReporter(hub, options.publishAddresses, () => holder.holding, kit);
   bus.showObjects(() => reporter.findings());
-  const source = new HubSource(hub, renderer, kit);
+  const source = new HubSource(hub, options.configMap ?? null, renderer, kit);
   renderer.attach({ holder, topology, clusters, intents, proxies, fleet, hub: source, reporter });
   await Promise.all([
     renderer.publish(signal),

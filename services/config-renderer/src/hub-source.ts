@@ -1,4 +1,5 @@
 import {
+  type ConfigMap,
   type IngressClass,
   type KubeClient,
   type KubeObject,
@@ -9,6 +10,7 @@ import {
   type ServiceImport,
 } from "@sluice/kube";
 import { type Kit, slept } from "@sluice/service-kit";
+import type { ConfigName } from "./options.ts";
 import { Wake } from "./wake.ts";
 
 export interface HubSink {
@@ -16,6 +18,8 @@ export interface HubSink {
   ingress(key: string, object: MultiClusterIngress | null, seenAt: number | undefined): void;
   import(key: string, object: ServiceImport | null, seenAt: number | undefined): void;
   class(name: string, object: IngressClass | null): void;
+  /** The ConfigMap that was asked for; null: it is not there. */
+  config(object: ConfigMap | null): void;
   /** What `listed` and `fresh` answer may have changed. */
   changed(): void;
 }
@@ -34,9 +38,9 @@ interface Watched {
   fresh: boolean;
 }
 
-/** The hub's MCIs, imports and classes, and how far what is known of them may be believed. */
+/** The hub's MCIs, imports and classes, the ConfigMap that is asked for, and how far what is known of them may be believed. */
 export class HubSource {
-  readonly #watched: readonly Watched[];
+  readonly #watched: Watched[];
   /** MCIs by `namespace/name`. */
   readonly ingresses: ReadonlyMap<string, MultiClusterIngress>;
   readonly #sink: HubSink;
@@ -44,7 +48,8 @@ export class HubSource {
   readonly #wake = new Wake();
   #refreshes = 0;
 
-  constructor(hub: KubeClient, sink: HubSink, kit: Kit) {
+  /** @param configMap watched by its name alone, so that no other need be readable; null: none is */
+  constructor(hub: KubeClient, configMap: ConfigName | null, sink: HubSink, kit: Kit) {
     this.#sink = sink;
     this.#kit = kit;
     const onState = () => this.#changed();
@@ -79,6 +84,21 @@ export class HubSource {
       watch("ServiceImport", imports),
       watch("IngressClass", classes, true),
     ];
+    if (configMap !== null) {
+      const { namespace, name } = configMap;
+      const configs = reflect({
+        ...common,
+        type: resources.configMap,
+        namespace,
+        fieldSelector: `metadata.name=${name}`,
+        onChange: (c) => sink.config(c.kind === "upsert" ? c.object : null),
+        onListed: () => {
+          if (configs.objects.size === 0) sink.config(null);
+          this.#listed(3);
+        },
+      });
+      this.#watched.push(watch("ConfigMap", configs));
+    }
   }
 
   /** Everything has been listed once: routes made of it are whole. */

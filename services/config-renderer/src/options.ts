@@ -1,3 +1,9 @@
+/** A ConfigMap of the hub. */
+export interface ConfigName {
+  readonly namespace: string;
+  readonly name: string;
+}
+
 export interface ConfigRendererOptions {
   /** Name of the fleet whose rows this renderer writes. */
   readonly fleet: string;
@@ -6,6 +12,8 @@ export interface ConfigRendererOptions {
   readonly watchWithoutClass: boolean;
   /** A ServiceImport that takes what no rule takes; null: such requests are answered 404. */
   readonly defaultBackend?: { readonly namespace: string; readonly name: string } | null;
+  /** A ConfigMap with ingress-nginx's options, for all objects; null: none is read. */
+  readonly configMap?: ConfigName | null;
   /** IP addresses or host names for `status.loadBalancer` of the MCIs; none: that status is not written. */
   readonly publishAddresses: readonly string[];
   /** CIDRs that a person allowed, by cluster. */

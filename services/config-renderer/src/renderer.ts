@@ -13,7 +13,7 @@ import {
   topologyKeys,
 } from "@sluice/contracts";
 import { type FleetChanges, FleetModel } from "@sluice/ingress";
-import type { IngressClass, MultiClusterIngress, ServiceImport } from "@sluice/kube";
+import type { ConfigMap, IngressClass, MultiClusterIngress, ServiceImport } from "@sluice/kube";
 import { type Kit, slept } from "@sluice/service-kit";
 import { AdoptedFleet } from "./adopted-fleet.ts";
 import { FleetClusters } from "./fleet-clusters.ts";
@@ -220,6 +220,11 @@ export class Renderer implements HubSink {
     if (object === null) this.#model.removeImport(key);
     else this.#model.setImport(object);
     this.#touch(seenAt);
+  }
+
+  config(object: ConfigMap | null): void {
+    this.#model.setConfig(object);
+    this.#touch();
   }
 
   class(name: string, object: IngressClass | null): void {

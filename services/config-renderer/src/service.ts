@@ -54,7 +54,14 @@ const settings = {
     flag: "default-backend",
     help: "NAMESPACE/NAME of a ServiceImport whose first TCP port takes what no rule takes",
     default: "",
-    read: importName,
+    read: objectName,
+  },
+  configMap: {
+    env: "SLUICE_CONFIG_RENDERER_CONFIGMAP",
+    flag: "configmap",
+    help: "NAMESPACE/NAME of a ConfigMap in the hub with ingress-nginx's options, for all objects",
+    default: "",
+    read: objectName,
   },
   publishAddresses: {
     env: "SLUICE_CONFIG_RENDERER_PUBLISH_ADDRESS",
@@ -67,7 +74,7 @@ const settings = {
 } satisfies ConfigSpec;
 
 /** @throws Error what is wrong, for the message about the setting */
-function importName(value: string): { namespace: string; name: string } | null {
+function objectName(value: string): { namespace: string; name: string } | null {
   if (value === "") return null;
   const [namespace = "", name = "", ...rest] = value.split("/");
   if (rest.length > 0 || name === "") throw new Error("write NAMESPACE/NAME");
@@ -80,6 +87,7 @@ function optionsFrom(config: ConfigOf<typeof settings>): ConfigRendererOptions {
     ingressClasses: config.ingressClasses,
     watchWithoutClass: config.watchWithoutClass,
     defaultBackend: config.defaultBackend,
+    configMap: config.configMap,
     publishAddresses: config.publishAddresses,
     peers: Object.fromEntries(groupAssignments(config.peers)),
   };

@@ -1,0 +1,76 @@
+// The ConfigMap of all objects: read before anything is published, and followed.
+import assert from "node:assert/strict";
+import { type TestContext, test } from "node:test";
+import { MemoryServer } from "@sluice/bus/testing";
+import { fleetKeys, type ProfileRow, type RouteRow } from "@sluice/contracts";
+import { type ConfigMap, resources } from "@sluice/kube";
+import { FakeHub } from "./testing/fake-hub.ts";
+import { addImport, addIngress, FakeAggregator, startRenderer, watchFleet } from "./testing/world.ts";
+
+const configMap = { namespace: "shop", name: "config" };
+const soon = { timeout: 60_000, interval: 10 };
+
+function world(t: TestContext) {
+  const server = new MemoryServer();
+  const hub = new FakeHub();
+  const aggregator = new FakeAggregator(server);
+  const controller = new AbortController();
+  const fleet = watchFleet(server, controller.signal);
+  addImport(hub);
+  addIngress(hub);
+  aggregator.exports([{ name: "", port: 80, protocol: "TCP" }]);
+  aggregator.peers("member1", ["10.1.0.1"]);
+  t.after(async () => {
+    controller.abort();
+    await aggregator.stop();
+  });
+  const settings = () => {
+    const row = fleet.get("default.routes.shop_example_test") as RouteRow | undefined;
+    const profile = row?.paths[0]?.profile;
+    if (profile === undefined) return undefined;
+    return (fleet.get(fleetKeys.profile("default", profile)) as ProfileRow | undefined)?.settings;
+  };
+  const start = () => {
+    const renderer = startRenderer(server, hub, { configMap });
+    t.after(() => renderer.stop());
+  };
+  const put = (data: Record<string, string>) =>
+    hub.put<ConfigMap>(resources.configMap, { metadata: { ...configMap }, data });
+  return { hub, fleet, settings, start, put };
+}
+
+test("what a ConfigMap says is followed, and what is wrong with it is told on it", async (t) => {
+  const { hub, settings, start, put } = world(t);
+  put({ "proxy-read-timeout": "90" });
+  start();
+  await t.waitFor(() => assert.deepEqual(settings(), { readTimeoutMs: 90_000 }), soon);
+  put({ "proxy-read-timeout": "95", "worker-processes": "8" });
+  await t.waitFor(() => assert.deepEqual(settings(), { readTimeoutMs: 95_000 }), soon);
+  const told = () =>
+    hub.events
+      .filter(({ involvedObject }) => involvedObject.kind === "ConfigMap")
+      .map(({ reason }) => reason);
+  await t.waitFor(() => assert.deepEqual(told(), ["ConfigMapIgnored"]), soon);
+  hub.remove(resources.configMap, "shop/config");
+  await t.waitFor(() => assert.deepEqual(settings(), {}), soon);
+  await t.waitFor(() => assert.deepEqual(told(), ["ConfigMapIgnored", "ConfigMapMissing"]), soon);
+});
+
+test("routes wait for the ConfigMap: without it they might be open", async (t) => {
+  const { hub, fleet, settings, start, put } = world(t);
+  hub.missing.add(resources.configMap.plural);
+  put({ "proxy-read-timeout": "90" });
+  start();
+  // The peers' part is whole, all else that routes are made of has been listed, and tried again.
+  await t.waitFor(() => assert.ok(hub.lists >= 8), soon);
+  assert.equal(fleet.rows.has("default.routes.shop_example_test"), false);
+  hub.missing.clear();
+  await t.waitFor(() => assert.deepEqual(settings(), { readTimeoutMs: 90_000 }), soon);
+});
+
+test("a ConfigMap that was never there is told, and routes do not wait for it", async (t) => {
+  const { hub, settings, start } = world(t);
+  start();
+  await t.waitFor(() => assert.deepEqual(settings(), {}), soon);
+  await t.waitFor(() => assert.ok(hub.events.some(({ reason }) => reason === "ConfigMapMissing")), soon);
+});
