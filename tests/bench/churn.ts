@@ -9,7 +9,7 @@ import {
 import { Asker } from "./asker.ts";
 import { type BenchResult, percentile, thisMachine, writeRaw } from "./bench-result.ts";
 import { shakeHands } from "./handshake.ts";
-import { startNginxStage } from "./nginx-stage.ts";
+import { type NginxStage, startNginxStage } from "./nginx-stage.ts";
 import { servePeer } from "./peer-server.ts";
 
 export interface ChurnOptions {
@@ -18,6 +18,8 @@ export interface ChurnOptions {
   readonly changes: number;
   /** Requests a second that go on meanwhile. */
   readonly load: number;
+  /** Is done to nginx between endpoints and routes: a fault that the figures must show. */
+  plant?(nginx: NginxStage, seen: { readonly failed: number }): Promise<void>;
   log(line: string): void;
 }
 
@@ -80,7 +82,7 @@ class Load {
 }
 
 /** Endpoints, routes and certificates change one by one while requests go on. */
-export async function churn({ signal, changes, load, log }: ChurnOptions): Promise<BenchResult> {
+export async function churn({ signal, changes, load, plant, log }: ChurnOptions): Promise<BenchResult> {
   await using stack = new AsyncDisposableStack();
   const port = await freePort();
   stack.use(await servePeer("0.0.0.0", port));
@@ -144,6 +146,7 @@ export async function churn({ signal, changes, load, log }: ChurnOptions): Promi
     await change("endpoint", hostOf(host), peers(`own-${host}`, turn), addressOf(turn));
   }
   log(`${changes} endpoints have changed`);
+  await plant?.(nginx, meanwhile);
   // By now the peer of each host's own upstream is known, and the first route must name another.
   const last = Math.floor((changes - 1) / HOSTS) + 1;
   for (let n = 0; n < changes; n++) {

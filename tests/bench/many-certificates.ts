@@ -25,11 +25,15 @@ export interface ManyCertificates {
 const FLEET = "default";
 const hostOf = (n: number) => `h${n}.example.test`;
 
-/** An nginx that starts with a copy of so many hosts on its disk, each with a certificate of its own. */
+/**
+ * An nginx that starts with a copy of so many hosts on its disk, each with a certificate of its own.
+ * @param certificateOf whose certificate a host is given; another one's is a fault that must show
+ */
 export async function manyCertificates(
   count: number,
   handshakes: number,
   signal: AbortSignal,
+  certificateOf = (host: number) => host,
 ): Promise<ManyCertificates> {
   const authority = await testAuthority("bench");
   const serials: string[] = [];
@@ -46,7 +50,7 @@ export async function manyCertificates(
         k: "route",
         host: hostOf(n),
         paths: [["P", "/", "", "default"]],
-        certificate: id,
+        certificate: `shop-h${certificateOf(n)}-tls`,
       });
     }
     await new LastGoodFile(lastGoodPathOf(dir), secretsPathOf(dir)).save({ entries, wholeAt: 0 });
