@@ -214,6 +214,7 @@ function nginxOptions(
     ...(httpsAddress === null ? {} : { httpsAddress }),
     workers: Math.min(availableParallelism(), 4),
     firstByteTimeoutMs: options.firstByteTimeout,
+    accessLog: "file" as const,
   };
 }
 

@@ -130,6 +130,11 @@ function identities({ generate = true, traces = false }: RequestIds): Directive[
   ];
 }
 
+/** Words of `listen` for what clients begin with. */
+export function preface(trust: ClientTrust | undefined): Value[] {
+  return trust?.proxyProtocol === true ? [w`proxy_protocol`] : [];
+}
+
 /** Variables for `clientFactHeaders`; in `http`. */
 export function clientFactVariables(trust: ClientTrust = { from: [] }, ids: RequestIds = {}): Directive[] {
   const trusts = trust.from.length > 0 && trust.forwardedHeaders === true;

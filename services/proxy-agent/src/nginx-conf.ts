@@ -1,6 +1,12 @@
 import { defaultSettings, type ProfileSettings } from "@sluice/ingress";
 import { type AccessLog, accessLogFormat, accessLogOf } from "./access-log.ts";
-import { type ClientTrust, clientFactHeaders, clientFactVariables, type RequestIds } from "./client-facts.ts";
+import {
+  type ClientTrust,
+  clientFactHeaders,
+  clientFactVariables,
+  preface,
+  type RequestIds,
+} from "./client-facts.ts";
 import {
   type Directive,
   directive,
@@ -354,8 +360,14 @@ export function nginxConf(conf: NginxConf): string {
         ...proxyHeaders(),
         ...proxyPolicy(conf),
         peersUpstream(),
-        clientServer(conf, [d("listen", [listenAddress(conf.httpAddress), w`default_server`])], false),
-        ...(conf.https === undefined ? [] : [clientServer(conf, tlsListener(conf.https, conf.version), true)]),
+        clientServer(
+          conf,
+          [d("listen", [listenAddress(conf.httpAddress), w`default_server`, ...preface(conf.clients)])],
+          false,
+        ),
+        ...(conf.https === undefined
+          ? []
+          : [clientServer(conf, tlsListener(conf.https, conf.version, preface(conf.clients)), true)]),
         apiServer(conf),
         replyServer(conf),
       ],

@@ -30,8 +30,12 @@ export function hasHttp2Directive(version: string): boolean {
 const ciphers: Value = w`ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305`;
 
 /** What makes a server one for TLS. Which certificate it shows is data: nginx.conf names the last resort only. */
-export function tlsListener({ address, certificate, key }: TlsListener, version: string): Directive[] {
-  const listen = [listenAddress(address), w`ssl`];
+export function tlsListener(
+  { address, certificate, key }: TlsListener,
+  version: string,
+  preface: readonly Value[] = [],
+): Directive[] {
+  const listen = [listenAddress(address), w`ssl`, ...preface];
   return [
     ...(hasHttp2Directive(version)
       ? [d("listen", [...listen, w`default_server`]), d("http2", [w`on`])]

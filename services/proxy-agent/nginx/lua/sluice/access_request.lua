@@ -21,7 +21,7 @@ local VALUES = {
   remote_addr = function(var) return var.remote_addr end,
   request_method = function(var) return var.request_method end,
   request_uri = function(var) return var.request_uri end,
-  scheme = function(var) return var.scheme end,
+  scheme = function(var) return var.sluice_scheme end,
 }
 
 local function template_problem(parts, what)
@@ -84,12 +84,12 @@ local function request_text(guard, var)
     end
   end
   local uri = var.request_uri
-  add(lines, "X-Original-URL", var.scheme .. "://" .. var.host .. var.sluice_port .. uri)
+  add(lines, "X-Original-URL", var.sluice_scheme .. "://" .. var.host .. var.sluice_port .. uri)
   add(lines, "X-Original-Method", var.request_method)
   add(lines, "X-Sent-From", "nginx-ingress-controller")
   add(lines, "X-Real-IP", var.remote_addr)
   add(lines, "X-Forwarded-For", var.remote_addr)
-  add(lines, "X-Scheme", var.scheme)
+  add(lines, "X-Scheme", var.sluice_scheme)
   add(lines, "X-Request-ID", var.sluice_request_id)
   add(lines, "X-Auth-Request-Redirect", guard.redirect and fill(guard.redirect, var) or uri)
   if guard.method ~= "GET" and guard.method ~= "HEAD" then lines[#lines + 1] = "Content-Length: 0" end
@@ -164,7 +164,7 @@ function M.refuse(guard, why, var, state)
   if answer and answer.status ~= 401 and answer.status ~= 403 then return why end
   if not guard.signin or why ~= "unauthorized" then return why end
   local to = fill(guard.signin, var)
-  if sub(to, 1, 1) == "/" then to = var.scheme .. "://" .. var.host .. var.sluice_port .. to end
+  if sub(to, 1, 1) == "/" then to = var.sluice_scheme .. "://" .. var.host .. var.sluice_port .. to end
   ngx.header["www-authenticate"] = nil
   ngx.status = 302
   ngx.header["location"] = gsub(to, "[%c ]", "")

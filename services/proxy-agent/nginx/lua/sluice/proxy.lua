@@ -68,7 +68,7 @@ end
 
 -- The scheme that the client used: where the balancer has sent the request to this server, a header of ours says it.
 local function scheme_of()
-  return find(var.server_addr, "^unix:") and var.http_x_forwarded_proto or var.scheme
+  return find(var.server_addr, "^unix:") and var.http_x_forwarded_proto or var.sluice_scheme
 end
 
 -- State of requests that need more than one look, by the address of nginx's request; the log phase ends it.
