@@ -51,7 +51,7 @@ async function render(): Promise<string> {
     "# Metrics",
     "",
     "What `/metrics` of a process shows, in base units; the label `service` is on all of them, and a process that is one",
-    "service shows `process_*` and `nodejs_*` too. No label names a host, a peer or an object.",
+    "service shows `process_*` and `nodejs_*` too. No label names a host, a peer or an object, but for Secrets of a thousand certificates.",
     "",
     "| metric | type | labels | what it says | shown by |",
     "|---|---|---|---|---|",

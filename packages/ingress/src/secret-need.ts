@@ -13,6 +13,8 @@ export interface SecretNeed {
   readonly name: string;
   /** What asks for it, for messages, e.g. `spec.tls[0].secretName`. */
   readonly field: string;
+  /** Where the Secret has no certificate at all, nothing is missing. */
+  readonly optional?: true;
 }
 
 /** Of the row in which proxies find it. */

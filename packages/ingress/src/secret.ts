@@ -44,6 +44,11 @@ export class ReadSecret {
     this.#version = `${uid}/${resourceVersion}`.slice(0, 128);
   }
 
+  /** A certificate or its key, well or not. */
+  get hasCertificate(): boolean {
+    return this.#data["tls.crt"] !== undefined || this.#data["tls.key"] !== undefined;
+  }
+
   get certificate(): Reading<Certificate> {
     this.#certificate ??= this.#readCertificate();
     return this.#certificate;

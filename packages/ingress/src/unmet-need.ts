@@ -15,6 +15,7 @@ export function unmetNeed(needs: readonly SecretNeed[], secrets: SecretLookup | 
     if (secret === undefined) continue;
     const what = `${need.field}: Secret ${secretKey(need)}`;
     if (secret === null) return `${what} is missing; create it`;
+    if (need.optional === true && !secret.hasCertificate) continue;
     const contents = secret.contents(need.kind);
     if (!contents.ok) return `${what} cannot be used: ${contents.why}`;
   }

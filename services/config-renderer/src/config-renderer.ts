@@ -40,7 +40,7 @@ export async function runConfigRenderer(
     {
       warm: (claim) => renderer.warm(claim),
       fresh: (claim, { sources }) => renderer.fresh(claim, sources),
-      source: () => source.source(),
+      source: () => renderer.source(),
       knows: (key) => renderer.knows(key),
       fills: (key) => renderer.fills(key),
       complete: (claim) => renderer.complete(claim),
@@ -69,10 +69,21 @@ export async function runConfigRenderer(
   const reporter = new HubReporter(hub, options.publishAddresses, () => holder.holding, kit);
   bus.showObjects(() => reporter.findings());
   const source = new HubSource(hub, options.configMap ?? null, renderer, kit);
-  renderer.attach({ holder, topology, clusters, intents, proxies, fleet, hub: source, reporter });
+  renderer.attach({
+    holder,
+    topology,
+    clusters,
+    intents,
+    proxies,
+    fleet,
+    hub: source,
+    reporter,
+    client: hub,
+  });
   await Promise.all([
     renderer.publish(signal),
     renderer.tick(signal),
+    renderer.readSecrets(signal),
     reporter.run(signal),
     bus.join([options.fleet]),
     holder.done,

@@ -10,6 +10,7 @@ import {
 } from "@sluice/contracts";
 import type { FleetModel } from "@sluice/ingress";
 import { type Kit, slept } from "@sluice/service-kit";
+import type { HubSecrets } from "./hub-secrets.ts";
 import type { HubSource } from "./hub-source.ts";
 
 /** How often it is asked whether peers are still in doubt, ms. */
@@ -17,7 +18,9 @@ const DOUBT_MS = 50;
 
 /** Below: what is written first and removed last when a new holder brings the table in order. */
 export function rowOrder(key: string): number {
-  return { profiles: 0, rollout: 0, clusters: 0, upstreams: 1, peers: 2 }[key.split(".")[1] ?? ""] ?? 3;
+  return (
+    { profiles: 0, rollout: 0, clusters: 0, secrets: 0, upstreams: 1, peers: 2 }[key.split(".")[1] ?? ""] ?? 3
+  );
 }
 
 export interface FleetRowsPorts {
@@ -25,6 +28,8 @@ export interface FleetRowsPorts {
   readonly topology: TableView<TopologyValue>;
   readonly intents: TableView<IntentRecord>;
   readonly hub: HubSource;
+  /** null: this fleet has no key to seal them for. */
+  readonly secrets: Pick<HubSecrets, "isKnown" | "isUnwanted"> | null;
 }
 
 /**
@@ -173,7 +178,10 @@ export class FleetRows {
 
   /** Peers and clusters come from the bus alone; the rest is the hub's, as it was when it was last listed. */
   #knowsValue(key: string): boolean {
-    return rowOrder(key) === 2 || key.split(".")[1] === "clusters" || this.#attached.hub.fresh;
+    const { hub, secrets } = this.#attached;
+    const kind = key.split(".")[1];
+    if (kind === "secrets") return secrets?.isKnown(key) === true;
+    return rowOrder(key) === 2 || kind === "clusters" || hub.fresh;
   }
 
   /** Whether a key that nothing desires is known to be unwanted. */
@@ -185,6 +193,7 @@ export class FleetRows {
     // Whose order it is has to be read before anybody gives another.
     if (kind === "rollout") return false;
     if (!this.hubKnown) return false;
+    if (kind === "secrets") return this.#attached.secrets?.isUnwanted(key) ?? true;
     if (kind !== "peers") return true;
     const service = this.#model.serviceOf(id ?? "");
     if (service === undefined) return true;

@@ -131,7 +131,7 @@ export class HubSource {
     const refresh = ++this.#refreshes;
     for (const w of this.#watched) {
       w.fresh = false;
-      readAnew(w, acted, signal).then(
+      readAnew(w.reflector, w.kind, acted, signal).then(
         () => {
           if (refresh !== this.#refreshes) return;
           w.fresh = true;
@@ -192,8 +192,10 @@ function notServed(watched: Watched): boolean {
   return watched.reflector.state.kind === "waiting-for-resource";
 }
 
-async function readAnew(
-  { kind, reflector }: Watched,
+/** Brings a reflector up to what predecessors had acted upon of a kind. @param acted null: nobody says what that was */
+export async function readAnew(
+  reflector: Reflector<KubeObject>,
+  kind: string,
   acted: ReadonlyMap<string, number> | null,
   signal: AbortSignal,
 ): Promise<void> {

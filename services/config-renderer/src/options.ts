@@ -1,3 +1,5 @@
+import type { FleetPublicKey } from "@sluice/sealing";
+
 /** A ConfigMap of the hub. */
 export interface ConfigName {
   readonly namespace: string;
@@ -14,6 +16,10 @@ export interface ConfigRendererOptions {
   readonly defaultBackend?: { readonly namespace: string; readonly name: string } | null;
   /** A ConfigMap with ingress-nginx's options, for all objects; null: none is read. */
   readonly configMap?: ConfigName | null;
+  /** What proxies alone may read is sealed for it; null: the fleet serves no certificates, and nobody comes in by a password. */
+  readonly fleetKey?: FleetPublicKey | null;
+  /** A Secret whose certificate is shown where no other is to be; null: the proxies' own. */
+  readonly defaultCertificate?: { readonly namespace: string; readonly name: string } | null;
   /** IP addresses or host names for `status.loadBalancer` of the MCIs; none: that status is not written. */
   readonly publishAddresses: readonly string[];
   /** CIDRs that a person allowed, by cluster. */

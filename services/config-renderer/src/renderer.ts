@@ -6,6 +6,7 @@ import {
   newTrace,
   type ProxyRecord,
   type RolloutRow,
+  type SecretRow,
   type TopologyPeers,
   type TopologyService,
   type TopologyValue,
@@ -13,13 +14,14 @@ import {
   topologyKeys,
 } from "@sluice/contracts";
 import { type FleetChanges, FleetModel } from "@sluice/ingress";
-import type { ConfigMap, IngressClass, MultiClusterIngress, ServiceImport } from "@sluice/kube";
+import type { ConfigMap, IngressClass, KubeClient, MultiClusterIngress, ServiceImport } from "@sluice/kube";
 import { type Kit, slept } from "@sluice/service-kit";
 import { AdoptedFleet } from "./adopted-fleet.ts";
 import { FleetClusters } from "./fleet-clusters.ts";
 import { FleetRollout } from "./fleet-rollout.ts";
 import { FleetRows, rowOrder } from "./fleet-rows.ts";
 import type { HubReporter } from "./hub-reporter.ts";
+import { HubSecrets } from "./hub-secrets.ts";
 import type { HubSink, HubSource } from "./hub-source.ts";
 import type { ConfigRendererOptions } from "./options.ts";
 import { Wake } from "./wake.ts";
@@ -43,6 +45,8 @@ export interface RendererPorts {
   readonly fleet: TableView<FleetValue>;
   readonly hub: HubSource;
   readonly reporter: HubReporter;
+  /** Where Secrets are read, if the fleet has a key to seal them for. */
+  readonly client: KubeClient;
 }
 
 /**
@@ -56,7 +60,9 @@ export class Renderer implements HubSink {
   readonly #rows: FleetRows;
   readonly #clusters: FleetClusters;
   readonly #rollout: FleetRollout;
+  readonly #options: ConfigRendererOptions;
   #ports: RendererPorts | undefined;
+  #secrets: HubSecrets | null = null;
 
   /** Peers records by their key in `topology`, and those keys by service. */
   readonly #peers = new Map<string, TopologyPeers>();
@@ -73,7 +79,8 @@ export class Renderer implements HubSink {
 
   constructor(options: ConfigRendererOptions, kit: Kit) {
     this.#kit = kit;
-    this.#model = new FleetModel(options);
+    this.#options = options;
+    this.#model = new FleetModel({ ...options, servesTls: (options.fleetKey ?? null) !== null });
     this.#adopted = new AdoptedFleet(options.fleet);
     this.#rows = new FleetRows(options.fleet, this.#model, () => this.#routesSettled, kit);
     this.#clusters = new FleetClusters(options, this.#rows, kit);
@@ -83,7 +90,10 @@ export class Renderer implements HubSink {
   /** Wiring: the ports call back, so they exist after this. */
   attach(ports: RendererPorts): void {
     this.#ports = ports;
-    this.#rows.attach(ports);
+    const { fleet, fleetKey: key = null } = this.#options;
+    const shared = { fleet, model: this.#model, rows: this.#rows, changed: (at?: number) => this.#touch(at) };
+    if (key !== null) this.#secrets = new HubSecrets(ports.client, { ...shared, key }, this.#kit);
+    this.#rows.attach({ ...ports, secrets: this.#secrets });
     this.#clusters.attach(ports.intents);
     this.#clusters.renderAll();
     this.#rollout.attach();
@@ -159,6 +169,10 @@ export class Renderer implements HubSink {
 
   fleetChanged(key: string, row: FleetValue | undefined): void {
     if (key.split(".")[1] === "rollout") return this.#orderRead(row as RolloutRow | undefined);
+    if (key.split(".")[1] === "secrets") {
+      this.#secrets?.noted(key, row as SecretRow | undefined, this.#attached.holder.holding);
+      return;
+    }
     if (this.#published) return;
     const service = this.#adopted.note(key, row);
     if (service !== null && this.#ports !== undefined) this.#renderService(service);
@@ -265,6 +279,7 @@ export class Renderer implements HubSink {
   async fresh(signal: AbortSignal, acted: ReadonlyMap<string, number> | null): Promise<void> {
     const { topology, clusters, intents, proxies, fleet, hub } = this.#attached;
     this.#rows.claimed();
+    this.#secrets?.claimed(acted, signal);
     this.#current = false;
     await Promise.all([
       topology.upToDate(signal),
@@ -277,6 +292,7 @@ export class Renderer implements HubSink {
     ]);
     await this.#wake.until(() => !hub.listed || this.#routesSettled, signal);
     this.#rows.endGrace();
+    this.#secrets?.current();
     this.#current = true;
     this.#rollOut();
     // What came while another renderer held the fleet was not written to the hub.
@@ -301,6 +317,7 @@ export class Renderer implements HubSink {
     await this.#attached.clusters.upToDate(signal);
     // What is being asked for is soon known; until then a row that is missing for it would look as if it were gone.
     await this.#rows.undoubted(signal);
+    await this.#secrets?.complete(signal);
   }
 
   /** Why some of the table's rows cannot be judged yet; null: all can. */
@@ -358,12 +375,38 @@ export class Renderer implements HubSink {
   }
 
   /** Make before break: what routes need, then routes; what nothing needs any more goes later, by the ticker. */
-  async #write(changes: FleetChanges, trace: Trace | undefined, signal: AbortSignal): Promise<void> {
-    this.#rows.doom(changes.removedUpstreams, Number.POSITIVE_INFINITY);
-    const routes: [string, FleetValue | null][] = [];
+  async #write(settled: FleetChanges, trace: Trace | undefined, signal: AbortSignal): Promise<void> {
+    const routes = new Map<string, FleetValue | null>();
+    let needed = this.#writeNeeded(settled, routes, trace);
+    const more = (await this.#secrets?.looked(settled, signal)) ?? null;
+    if (more !== null) needed += this.#writeNeeded(more, routes, trace);
+    const all = more === null ? [settled] : [settled, more];
+    for (const { secrets } of all) {
+      const dueAt = this.#kit.clock.monotonic() + REMOVAL_GRACE_MS;
+      await this.#secrets?.write(secrets, trace, dueAt);
+      needed += secrets.size;
+    }
+    if (needed > 0 && routes.size > 0) await this.#written(signal);
+    for (const [key, row] of routes) {
+      if (row === null) this.#rows.remove(key, trace);
+      else this.#rows.set(key, row, trace);
+    }
+    for (const { removedUpstreams, verdicts } of all) {
+      this.#rows.doom(removedUpstreams, this.#kit.clock.monotonic() + REMOVAL_GRACE_MS);
+      this.#attached.reporter.verdicts(verdicts);
+    }
+  }
+
+  /** What routes need, at once. @param routes are left to be written @returns how many rows that were */
+  #writeNeeded(
+    { rows, services, removedUpstreams }: FleetChanges,
+    routes: Map<string, FleetValue | null>,
+    trace: Trace | undefined,
+  ): number {
+    this.#rows.doom(removedUpstreams, Number.POSITIVE_INFINITY);
     let needed = 0;
-    for (const [key, row] of changes.rows) {
-      if (rowOrder(key) === 3) routes.push([key, row]);
+    for (const [key, row] of rows) {
+      if (rowOrder(key) === 3) routes.set(key, row);
       else if (row !== null) {
         this.#rows.set(key, row, trace);
         if (rowOrder(key) === 1)
@@ -371,14 +414,8 @@ export class Renderer implements HubSink {
         needed += 1;
       }
     }
-    for (const service of changes.services) this.#renderService(service);
-    if (needed > 0 && routes.length > 0) await this.#written(signal);
-    for (const [key, row] of routes) {
-      if (row === null) this.#rows.remove(key, trace);
-      else this.#rows.set(key, row, trace);
-    }
-    this.#rows.doom(changes.removedUpstreams, this.#kit.clock.monotonic() + REMOVAL_GRACE_MS);
-    this.#attached.reporter.verdicts(changes.verdicts);
+    for (const service of services) this.#renderService(service);
+    return needed;
   }
 
   async #written(signal: AbortSignal): Promise<void> {
@@ -400,7 +437,23 @@ export class Renderer implements HubSink {
       this.#clusters.judge(clusters.connected);
       this.#rows.sweep();
       this.#rows.expire();
+      this.#secrets?.expire();
       this.#rollOut();
     }
+  }
+
+  /** Reads Secrets until the signal aborts, and ends with what watches them. */
+  async readSecrets(signal: AbortSignal): Promise<void> {
+    await this.#secrets?.run(signal);
+    await this.#secrets?.done;
+  }
+
+  /** Of each kind the newest resourceVersion of the hub that was acted upon; undefined when they cannot be compared. */
+  source(): Readonly<Record<string, number>> | undefined {
+    const acted = this.#attached.hub.source();
+    if (acted === undefined || this.#secrets === null) return acted;
+    const { actedOn } = this.#secrets;
+    if (actedOn === undefined) return undefined;
+    return actedOn < 0 ? acted : { ...acted, Secret: actedOn };
   }
 }

@@ -1,5 +1,8 @@
+import { resolve } from "node:path";
 import { busOptions, connectBus } from "@sluice/bus";
+import { ConfigError } from "@sluice/contracts";
 import { connectCluster } from "@sluice/kube";
+import { readPublicKey } from "@sluice/sealing";
 import {
   bool,
   type ConfigOf,
@@ -63,6 +66,20 @@ const settings = {
     default: "",
     read: objectName,
   },
+  fleetKey: {
+    env: "SLUICE_CONFIG_RENDERER_FLEET_KEY",
+    flag: "fleet-key",
+    help: "public half of the fleet's key (`sluice fleet-key`), for which certificates and passwords are sealed",
+    default: "",
+    read: text,
+  },
+  defaultCertificate: {
+    env: "SLUICE_CONFIG_RENDERER_DEFAULT_SSL_CERTIFICATE",
+    flag: "default-ssl-certificate",
+    help: "NAMESPACE/NAME of a Secret with the certificate that is shown where no other is to be",
+    default: "",
+    read: objectName,
+  },
   publishAddresses: {
     env: "SLUICE_CONFIG_RENDERER_PUBLISH_ADDRESS",
     flag: "publish-address",
@@ -81,13 +98,21 @@ function objectName(value: string): { namespace: string; name: string } | null {
   return { namespace: dnsName(namespace), name: dnsName(name) };
 }
 
-function optionsFrom(config: ConfigOf<typeof settings>): ConfigRendererOptions {
+/** @throws FleetKeyError */
+async function optionsFrom(config: ConfigOf<typeof settings>): Promise<ConfigRendererOptions> {
+  if (config.fleetKey === "" && config.defaultCertificate !== null) {
+    throw new ConfigError(
+      "--default-ssl-certificate: a certificate is sealed for a key; give it with --fleet-key",
+    );
+  }
   return {
     fleet: config.fleet,
     ingressClasses: config.ingressClasses,
     watchWithoutClass: config.watchWithoutClass,
     defaultBackend: config.defaultBackend,
     configMap: config.configMap,
+    fleetKey: config.fleetKey === "" ? null : await readPublicKey(resolve(config.fleetKey)),
+    defaultCertificate: config.defaultCertificate,
     publishAddresses: config.publishAddresses,
     peers: Object.fromEntries(groupAssignments(config.peers)),
   };
@@ -97,11 +122,12 @@ export const configRenderer = defineService({
   name: "config-renderer",
   settings,
   run: async ({ config, own, ...kit }) => {
+    const options = await optionsFrom(config);
     const hub = await connectCluster({ name: "hub", kubeconfig: config.hub, log: kit.log });
     kit.health.set("bus", "not connected yet");
     const bus = own(await connectBus({ ...busOptions(config), name: "config-renderer", kit }));
     kit.health.set("bus", null);
-    await runConfigRenderer({ bus, hub }, optionsFrom(config), { ...kit, signal: bus.signal });
+    await runConfigRenderer({ bus, hub }, options, { ...kit, signal: bus.signal });
     hub.close();
   },
 });

@@ -11,6 +11,7 @@ import {
   type PageOptions,
   type ResourceType,
   resources,
+  type Secret,
   type WatchEvent,
   type WatchOptions,
 } from "@sluice/kube";
@@ -31,6 +32,8 @@ export class FakeHub implements KubeClient {
   frozen = false;
   /** Kinds that are not served, by plural. */
   readonly missing = new Set<string>();
+  /** Kinds that may be read only one by one, by plural, or (`all`) not at all. */
+  readonly forbidden = new Map<string, "lists" | "all">();
   /** Lists that were asked for. */
   lists = 0;
   readonly events: KubeEvent[] = [];
@@ -82,13 +85,23 @@ export class FakeHub implements KubeClient {
     }
   }
 
-  async list<T extends KubeObject>(type: ResourceType<T>, _options: ListOptions, signal: AbortSignal) {
+  #admit(type: ResourceType, { fieldSelector = "" }: ListOptions): void {
+    const what = this.forbidden.get(type.plural);
+    if (what === undefined || (what === "lists" && fieldSelector.startsWith("metadata.name="))) return;
+    throw Object.assign(new KubeStatusError(`hub: ${type.plural} is forbidden`), {
+      status: 403,
+      reason: "Forbidden",
+    });
+  }
+
+  async list<T extends KubeObject>(type: ResourceType<T>, options: ListOptions, signal: AbortSignal) {
     this.lists += 1;
     if (this.frozen)
       await new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
     this.#answer(type);
+    this.#admit(type, options);
     const items = [...this.#objects]
-      .filter(([id]) => id.startsWith(`${type.plural} `))
+      .filter(([id, object]) => id.startsWith(`${type.plural} `) && selects(options, object))
       .map(([, o]) => o as T);
     return { items, resourceVersion: String(this.#version) };
   }
@@ -109,7 +122,12 @@ export class FakeHub implements KubeClient {
     signal.addEventListener("abort", aborted, { once: true });
     while (!signal.aborted) {
       this.#answer(type);
-      const next = this.#log.find((entry) => entry.version > from && entry.plural === type.plural);
+      const next = this.#log.find(
+        ({ version, plural, event }) =>
+          version > from &&
+          plural === type.plural &&
+          (event.type === "BOOKMARK" || selects(options, event.object)),
+      );
       if (next === undefined) {
         await new Promise<void>((resolve) => this.#wakers.push(resolve));
         continue;
@@ -160,4 +178,12 @@ export class FakeHub implements KubeClient {
   close(): void {
     this.leave();
   }
+}
+
+/** By namespace, name and type, as an API server does. */
+function selects({ namespace, fieldSelector }: ListOptions, object: KubeObject): boolean {
+  if (namespace !== undefined && object.metadata.namespace !== namespace) return false;
+  const [field, value] = (fieldSelector ?? "").split("=");
+  if (field === "metadata.name") return object.metadata.name === value;
+  return field !== "type" || (object as Secret).type === value;
 }

@@ -15,7 +15,7 @@ import {
   topologyTable,
 } from "@sluice/contracts";
 import { type MultiClusterIngress, resources, type ServiceImport } from "@sluice/kube";
-import { createKit } from "@sluice/service-kit";
+import { createKit, type Logger } from "@sluice/service-kit";
 import { runConfigRenderer } from "../config-renderer.ts";
 import type { ConfigRendererOptions } from "../options.ts";
 import type { FakeHub } from "./fake-hub.ts";
@@ -32,6 +32,8 @@ const options: ConfigRendererOptions = {
 export interface Running {
   /** As ranks see it: 0 writes, 1 stands by. */
   readonly rank: number;
+  /** As a scrape reads them. */
+  metrics(): Promise<string>;
   stop(): Promise<void>;
 }
 
@@ -39,13 +41,16 @@ export function startRenderer(
   server: MemoryServer,
   hub: FakeHub,
   more: Partial<ConfigRendererOptions> = {},
+  log?: Logger,
 ): Running {
   const controller = new AbortController();
-  const kit = createKit({ service: "config-renderer", signal: controller.signal });
+  const { signal } = controller;
+  const kit = createKit({ service: "config-renderer", signal, ...(log === undefined ? {} : { log }) });
   const bus = memoryBus({ role: "config-renderer", signal: controller.signal, server, kit });
   // It outlives the order to stop until its fleet is handed over, as a process does.
   const done = runConfigRenderer({ bus, hub }, { ...options, ...more }, { ...kit, signal: bus.signal });
   return {
+    metrics: () => kit.metrics.registry.metrics(),
     get rank() {
       return bus.rankOf(fleetTable, { scope: "default", shard: "" });
     },
