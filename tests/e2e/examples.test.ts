@@ -1,0 +1,91 @@
+// Each example does what its README says: the very commands of it, typed into a shell beside a world.
+import assert from "node:assert/strict";
+import { mkdtemp, readdir, readFile, rm, symlink } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { ensureTool } from "@sluice/native-tools";
+import { type StartedWorld, startedWorld } from "../world/started-world.ts";
+import { fits, type Ran, run, type Step, stepsOf } from "./example-steps.ts";
+
+const root = fileURLToPath(new URL("../..", import.meta.url));
+/** What READMEs say. */
+const PROXY = "127.0.0.1:31590";
+/** npm start applies it by itself; story.test.ts holds it. */
+const HELLO = "hello";
+const WAIT_MS = 60_000;
+
+const over = new AbortController();
+const { signal } = over;
+let world: StartedWorld;
+let folder: string;
+let env: NodeJS.ProcessEnv;
+
+before(async () => {
+  const kubectl = await ensureTool("kubectl", { signal });
+  folder = await mkdtemp(join(tmpdir(), "sluice-examples-"));
+  await symlink(kubectl.path, join(folder, "kubectl"));
+  world = await startedWorld(["--members", "2"], signal);
+  env = {
+    ...process.env,
+    ...kubectl.env,
+    PATH: `${folder}:${process.env["PATH"] ?? ""}`,
+    KUBECONFIG: world.addresses.kubeconfigs["hub"] ?? "",
+    // kubectl's discovery cache is of this world alone.
+    HOME: folder,
+  };
+});
+after(async () => {
+  await world?.stop();
+  over.abort();
+  await rm(folder, { recursive: true, force: true });
+});
+
+/** Waits for what it shall say: what was applied before takes its way. */
+async function take({ line, commands, output }: Step): Promise<void> {
+  const here = commands.replaceAll(PROXY, world.addresses.proxy.http.replace("http://", ""));
+  const deadline = performance.now() + WAIT_MS;
+  for (;;) {
+    const ran = await run(here, { cwd: root, env, signal });
+    const good = ran.code === 0 && (output === null || fits(output, ran.stdout));
+    if (good) return;
+    // What has no output to wait for is said once.
+    if (output === null || performance.now() > deadline) assert.fail(complaint(line, here, output, ran));
+    await delay(200, undefined, { signal });
+  }
+}
+
+function complaint(line: number, commands: string, output: string | null, ran: Ran): string {
+  const expected = output === null ? "" : `\nthe README says:\n${output}`;
+  return `line ${line}: ${commands}\nended with ${ran.code} and said:\n${ran.stdout}${ran.stderr}${expected}`;
+}
+
+for (const name of (await readdir(join(root, "examples"))).filter((each) => each !== HELLO).sort()) {
+  test(`examples/${name} does what its README says`, { timeout: 300_000 }, async () => {
+    const steps = stepsOf(await readFile(join(root, "examples", name, "README.md"), "utf8"));
+    assert.ok(
+      steps.some(({ output }) => output !== null),
+      "it says what comes of something",
+    );
+    assert.ok(
+      steps.some(({ commands }) => commands.includes(`kubectl apply -f examples/${name}/`)),
+      "it applies its folder",
+    );
+    for (const step of steps) await take(step);
+  });
+}
+
+test("a README that says something else is found, and so is a block that nobody could follow", async () => {
+  const here = { cwd: root, env, signal };
+  const [step] = stepsOf("```sh\necho ' 12  Version: 1'; echo 2\n```\n\n```text\n~10 Version: 1\n2\n```\n");
+  const { stdout } = await run(step?.commands ?? "", here);
+  assert.ok(fits(step?.output ?? "", stdout));
+  for (const other of ["~10 Version: 2\n2", "~40 Version: 1\n2", "~10 Version: 1", "10 Version: 1\n2"]) {
+    assert.equal(fits(other, stdout), false, other);
+  }
+  assert.equal((await run("false | true", here)).code, 1);
+  assert.throws(() => stepsOf("```text\nx\n```\n"), /line 1: a block is sh/);
+  assert.throws(() => stepsOf("```sh\nx\n"), /line 1: a block without an end/);
+});
