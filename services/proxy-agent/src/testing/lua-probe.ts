@@ -17,7 +17,7 @@ import { testConf } from "../testing.ts";
  */
 export async function luaProbe<Question>(
   t: TestContext,
-  name: "choices" | "ranges",
+  name: "choices" | "limited" | "ranges",
 ): Promise<(question: Question) => Promise<unknown>> {
   const tool = await ensureTool("nginx", { signal: t.signal });
   const dir = await mkdtemp(join(tmpdir(), "sluice-pr-"));

@@ -50,6 +50,12 @@ local function take(rate, key, time)
     return true
   end
   if forced then count("limits_forgotten") end
+  if ends < time + interval then
+    -- It was empty before now, and is still there since nobody looks at that to the microsecond.
+    ends = time + interval
+    L:set(key, ends, max(SOON, interval))
+    return true
+  end
   if ends - time > rate.most then
     L:incr(key, -interval)
     return false
