@@ -562,7 +562,12 @@ export class FleetRows {
     return this.#heldOf.secret;
   }
 
-  /** When the certificates end that nginx shows for hosts, by host. */
+  /** When each certificate ends that nginx shows for a host. */
+  *certificateEnds(): IterableIterator<number> {
+    for (const { secret } of this.certificates()) if (secret.notAfter !== undefined) yield secret.notAfter;
+  }
+
+  /** The certificates that nginx shows, by host. */
   *certificates(): IterableIterator<{ readonly host: string; readonly secret: SecretRow }> {
     for (const { row } of this.#held.values()) {
       if (row?.k !== "route" || "del" in row || row.certificate === undefined) continue;

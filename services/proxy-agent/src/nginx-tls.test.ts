@@ -162,6 +162,23 @@ test("who asks by TLS", async (t) => {
   });
 });
 
+test("handshakes are counted: what was begun, finished, and finished by resuming", async (t) => {
+  const { nginx } = await world(t);
+  const session = await sessionOf(nginx, "shop.example.test");
+  assert.equal((await secureGet(nginx, "/", { session })).status, 200);
+  const old = { maxVersion: "TLSv1.2", ciphers: "AES128-SHA" } as const;
+  await assert.rejects(shownTo(nginx, "shop.example.test", old), /alert/);
+  // Each worker hands on what it counted once a second.
+  await t.waitFor(
+    async () => {
+      const { counters } = await nginx.client.state(t.signal);
+      const counts = ["begun", "full", "resumed"].map((what) => counters[`handshakes_${what}`]);
+      assert.deepEqual(counts, [3, 1, 1]);
+    },
+    { timeout: 60_000, interval: 50 },
+  );
+});
+
 test("a path for https alone", async (t) => {
   const { nginx, pod } = await world(t);
   await nginx.apply(

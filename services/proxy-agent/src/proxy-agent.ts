@@ -107,6 +107,7 @@ class ProxyAgent {
       this.#apply.notify();
     });
     this.#metrics = new ProxyMetrics(kit.metrics, options, kit.clock);
+    this.#metrics.certificates(() => this.#rows.certificateEnds());
     this.#metrics.dashboard.certificates(() => this.#rows.expiries());
     this.#checks =
       ports.checks === undefined ? null : new ActiveChecks(ports.checks, kit, () => this.#instance);
@@ -333,7 +334,8 @@ class ProxyAgent {
   /** nginx has all that can be given to it now. */
   #caughtUp(revision: number, sent: boolean, routed: boolean): void {
     if (this.#source === "bus") this.#appliedRevision = revision;
-    this.#metrics.held(this.#rows.counts, this.#rows.refusedPeers);
+    const { counts, secretCount: secrets, refusedPeers } = this.#rows;
+    this.#metrics.held({ ...counts, secrets }, refusedPeers);
     if (sent) {
       this.#saved = false;
       this.#toCheck.notify();

@@ -38,7 +38,37 @@ export class ProxyMetrics {
     this.dashboard.reloaded(reason !== "rolled_back", this.#clock.now());
   }
 
-  held(rows: { routes: number; upstreams: number; peers: number }, refusedPeers: number): void {
+  /** What is begun and not finished has failed, or is under way: OpenSSL counts no failures. */
+  #handshakes(grown: (name: string) => number): void {
+    this.#metrics
+      .counter("sluice_proxy_tls_handshakes_begun_total", "TLS handshakes that clients began.")
+      .inc(grown("handshakes_begun"));
+    const finished = this.#metrics.counter(
+      "sluice_proxy_tls_handshakes_total",
+      "TLS handshakes of clients that succeeded.",
+      ["resumed"],
+    );
+    finished.inc({ resumed: "false" }, grown("handshakes_full"));
+    finished.inc({ resumed: "true" }, grown("handshakes_resumed"));
+  }
+
+  /** @param ends when each certificate that is shown to clients ends, ms */
+  certificates(ends: () => Iterable<number>): void {
+    this.#metrics.watched(
+      "sluice_proxy_certificate_expiry_timestamp_seconds",
+      "When the first of the certificates that are shown to clients ends; NaN: there is none.",
+      () => {
+        let first = Number.POSITIVE_INFINITY;
+        for (const at of ends()) first = Math.min(first, at);
+        return Number.isFinite(first) ? first / 1000 : Number.NaN;
+      },
+    );
+  }
+
+  held(
+    rows: { routes: number; upstreams: number; peers: number; secrets: number },
+    refusedPeers: number,
+  ): void {
     const gauge = this.#metrics.gauge("sluice_proxy_rows", "Rows that nginx holds by kind.", ["kind"]);
     for (const [kind, n] of Object.entries(rows)) gauge.set({ kind }, n);
     this.#metrics
@@ -75,6 +105,7 @@ export class ProxyMetrics {
     this.#metrics
       .counter("sluice_proxy_ejections_total", "Peers and clusters put on hold after failures.")
       .inc(grown("ejections"));
+    this.#handshakes(grown);
     this.#last = state.counters;
     this.#instance = state.instance;
   }

@@ -114,6 +114,16 @@ test("a certificate comes sealed over the bus and is shown; what cannot be opene
     },
   );
 
+  await t.test("when it ends is a metric", async () => {
+    const notAfter = Date.parse("2031-01-01T00:00:00Z");
+    fleet.set(key, { ...(await secretRow(ours, third)), notAfter });
+    const name = "sluice_proxy_certificate_expiry_timestamp_seconds";
+    await t.waitFor(async () => {
+      const text = await agent.kit.metrics.registry.getSingleMetricAsString(name);
+      assert.match(text, new RegExp(` ${notAfter / 1000}$`, "m"));
+    }, soon);
+  });
+
   await t.test("keys lie in one file that nobody else may read", async () => {
     const body = third.key.split("\n")[1] ?? "";
     const { dir } = nginx.options;

@@ -36,6 +36,8 @@ local authorities_by_id = assert(lrucache.new(MOST_AUTHORITIES))
 local NOTHING = {}
 -- Of this worker's listener, once it has been used: OpenSSL counts there.
 local context
+-- Handshakes of this worker that have not been told of. (OpenSSL's own count of them takes in what follows a handshake.)
+local begun = 0
 
 -- The SSL of the connection; nil: it has none. Older resty.core does not show what the module has.
 local connection = ssl.get_req_ssl_pointer
@@ -110,6 +112,7 @@ function M.hello()
   local at = connection()
   if not at then return end
   context = context or C.SSL_get_SSL_CTX(at)
+  begun = begun + 1
   local row = row_of(host_of((clienthello.get_client_hello_server_name())))
   if not row.clients then return end
   local _, bound = authorities_of(row)
@@ -161,23 +164,22 @@ function M.unproved(host)
 end
 
 -- OpenSSL's numbers for these counts.
-local ACCEPTED, FINISHED, RESUMED = 24, 25, 27
+local FINISHED, RESUMED = 25, 27
 
 local function counted(number)
   return tonumber(C.SSL_CTX_ctrl(context, number, 0, nil))
 end
 
-local begun, finished, resumed = 0, 0, 0
+local finished, resumed = 0, 0
 
 -- Tells `add` of the handshakes of this worker since the last time.
 function M.count(add)
   if not context then return end
-  -- In this order: none is taken for finished that has not begun.
-  local r, f, b = counted(RESUMED), counted(FINISHED), counted(ACCEPTED)
-  if b > begun then add("handshakes_begun", b - begun) end
+  local r, f = counted(RESUMED), counted(FINISHED)
+  if begun > 0 then add("handshakes_begun", begun) end
   if f - r > finished - resumed then add("handshakes_full", f - r - finished + resumed) end
   if r > resumed then add("handshakes_resumed", r - resumed) end
-  begun, finished, resumed = b, math.max(f, r), r
+  begun, finished, resumed = 0, math.max(f, r), r
 end
 
 return M
