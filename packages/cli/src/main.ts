@@ -94,6 +94,14 @@ async function main(argv: readonly string[]): Promise<number> {
       const { natsAuthCommand } = await import("./nats-auth-command.ts");
       exit = await natsAuthCommand(options);
     });
+  program
+    .command("fleet-key")
+    .description("write the key pair for which a fleet's certificates and passwords are sealed")
+    .option("--dir <folder>", "where the pair goes; one that is there stays", "fleet-key")
+    .action(async (options: { dir: string }) => {
+      const { fleetKeyCommand } = await import("./fleet-key-command.ts");
+      exit = await fleetKeyCommand(options);
+    });
   addPastVerbs(program, (code) => {
     exit = code;
   });

@@ -11,6 +11,7 @@ import { memberWatcher } from "@sluice/member-watcher";
 import { ensureTool, freePort, type Tool } from "@sluice/native-tools";
 import { propagator } from "@sluice/propagator";
 import { prepareNginx, proxyAgent } from "@sluice/proxy-agent";
+import { type FleetKeyFiles, writeFleetKey } from "@sluice/sealing";
 import { type AnyService, slept, systemClock } from "@sluice/service-kit";
 import { topologyGateway } from "@sluice/topology-gateway";
 import { busCredentials } from "./bus-credentials.ts";
@@ -132,6 +133,7 @@ export async function up(options: UpOptions, events: UpEvents, signal: AbortSign
     const services = await serviceParts(options, {
       nats: natsUrl,
       busFlags: auth.flagsOf,
+      fleetKey: await writeFleetKey(join(stateDir, "fleet-key")),
       nginxDir,
       logs,
       signal,
@@ -247,6 +249,7 @@ interface Wiring {
   /** How a service and the bus know each other, as flags. */
   busFlags(service: string): readonly string[];
   readonly nginxDir: string;
+  readonly fleetKey: FleetKeyFiles;
   readonly logs: string;
   readonly signal: AbortSignal;
 }
@@ -266,6 +269,8 @@ async function serviceParts(options: UpOptions, wiring: Wiring): Promise<Part[]>
   const bus = ["--nats-url", wiring.nats];
   const hubFlag = ["--hub", resolve(hub)];
   const refused = many("--refuse-peer", await hubAddresses(hub, wiring.signal));
+  const sealedFor = ["--fleet-key", wiring.fleetKey.publicFile];
+  const opens = ["--fleet-key", wiring.fleetKey.privateFile];
   const classes = many("--ingress-class", options.ingressClasses);
   const published = many("--publish-address", options.publishAddresses);
   const names = many(
@@ -281,8 +286,8 @@ async function serviceParts(options: UpOptions, wiring: Wiring): Promise<Part[]>
     ],
     [memberWatcher, [...bus, ...memberFlags]],
     [aggregator, [...bus, ...hubFlag, ...names, ...peers, ...refused]],
-    [configRenderer, [...bus, ...hubFlag, ...peers, ...classes, ...published]],
-    [proxyAgent, [...bus, "--nginx-dir", wiring.nginxDir, ...peers, ...refused]],
+    [configRenderer, [...bus, ...hubFlag, ...peers, ...classes, ...published, ...sealedFor]],
+    [proxyAgent, [...bus, "--nginx-dir", wiring.nginxDir, ...peers, ...refused, ...opens]],
   ];
   if (propagates) plans.push([propagator, [...bus, ...hubFlag, ...memberFlags]]);
   const injected = new Map(options.inject);
