@@ -29,7 +29,17 @@ interface Rules {
   flag(value: unknown): boolean;
   version(value: unknown): string;
   failure(word: string): boolean;
+  text(name: string, value: unknown): string;
 }
+
+/** Of what holds for a name in DNS, an id of a row, a list of suites, versions. */
+const TEXTS: Readonly<Record<string, RegExp>> = {
+  tlsName: /^([A-Za-z0-9][A-Za-z0-9.-]{0,251}[A-Za-z0-9]|[A-Za-z0-9])?$/,
+  tlsAuthorities: /^[0-9a-z-]{0,128}$/,
+  tlsClient: /^[0-9a-z-]{0,128}$/,
+  tlsProtocols: /^TLSv1(\.[123])?( TLSv1(\.[123])?){0,3}$/,
+  tlsCiphers: /^!?[A-Za-z0-9-]+(:!?[A-Za-z0-9-]+)*$/,
+};
 
 const judged: Rules = {
   number: whole,
@@ -42,6 +52,10 @@ const judged: Rules = {
     throw new UnexpectedError(`${JSON.stringify(value)} is no version`);
   },
   failure: (word) => FAILURES.has(word),
+  text: (name, value) => {
+    if (typeof value === "string" && TEXTS[name]?.test(value) === true) return value;
+    throw new UnexpectedError(`${name} may not be ${JSON.stringify(value)}`);
+  },
 };
 
 const typed: Rules = {
@@ -49,6 +63,7 @@ const typed: Rules = {
   flag: Boolean,
   version: (value) => (value === "1.0" ? "1.0" : "1.1"),
   failure: (word) => /^[a-z0-9_.]+$/.test(word),
+  text: (_, value) => String(value),
 };
 
 /** By setting; what is not here must not be in a row. */
@@ -76,6 +91,13 @@ function statements(rules: Rules): Readonly<Record<string, (value: unknown) => L
     requestBuffering: flag("proxy_request_buffering"),
     responseBuffering: flag("proxy_buffering"),
     buffers: unsaid((value) => rules.number(value, 2, 64)),
+    // Said together, below.
+    ...Object.fromEntries(
+      Object.keys(TEXTS).map((name) => [name, unsaid((value) => rules.text(name, value))]),
+    ),
+    tlsServerName: unsaid(rules.flag),
+    tlsVerify: unsaid(rules.flag),
+    tlsDepth: unsaid((value) => rules === typed || rules.number(value, 1, 9)),
     nextTries: unsaid((value) => rules === typed || rules.number(value, 0, 32)),
     httpVersion: (value) => [["proxy_http_version", rules.version(value)]],
     nextUpstream: (value) => {
@@ -87,6 +109,7 @@ function statements(rules: Rules): Readonly<Record<string, (value: unknown) => L
   };
 }
 
+const rulesOf = { judged, typed };
 const byRules = { judged: statements(judged), typed: statements(typed) };
 
 function buffers({ buffers: n, bufferBytes }: Settings): Lines {
@@ -100,6 +123,7 @@ function buffers({ buffers: n, bufferBytes }: Settings): Lines {
 /** Settings of which each value stands for lines of the emitter's own, in which no value of a setting is. */
 const WORDS: Readonly<Record<string, readonly unknown[]>> = {
   clientFacts: ["none", "names", "whole"],
+  protocol: ["http", "https", "grpc", "grpcs"],
 };
 
 /** Which of the emitter's own lines a profile asks for: its flags, and words of closed lists. @throws UnexpectedError */
@@ -118,11 +142,71 @@ export function flagsOf(settings: Settings, unsaid: Settings, by: keyof typeof b
   return flags;
 }
 
+/** gRPC inherits nothing that is said for all, and knows six of them under names of its own. */
+function asGrpc(line: readonly string[], differs: boolean): Lines {
+  const [name = "", ...values] = line;
+  if (name.startsWith("client_")) return differs ? [line] : [];
+  const known = /^proxy_((connect|read|send)_timeout|next_upstream(_timeout)?|buffer_size)$/.test(name);
+  return known ? [[name.replace("proxy_", "grpc_"), ...values]] : [];
+}
+
+/** @throws UnexpectedError */
+function tlsLines(settings: Settings, prefix: string, rules: Rules): Lines {
+  const text = (name: string) => rules.text(name, settings[name]);
+  const named = text("tlsName") !== "";
+  const client = text("tlsClient");
+  const lines: (readonly string[])[] = [
+    [`${prefix}_protocols`, ...text("tlsProtocols").split(" ")],
+    [`${prefix}_ciphers`, text("tlsCiphers")],
+    [`${prefix}_session_reuse`, "off"],
+    [`${prefix}_server_name`, named && settings["tlsServerName"] ? "on" : "off"],
+  ];
+  if (named) lines.push([`${prefix}_name`, text("tlsName")]);
+  if (settings["tlsVerify"]) {
+    lines.push(
+      [`${prefix}_verify`, "on"],
+      [`${prefix}_verify_depth`, String(rules.number(settings["tlsDepth"], 1, 9))],
+      [`${prefix}_trusted_certificate`, AUTHORITIES],
+    );
+  }
+  if (client === "") return lines;
+  return [
+    ...lines,
+    ["set", "$sluice_client", client],
+    ["set_by_lua_block", "$sluice_client_chain", "lua: return sluice.client_chain()"],
+    ["set_by_lua_block", "$sluice_client_key", "lua: return sluice.client_key()"],
+    [`${prefix}_certificate`, "$sluice_client_chain"],
+    [`${prefix}_certificate_key`, "$sluice_client_key"],
+  ];
+}
+
+/** Stands for the path of a file of authorities, wherever it lies. */
+export const AUTHORITIES = "authorities.pem";
+
+/** By what connections to peers must be told apart. */
+export function identityOf(settings: Settings): string {
+  const {
+    protocol,
+    tlsName,
+    tlsServerName,
+    tlsVerify,
+    tlsDepth,
+    tlsAuthorities,
+    tlsClient,
+    tlsProtocols,
+    tlsCiphers,
+  } = settings;
+  if (protocol === "http" || protocol === "grpc") return String(protocol);
+  const proof = tlsVerify ? [tlsDepth, tlsAuthorities] : [];
+  return JSON.stringify([protocol, tlsName, tlsServerName, proof, tlsClient, tlsProtocols, tlsCiphers]);
+}
+
 /** What values of settings, as a whole, must say where they differ from what holds when nothing is said. @throws UnexpectedError */
 export function expectedLines(settings: Settings, unsaid: Settings, by: keyof typeof byRules): Lines {
   const said = byRules[by];
   const flags = flagsOf(settings, unsaid, by);
   const lines: (readonly string[])[] = [];
+  const grpc = settings["protocol"] === "grpc" || settings["protocol"] === "grpcs";
   for (const [name, value] of Object.entries(settings)) {
     if (Object.hasOwn(flags, name)) continue;
     const of = said[name];
@@ -132,8 +216,13 @@ export function expectedLines(settings: Settings, unsaid: Settings, by: keyof ty
       );
     }
     const own = of(value);
-    if (value !== unsaid[name]) lines.push(...own);
+    if (grpc) lines.push(...own.flatMap((line) => asGrpc(line, value !== unsaid[name])));
+    else if (value !== unsaid[name]) lines.push(...own);
   }
+  if (settings["protocol"] === "https" || settings["protocol"] === "grpcs") {
+    lines.push(...tlsLines(settings, grpc ? "grpc_ssl" : "proxy_ssl", rulesOf[by]));
+  }
+  if (grpc) return lines;
   if (settings["buffers"] !== unsaid["buffers"] || settings["bufferBytes"] !== unsaid["bufferBytes"]) {
     lines.push(...buffers(settings));
   }

@@ -276,10 +276,21 @@ const SETTINGS: Readonly<Record<string, readonly unknown[]>> = {
   nextTries: [0, 1, 32],
   nextTimeoutMs: [0, 1000],
   rewrites: [true, false],
+  protocol: ["http", "https", "grpc", "grpcs"],
+  tlsName: ["shop.example.test", ""],
+  tlsServerName: [true, false],
+  tlsVerify: [true, false],
+  tlsDepth: [1, 9],
+  tlsAuthorities: ["shop-backend-authorities", ""],
+  tlsClient: ["shop-backend-tls", ""],
+  tlsProtocols: ["TLSv1.2", "TLSv1.2 TLSv1.3"],
+  tlsCiphers: ["DEFAULT", "HIGH:!aNULL", "AES128-SHA"],
 };
 
 function settings(random: SeededRandom): Record<string, unknown> {
   const said: Record<string, unknown> = {};
+  // What holds for TLS has a meaning beside it only.
+  if (random.chance(0.4)) said["protocol"] = random.pick(["https", "grpcs"]);
   for (let i = random.between(1, 5); i > 0; i--) {
     const [name, values] = random.pick(Object.entries(SETTINGS));
     const value = random.pick(values);

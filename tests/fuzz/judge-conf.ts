@@ -1,7 +1,15 @@
 // Whether an nginx.conf holds only what was asked for: the part that no object has a say in, word for word as without any
 // object; and for each profile its location, with the directives that its values mean, those that the emitter has for its
 // flags (as the reviewed files in services/proxy-agent/src/testdata/golden show them), and no others.
-import { expectedLines, flagsOf, linesOf, type Settings, UnexpectedError } from "./expected-locations.ts";
+import {
+  AUTHORITIES,
+  expectedLines,
+  flagsOf,
+  identityOf,
+  linesOf,
+  type Settings,
+  UnexpectedError,
+} from "./expected-locations.ts";
 import { type ConfNode, readNginxConf } from "./read-nginx-conf.ts";
 
 export interface Renderer {
@@ -20,12 +28,14 @@ interface Parts {
   readonly rest: readonly string[];
   /** By name, one for each server that has it. */
   readonly locations: ReadonlyMap<string, readonly ConfNode[]>;
+  /** Upstream blocks, by name. */
+  readonly upstreams: ReadonlyMap<string, ConfNode>;
 }
 
 function take(
   nodes: readonly ConfNode[],
   path: string,
-  parts: { rest: string[]; locations: Map<string, ConfNode[]> },
+  parts: { rest: string[]; locations: Map<string, ConfNode[]>; upstreams: Map<string, ConfNode> },
 ): void {
   for (const node of nodes) {
     const { name, args, block, lua } = node;
@@ -34,6 +44,11 @@ function take(
       if (path !== "/http/server") throw new UnexpectedError(`location ${first} stands in ${path}`);
       const hash = first.slice(LOCATION.length);
       parts.locations.set(hash, [...(parts.locations.get(hash) ?? []), node]);
+      continue;
+    }
+    if (path === "/http" && name === "upstream") {
+      if (parts.upstreams.has(first)) throw new UnexpectedError(`upstream ${first} stands there twice`);
+      parts.upstreams.set(first, node);
       continue;
     }
     parts.rest.push(
@@ -51,10 +66,16 @@ function take(
 
 /** The name of the file that settings stand in is a hash of them. */
 const SETTINGS_FILE = /settings-[0-9a-f]{16}\.json/g;
+const AUTHORITIES_FILE = /"[^"\n]*\/authorities-[0-9a-f]{16}\.pem"/g;
+/** An upstream block's name where it has a hash in it. */
+const HASHED = /sluice_(https|grpcs)_[0-9a-f]{16}/;
 
 function partsOf(text: string): Parts {
-  const parts = { rest: [], locations: new Map() };
-  take(readNginxConf(text.replaceAll(SETTINGS_FILE, "settings.json")), "", parts);
+  const parts = { rest: [], locations: new Map(), upstreams: new Map() };
+  const plain = text
+    .replaceAll(SETTINGS_FILE, "settings.json")
+    .replaceAll(AUTHORITIES_FILE, JSON.stringify(AUTHORITIES));
+  take(readNginxConf(plain), "", parts);
   return parts;
 }
 
@@ -78,7 +99,46 @@ function largestBody(profiles: ReadonlyMap<string, Settings>, unsaid: Settings):
 }
 
 function asTexts(lines: readonly (readonly string[])[]): string[] {
-  return lines.map((line) => JSON.stringify(line)).sort();
+  return lines.map((line) => JSON.stringify(line).replace(HASHED, "sluice_$1")).sort();
+}
+
+/** Peers of one identity have one upstream block, and no others have it. @throws UnexpectedError */
+function judgeUpstreams(
+  upstreams: ReadonlyMap<string, ConfNode>,
+  profiles: ReadonlyMap<string, Settings>,
+  locations: ReadonlyMap<string, readonly ConfNode[]>,
+): void {
+  const common = upstreams.get("sluice_peers");
+  const used = new Map<string, string>([["sluice_peers", "http"]]);
+  for (const [name, nodes] of locations) {
+    const identity = identityOf(profiles.get(name) ?? { protocol: "http" });
+    for (const node of nodes) {
+      const passes = (node.block ?? []).filter(
+        (each) => each.name === "proxy_pass" || each.name === "grpc_pass",
+      );
+      const [pass] = passes;
+      const upstream = /^(?:https?|grpcs?):\/\/(sluice_[a-z0-9_]+)(?:\$sluice_uri)?$/.exec(
+        pass?.args[0] ?? "",
+      )?.[1];
+      if (passes.length !== 1 || upstream === undefined)
+        throw new UnexpectedError(`profile ${name} leads nowhere`);
+      const other = used.get(upstream) ?? identity;
+      if (other !== identity) {
+        throw new UnexpectedError(
+          `profile ${name} shares upstream ${upstream} with another identity: ${other}, ${identity}`,
+        );
+      }
+      used.set(upstream, identity);
+    }
+  }
+  for (const [name, node] of upstreams) {
+    if (!used.has(name)) throw new UnexpectedError(`nobody asked for upstream ${name}`);
+    if (JSON.stringify(node.block) !== JSON.stringify(common?.block)) {
+      throw new UnexpectedError(`upstream ${name} is not as the others are`);
+    }
+  }
+  for (const name of used.keys())
+    if (!upstreams.has(name)) throw new UnexpectedError(`there is no upstream ${name}`);
 }
 
 /** @returns what is in the one and not in the other */
@@ -106,13 +166,14 @@ export function judgeConf(
   by: "judged" | "typed" = "judged",
 ): void {
   const { unsaid } = renderer;
-  const { rest, locations } = partsOf(text);
+  const { rest, locations, upstreams } = partsOf(text);
   const plain = reference(renderer, largestBody(profiles, unsaid), {});
   const wanted = profiles.size === 0 ? partsOf(renderer.render(new Map())).rest : plain.rest;
   for (let i = 0; i < Math.max(rest.length, wanted.length); i++) {
     if (rest[i] === wanted[i]) continue;
     throw new UnexpectedError(`${rest[i] ?? "nothing"} stands where ${wanted[i] ?? "nothing"} belongs`);
   }
+  judgeUpstreams(upstreams, profiles, locations);
   if (profiles.size === 0 && locations.size === 0) return;
   const servers = plain.locations.get("plain")?.length ?? 0;
   for (const name of new Set([...locations.keys(), ...profiles.keys(), "default"])) {
@@ -122,12 +183,9 @@ export function judgeConf(
     const settings = name === "default" ? unsaid : profiles.get(name);
     if (settings === undefined) throw new UnexpectedError(`nobody asked for profile ${name}`);
     const values = asTexts(expectedLines(settings, unsaid, by));
-    const own = reference(
-      renderer,
-      unsaid["maxBodyBytes"] as number,
-      flagsOf(settings, unsaid, by),
-    ).locations.get("plain");
-    const unflagged = asTexts(expectedLines({ ...unsaid, ...PLAIN }, unsaid, "judged"));
+    const flags = flagsOf(settings, unsaid, by);
+    const own = reference(renderer, unsaid["maxBodyBytes"] as number, flags).locations.get("plain");
+    const unflagged = asTexts(expectedLines({ ...unsaid, ...PLAIN, ...flags }, unsaid, "judged"));
     for (const [i, location] of there.entries()) {
       const constant = differences(asTexts(linesOf(own![i]!)), unflagged).added;
       const { added, missing } = differences(asTexts(linesOf(location)), [...values, ...constant]);

@@ -84,7 +84,8 @@ export class NginxJudge implements AsyncDisposable {
     }
     if (profiles.size === 0) return;
     const path = join(this.options.dir, "trial.conf");
-    const { conf, settingsFile, settings } = renderNginx(this.options, profiles);
+    const { conf, settingsFile, settings, files } = renderNginx(this.options, profiles);
+    for (const [file, text] of files) await writeFile(file, text, { mode: 0o600 });
     await writeFile(settingsFile, settings, { mode: 0o600 });
     await writeFile(path, conf, { mode: 0o600 });
     const args = ["-t", "-q", "-p", this.options.dir, "-e", join(this.options.dir, "trial.log"), "-c", path];
@@ -108,6 +109,24 @@ export class NginxJudge implements AsyncDisposable {
       rendered.rows.map((row) => ({ row: inEveryPhase(row), foreign })),
     );
     const { instance } = await this.#client.state(this.#signal);
+    try {
+      await this.#send(rows, instance);
+      await this.#ask(rows.map(({ row }) => row));
+    } finally {
+      // From the back: routes first.
+      const removals = rows.map(({ row }) => removalOf(row)).reverse();
+      await this.#client.apply(removals, instance, this.#signal);
+    }
+    const log = join(this.options.dir, "error.log");
+    const stumbled = (await readFile(log, "utf8")).split("\n").find((line) => STUMBLED.test(line));
+    await truncate(log);
+    if (stumbled !== undefined) throw new UnexpectedError(`nginx stumbled: ${stumbled.slice(0, 500)}`);
+  }
+
+  async #send(
+    rows: readonly { readonly row: NginxRow; readonly foreign: boolean }[],
+    instance: string,
+  ): Promise<void> {
     for (let from = 0; from < rows.length; ) {
       let to = from;
       for (let bytes = 0; to < rows.length && (to === from || bytes < MAX_POST); to++)
@@ -131,14 +150,6 @@ export class NginxJudge implements AsyncDisposable {
       }
       from = to;
     }
-    await this.#ask(rows.map(({ row }) => row));
-    // From the back: routes first.
-    const removals = rows.map(({ row }) => removalOf(row)).reverse();
-    await this.#client.apply(removals, instance, this.#signal);
-    const log = join(this.options.dir, "error.log");
-    const stumbled = (await readFile(log, "utf8")).split("\n").find((line) => STUMBLED.test(line));
-    await truncate(log);
-    if (stumbled !== undefined) throw new UnexpectedError(`nginx stumbled: ${stumbled.slice(0, 500)}`);
   }
 
   /** Routes are compiled by the first request for them. */

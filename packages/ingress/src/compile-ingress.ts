@@ -1,5 +1,6 @@
 import type { PathPolicy, ProfileRow, Redirect } from "@sluice/contracts";
 import { admitted } from "./access.ts";
+import { spoken } from "./backend.ts";
 import { balanced } from "./balance.ts";
 import { type CanaryTerms, canaryTerms, unusedByCanary } from "./canary.ts";
 import { type ClientDemand, clientDemand } from "./client-certificates.ts";
@@ -150,6 +151,8 @@ export function compileIngress(
     draft.paths = balanced(redirected(routed(draft.paths, routes, ref.namespace), redirects), balance);
     draft.paths = headed(draft.paths, reading.policies.headers);
     draft.paths = securedPaths(draft.paths, redirects);
+    const backends = spoken(draft.paths, reading.policies.backends, ref.namespace, warn);
+    draft.paths = backends.paths;
     draft.paths = limited(draft.paths, reading.policies.limits, keyOf(ingress));
     const { paths, problem } = admitted(draft.paths, reading.policies.access, ref);
     draft.paths = paths;
@@ -158,6 +161,7 @@ export function compileIngress(
     refuseUnprotected(draft, reading, problem ?? asked.problem);
     profile = profileOf({
       ...settingsFor(settings, firstByteMs),
+      ...backends.settings,
       ...phasesFor(draft.paths.map(({ policy }) => policy)),
     });
   }

@@ -1,3 +1,4 @@
+export { isCipherList, isTlsName, tlsProtocolWords } from "./backend-values.ts";
 export { buildFleet, type World } from "./build-fleet.ts";
 export { type FleetChanges, FleetModel, type FleetOptions, verdictKey } from "./fleet-model.ts";
 export type { IngressClass, KubeObject, MultiClusterIngress, ObjectRef, ServiceImport } from "./objects.ts";

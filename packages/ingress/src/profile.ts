@@ -34,6 +34,23 @@ export interface ProfileSettings {
   readonly filters: boolean;
   /** What peers are told of a client's certificate: nothing, who it is and who says so, or all of it. */
   readonly clientFacts: "none" | "names" | "whole";
+  /** How peers are spoken to. What begins with tls holds for https and grpcs. */
+  readonly protocol: "http" | "https" | "grpc" | "grpcs";
+  /** The name that a peer's certificate must be for; empty: any. */
+  readonly tlsName: string;
+  /** `tlsName` is sent as SNI. */
+  readonly tlsServerName: boolean;
+  readonly tlsVerify: boolean;
+  /** Certificates between a peer's and that of an authority. */
+  readonly tlsDepth: number;
+  /** Id of the SecretRow that says who signs peers' certificates; empty: nobody is asked to. */
+  readonly tlsAuthorities: string;
+  /** Id of the SecretRow whose certificate is shown to peers that ask for one; empty: none is. */
+  readonly tlsClient: string;
+  /** Words of nginx's proxy_ssl_protocols, sorted, with a blank between. */
+  readonly tlsProtocols: string;
+  /** As OpenSSL writes lists of cipher suites. */
+  readonly tlsCiphers: string;
 }
 
 /** 60 s and 1 MiB are what ingress-nginx had; 250 ms is ours, because another peer is usually there. */
@@ -55,6 +72,15 @@ export const defaultSettings: ProfileSettings = {
   guards: false,
   filters: false,
   clientFacts: "none",
+  protocol: "http",
+  tlsName: "",
+  tlsServerName: false,
+  tlsVerify: false,
+  tlsDepth: 1,
+  tlsAuthorities: "",
+  tlsClient: "",
+  tlsProtocols: "TLSv1.2 TLSv1.3",
+  tlsCiphers: "DEFAULT",
 };
 
 /** Least and most of each number, so that no object can make nginx refuse its configuration, or take its memory. */
@@ -69,6 +95,7 @@ export const settingBounds = {
   buffers: [2, 64],
   nextTries: [0, 32],
   nextTimeoutMs: [0, 86_400_000],
+  tlsDepth: [1, 9],
 } as const satisfies Readonly<Record<string, readonly [min: number, max: number]>>;
 
 /** What nginx's proxy_next_upstream takes. */
@@ -110,7 +137,7 @@ export function phasesFor(policies: Iterable<PathPolicy>): Partial<ProfileSettin
 
 /** Sizes and times: without them a request is served all the same, and by the same rules. Of anything else that is not sure. */
 const tuning: ReadonlySet<string> = new Set<keyof ProfileSettings>([
-  ...(Object.keys(settingBounds) as (keyof typeof settingBounds)[]),
+  ...(Object.keys(settingBounds) as (keyof typeof settingBounds)[]).filter((key) => key !== "tlsDepth"),
   "requestBuffering",
   "responseBuffering",
   "httpVersion",

@@ -558,6 +558,12 @@ export class FleetRows {
   }
 
   /** Secrets that nginx holds. */
+  /** PEM: who the SecretRow of this id says signs certificates. */
+  authorities(id: string): string | undefined {
+    const key = this.#keyOf.get(rowKey({ k: "secret", id }));
+    return key === undefined ? undefined : (this.#wanted.get(key) as SecretRow).authorities;
+  }
+
   get secretCount(): number {
     return this.#heldOf.secret;
   }

@@ -7,6 +7,7 @@ import {
   preface,
   type RequestIds,
 } from "./client-facts.ts";
+import { asGrpc, backendPass, backendUpstreams, speaksGrpc } from "./nginx-backends.ts";
 import {
   type Directive,
   directive,
@@ -201,11 +202,11 @@ export function luaDirectives(conf: NginxConf): Directive[] {
 
 /** The upstream of every request: the peer is chosen per request, never written here. */
 export function peersUpstream(): Directive {
-  return d(
-    "upstream",
-    [w`sluice_peers`],
-    [d("server", [w`0.0.0.1`]), lua("balancer_by_lua_block")`sluice.balance()`, ...upstreamKeepalive()],
-  );
+  return d("upstream", [w`sluice_peers`], chosenPeers());
+}
+
+function chosenPeers(): Directive[] {
+  return [d("server", [w`0.0.0.1`]), lua("balancer_by_lua_block")`sluice.balance()`, ...upstreamKeepalive()];
 }
 
 export function proxyPolicy(conf: NginxConf): Directive[] {
@@ -231,21 +232,43 @@ function toProfiles(secure: boolean): Directive[] {
 }
 
 /** What a peer is asked for, and under which name, comes from the route. */
-function rewrittenPass({ clientFacts }: ProfileSettings): Directive[] {
+function rewrittenPass(settings: ProfileSettings, dir: string): Directive[] {
   return [
     d("set", [w`$sluice_vhost`, w`$host$sluice_port`]),
     d("set", [w`$sluice_prefix`, w`""`]),
     luaSet(w`$sluice_uri`)`return sluice.rewrite()`,
-    ...proxyHeaders(w`$sluice_vhost`, w`$sluice_prefix`, clientFacts),
-    d("proxy_pass", [w`http://sluice_peers$sluice_uri`]),
+    ...proxyHeaders(w`$sluice_vhost`, w`$sluice_prefix`, settings.clientFacts),
+    ...backendPass(settings, dir, true),
   ];
 }
 
-function plainPass({ clientFacts }: ProfileSettings): Directive[] {
+function plainPass(settings: ProfileSettings, dir: string): Directive[] {
+  const { clientFacts } = settings;
   return [
-    ...(clientFacts === "none" ? [] : proxyHeaders(undefined, undefined, clientFacts)),
-    d("proxy_pass", [w`http://sluice_peers`]),
+    ...(clientFacts === "none" && !speaksGrpc(settings)
+      ? []
+      : proxyHeaders(undefined, undefined, clientFacts)),
+    ...backendPass(settings, dir, false),
   ];
+}
+
+function toPeers(settings: ProfileSettings, dir: string): Directive[] {
+  const pass = settings.rewrites ? rewrittenPass(settings, dir) : plainPass(settings, dir);
+  return speaksGrpc(settings) ? asGrpc(pass) : pass;
+}
+
+/** What differs from all others' policy; of gRPC all, for nothing of it is said for all. */
+function timesAndSizes(settings: ProfileSettings, base: ProfileSettings): Directive[] {
+  const grpc = speaksGrpc(settings);
+  const own = policy(settings, base);
+  const limit =
+    grpc || settings.nextTimeoutMs !== base.nextTimeoutMs
+      ? [d("proxy_next_upstream_timeout", [milliseconds(settings.nextTimeoutMs)])]
+      : [];
+  if (!grpc) return [...own, ...limit];
+  const ofClients = own.filter((each) => "args" in each && !each.name.startsWith("proxy_"));
+  const ofPeers = policy(settings, null).filter((each) => "args" in each && each.name.startsWith("proxy_"));
+  return [...ofClients, ...asGrpc([...ofPeers, ...limit])];
 }
 
 /** Who may come in, and how fast an answer goes out. */
@@ -299,13 +322,10 @@ function clientServer(conf: NginxConf, listener: readonly Directive[], secure: b
           "location",
           [locationName("@profile_", name)],
           [
-            ...policy(settings, base),
-            ...(settings.nextTimeoutMs === base.nextTimeoutMs
-              ? []
-              : [d("proxy_next_upstream_timeout", [milliseconds(settings.nextTimeoutMs)])]),
+            ...timesAndSizes(settings, base),
             ...(settings.guards ? guarded() : []),
             ...(settings.filters ? [filters(secure)] : []),
-            ...(settings.rewrites ? rewrittenPass(settings) : plainPass(settings)),
+            ...toPeers(settings, conf.dir),
           ],
         ),
       ),
@@ -360,6 +380,7 @@ export function nginxConf(conf: NginxConf): string {
         ...proxyHeaders(),
         ...proxyPolicy(conf),
         peersUpstream(),
+        ...backendUpstreams(conf.profiles.values(), chosenPeers),
         clientServer(
           conf,
           [d("listen", [listenAddress(conf.httpAddress), w`default_server`, ...preface(conf.clients)])],

@@ -97,6 +97,31 @@ export function unixSocket(path: string): Value {
   return made(quoted(`unix:${path}`).text);
 }
 
+/** An upstream block beside the one of plain HTTP: its protocol, and a hash of what its connections must share. */
+export function upstreamName(identity: string): Value {
+  if (!/^(?:grpc|(?:https|grpcs)_[0-9a-f]{16})$/.test(identity)) {
+    throw new RangeError(`${JSON.stringify(identity)} is no identity of connections`);
+  }
+  return made(`sluice_${identity}`);
+}
+
+/** `proxy_pass` or `grpc_pass` to an upstream block. */
+export function passTo(
+  scheme: "https://" | "grpc://" | "grpcs://",
+  upstream: Value,
+  uri: "" | "$sluice_uri" = "",
+): Value {
+  return made(`${scheme}${upstream.text}${uri}`);
+}
+
+/** Words of a list that nginx knows by such names as TLSv1.2. */
+export function tlsVersions(text: string): readonly Value[] {
+  if (!/^TLSv1(\.[123])?( TLSv1(\.[123])?)*$/.test(text)) {
+    throw new RangeError(`${JSON.stringify(text)} holds no versions of TLS`);
+  }
+  return text.split(" ").map(made);
+}
+
 /** The name of a profile's location. */
 export function locationName(prefix: "@profile_", hash: string): Value {
   if (!/^[0-9a-z]{1,64}$/.test(hash)) throw new RangeError(`${JSON.stringify(hash)} is no profile hash`);

@@ -5,6 +5,7 @@ import { defaultSettings, type ProfileSettings } from "@sluice/ingress";
 import type { AccessLog } from "./access-log.ts";
 import type { ClientTrust, RequestIds } from "./client-facts.ts";
 import { defaultCertificateOf, ensureDefaultCertificate } from "./default-certificate.ts";
+import { authorityFiles } from "./nginx-backends.ts";
 import { type NginxConf, nginxConf, pidFileOf, replySocketPathOf, socketPathOf } from "./nginx-conf.ts";
 import { replaceFile } from "./private-file.ts";
 
@@ -72,6 +73,8 @@ export interface Rendered {
   readonly conf: string;
   readonly settingsFile: string;
   readonly settings: string;
+  /** What nginx.conf names beside: text by path. */
+  readonly files: ReadonlyMap<string, string>;
 }
 
 export function confOf(
@@ -121,7 +124,8 @@ export function renderNginx(options: NginxOptions, profiles: ReadonlyMap<string,
           readMs: s.readTimeoutMs,
           maxBodyBytes: s.maxBodyBytes,
           tries: s.nextTries,
-          ...(s.rewrites ? { rewrites: true } : {}),
+          // nginx's own server could not answer in the place of its peers.
+          ...(s.rewrites || s.protocol !== "http" ? { rewrites: true } : {}),
           ...(s.nextUpstream.split(" ").includes("non_idempotent") ? { replays: true } : {}),
           retries: s.nextTries !== 1 && s.nextUpstream.split(" ").includes("timeout"),
         },
@@ -140,6 +144,7 @@ export function renderNginx(options: NginxOptions, profiles: ReadonlyMap<string,
     conf: build(settingsFile),
     settingsFile,
     settings: `${JSON.stringify({ config: hash, ...facts })}\n`,
+    files: authorityFiles(all.values(), options.dir),
   };
 }
 
@@ -155,6 +160,7 @@ export async function prepareNginx(options: NginxOptions): Promise<PreparedNginx
   if (options.httpsAddress !== undefined) await ensureDefaultCertificate(dir);
   const rendered = renderNginx(options, await keptProfiles(dir));
   await replaceFile(rendered.settingsFile, rendered.settings);
+  for (const [path, text] of rendered.files) await replaceFile(path, text);
   await replaceFile(confPathOf(dir), rendered.conf);
   await replaceFile(planPathOf(dir), `${JSON.stringify({ options } satisfies Plan)}\n`);
   const socketPath = socketPathOf(dir);

@@ -2,9 +2,12 @@ import type { ProfileRow } from "@sluice/contracts";
 import {
   defaultProfile,
   defaultSettings,
+  isCipherList,
+  isTlsName,
   nextUpstreamWords,
   type ProfileSettings,
   settingBounds,
+  tlsProtocolWords,
 } from "@sluice/ingress";
 
 /** The name under which nginx knows a profile: the default one is served where every request arrives. */
@@ -12,10 +15,18 @@ export function profileName(hash: string): string {
   return hash === defaultProfile.hash ? "default" : hash;
 }
 
+const isSecretId = (value: string) => /^[0-9a-z-]{0,128}$/.test(value);
+
 const bounds: Readonly<Record<string, readonly [number, number]>> = settingBounds;
 const texts: Readonly<Record<string, (value: string) => boolean>> = {
   httpVersion: (value) => value === "1.0" || value === "1.1",
   clientFacts: (value) => value === "none" || value === "names" || value === "whole",
+  protocol: (value) => ["http", "https", "grpc", "grpcs"].includes(value),
+  tlsName: (value) => value === "" || isTlsName(value),
+  tlsAuthorities: isSecretId,
+  tlsClient: isSecretId,
+  tlsProtocols: (value) => value.split(" ").every((word) => tlsProtocolWords.includes(word)),
+  tlsCiphers: isCipherList,
   nextUpstream: (value) => value.split(" ").every((word) => nextUpstreamWords.includes(word)),
 };
 

@@ -221,7 +221,8 @@ class ProxyAgent {
     this.#names.set(key, value);
     if (trace !== undefined) this.#traces.set(key, trace);
     const kind = key.split(".")[1];
-    if (kind === "profiles" || kind === "rollout") this.#profiles.notify();
+    // Secrets: who signs peers' certificates stands in files beside nginx.conf.
+    if (kind === "profiles" || kind === "rollout" || kind === "secrets") this.#profiles.notify();
     this.#apply.notify();
   }
 

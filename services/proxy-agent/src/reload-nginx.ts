@@ -126,6 +126,7 @@ export async function swapConfiguration(
   const old = `${current}.old`;
   const before = (await ports.nginx.state(ports.signal)).config;
   await replaceFile(next.settingsFile, next.settings);
+  for (const [path, text] of next.files) await replaceFile(path, text);
   await writeFile(trial, next.conf, { mode: 0o600 });
   const problem = await test(options, trial, ports.signal);
   if (problem !== null) {

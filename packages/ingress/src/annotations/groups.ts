@@ -2,6 +2,7 @@
 // entry here; docs/reference/annotations.md is made from it.
 import { accessAnnotations } from "./access.ts";
 import type { Annotation } from "./annotation.ts";
+import { backendAnnotations } from "./backends.ts";
 import { balanceAnnotations } from "./balancing.ts";
 import { canaryAnnotations } from "./canary.ts";
 import { clientAnnotations } from "./client-certificates.ts";
@@ -88,6 +89,15 @@ export const groups = {
       "above a limit gets 503.",
     ],
     limitAnnotations,
+  ),
+  backends: group(
+    "Backends",
+    [
+      "How peers are spoken to: each set of these that is in use gets a location of its own in nginx.conf, and each TLS identity",
+      "(names, Secrets, versions, suites) connections of its own, so that no request goes over one that was made for another.",
+      "More: [backends](backends.md).",
+    ],
+    backendAnnotations,
   ),
   settings: group(
     "Sizes and times",

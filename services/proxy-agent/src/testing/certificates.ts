@@ -67,6 +67,8 @@ export async function testCertificate(
     readonly kind?: KeyKind;
     readonly subject?: string;
     readonly between?: readonly TestAuthority[];
+    /** Default: since yesterday, until tomorrow. */
+    readonly dates?: { readonly notBefore: Date; readonly notAfter: Date };
   } = {},
 ): Promise<TestCertificate> {
   const kind = more.kind ?? "ecdsa";
@@ -79,7 +81,7 @@ export async function testCertificate(
     signingKey: authority.keys.privateKey,
     signingAlgorithm: ecdsa,
     serialNumber: serial,
-    ...dates,
+    ...(more.dates ?? dates),
     extensions: [
       new x509.SubjectAlternativeNameExtension(names.map((value) => ({ type: "dns" as const, value }))),
       new x509.ExtendedKeyUsageExtension([

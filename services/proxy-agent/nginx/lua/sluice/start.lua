@@ -3,6 +3,7 @@ require "resty.core"
 local connections = require "sluice.connections"
 local counters = require "sluice.counters"
 local patterns = require "sluice.patterns"
+local peer_tls = require "sluice.peer_tls"
 local rows = require "sluice.rows"
 local settings = require "sluice.settings"
 local api = require "sluice.api"
@@ -16,6 +17,7 @@ local workers = require "sluice.workers"
 local M = {
   route = proxy.route, rewrite = proxy.rewrite, answer = proxy.answer,
   access = proxy.access, filter = proxy.filter, reply = proxy.reply, balance = proxy.balance, log = proxy.log,
+  client_chain = peer_tls.chain, client_key = peer_tls.key,
   hello = tls.hello, certificate = tls.certificate, secure = proxy.secure, api = api.serve,
 }
 
