@@ -5,6 +5,7 @@ import { MemoryServer } from "@sluice/bus/testing";
 import { fleetKeys, type PathPolicy } from "@sluice/contracts";
 import type { Lookup } from "../auth-names.ts";
 import { type TestAgent, testAgent, testFleet } from "./agent-world.ts";
+import { fleetSealer } from "./fleet-sealer.ts";
 import { type TestNginx, type TestPod, testNginx, testPod } from "./proxy-world.ts";
 
 export const HOST = "shop.example.test";
@@ -20,7 +21,7 @@ export interface GuardedWorld {
   readonly names: Map<string, Lookup>;
   /** Paths of HOST with what each says; resolves when nginx has them. */
   show(paths: Readonly<Record<string, PathPolicy>>): Promise<void>;
-  /** Password hashes by user, as the Secret `id` has them. */
+  /** Password hashes by user, as the Secret `id` has them; null: it is gone. Resolves when nginx knows. */
   users(id: string, users: Readonly<Record<string, string>> | null): Promise<void>;
 }
 
@@ -30,6 +31,7 @@ export async function guardedWorld(t: TestContext, range: number, workers = 1): 
   const nginx = await testNginx(t, { workers, https: true, profiles: { [PROFILE]: phases } });
   const pod = await testPod(t, `127.25.${range}.1`, "web");
   const server = new MemoryServer();
+  const sealer = await fleetSealer(t);
   const fleet = testFleet(t, server);
   const names = new Map<string, Lookup>();
   const agent = testAgent(
@@ -37,6 +39,7 @@ export async function guardedWorld(t: TestContext, range: number, workers = 1): 
     server,
     { member1: ["127.25.0.0/16"] },
     {
+      fleetKeys: sealer.keys,
       authAddresses: ["127.25.0.0/16"],
       lookup: async (name) => names.get(name) ?? Promise.reject(new Error(`nobody knows ${name}`)),
     },
@@ -45,6 +48,25 @@ export async function guardedWorld(t: TestContext, range: number, workers = 1): 
   fleet.upstream("web", { member1: [pod] });
   const source = { kind: "MultiClusterIngress", namespace: "shop", name: "web" };
   let shown = 0;
+  // A route of its own says when nginx has all that was set before: secrets go out before routes, routes in their order,
+  // and what is removed goes last.
+  const mark = async () => {
+    const path = `/${++shown}`;
+    fleet.set(fleetKeys.route("default", SETTLED), {
+      host: SETTLED,
+      paths: [{ type: "Exact", path, upstream: null, profile: PROFILE, source }],
+    });
+    await fleet.idle();
+    await t.waitFor(
+      async () => assert.equal((await nginx.get(path, { host: SETTLED, fresh: true })).status, 503),
+      { timeout: 60_000, interval: 20 },
+    );
+  };
+  // A removal goes out in the batch after routes: by the second mark it is done.
+  const settled = async () => {
+    await mark();
+    await mark();
+  };
   const world: GuardedWorld = {
     nginx,
     agent,
@@ -59,26 +81,14 @@ export async function guardedWorld(t: TestContext, range: number, workers = 1): 
           ...({ type, path, upstream: "web", profile: PROFILE, source } as const),
         })),
       });
-      // Rows of a kind go out in the order in which they were set.
-      const path = `/${++shown}`;
-      fleet.set(fleetKeys.route("default", SETTLED), {
-        host: SETTLED,
-        paths: [{ type: "Exact", path, upstream: null, profile: PROFILE, source }],
-      });
-      await fleet.idle();
-      await t.waitFor(
-        async () => assert.equal((await nginx.get(path, { host: SETTLED, fresh: true })).status, 503),
-        { timeout: 60_000, interval: 20 },
-      );
+      await settled();
     },
     async users(id, users) {
-      const { instance } = await nginx.client.state(t.signal);
-      const row = users === null ? { k: "secret", id, del: true } : { k: "secret", id, users };
-      const answer = await nginx.client.apply([row as Parameters<typeof nginx.apply>[0]], instance, t.signal);
-      assert.deepEqual(answer, { restarted: false, refused: [] });
+      const key = fleetKeys.secret("default", id);
+      if (users === null) fleet.remove(key);
+      else fleet.set(key, await sealer.row(id, { users: { ...users } }));
+      await settled();
     },
   };
-  // The agent has met this nginx, and leaves alone what is put into it after that.
-  await world.show({ "/": {} });
   return world;
 }

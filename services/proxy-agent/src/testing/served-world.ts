@@ -2,8 +2,10 @@
 import assert from "node:assert/strict";
 import type { TestContext } from "node:test";
 import { MemoryServer } from "@sluice/bus/testing";
-import { buildFleet, type KubeObject } from "@sluice/ingress";
+import { fleetKeys } from "@sluice/contracts";
+import { buildFleet, type KubeObject, ReadSecret } from "@sluice/ingress";
 import { testAgent, testFleet } from "./agent-world.ts";
+import { fleetSealer } from "./fleet-sealer.ts";
 import { type TestNginx, type TestPod, testNginx } from "./proxy-world.ts";
 
 const soon = { timeout: 30_000, interval: 10 };
@@ -24,6 +26,8 @@ export interface ServedWorld {
   readonly verdicts: readonly string[];
   /** Profiles with a location of their own. */
   readonly profiles: number;
+  /** Secrets of namespace shop, by name; their texts are base64. They count from the next `show`. */
+  readonly secrets: Map<string, Readonly<Record<string, string>>>;
   /** These instead of those before; resolves when nginx serves them. */
   show(...ingresses: readonly ServedIngress[]): Promise<void>;
 }
@@ -67,7 +71,14 @@ export async function servedWorld(
   const nginx = await testNginx(t, { workers: 1 });
   const server = new MemoryServer();
   const fleet = testFleet(t, server);
-  const agent = testAgent(nginx, server, { member1: ["127.25.0.0/16"] });
+  const sealer = await fleetSealer(t);
+  const agent = testAgent(
+    nginx,
+    server,
+    { member1: ["127.25.0.0/16"] },
+    { fleetKeys: sealer.keys, authAddresses: ["127.25.0.0/16"] },
+  );
+  const secrets: ServedWorld["secrets"] = new Map();
   const names = Object.keys(services);
   const before = new Set<string>();
   let verdicts: readonly string[] = [];
@@ -91,8 +102,14 @@ export async function servedWorld(
           ports: { "": (services[service] ?? []).map(({ address, port }) => ({ address, port })) },
         })),
         exported: new Map(names.map((name) => [`shop/${name}`, new Set([""])])),
+        secrets: new Map(
+          [...secrets].map(([name, data]) => {
+            const secret = new ReadSecret({ metadata: { namespace: "shop", name }, data });
+            return [secret.key, secret] as const;
+          }),
+        ),
       },
-      { fleet: "default", ingressClasses: ["nginx"], watchWithoutClass: false },
+      { fleet: "default", ingressClasses: ["nginx"], watchWithoutClass: false, servesTls: true },
     );
     verdicts = built.verdicts
       .filter(({ object }) => object.name !== mark.name)
@@ -102,6 +119,12 @@ export async function servedWorld(
     before.clear();
     for (const [key, row] of built.rows) {
       fleet.set(key, row);
+      before.add(key);
+    }
+    for (const [id, want] of built.secrets) {
+      if (want.kind !== "row" || want.contents.sealed === undefined) continue;
+      const key = fleetKeys.secret("default", id);
+      fleet.set(key, await sealer.row(id, want.contents.sealed.reveal()));
       before.add(key);
     }
     await fleet.idle();
@@ -115,6 +138,7 @@ export async function servedWorld(
   await show(...ingresses);
   return {
     nginx,
+    secrets,
     show,
     get verdicts() {
       return verdicts;
