@@ -26,6 +26,55 @@ test("failover ranks clusters by group, and those that no group names are last",
   assert.deepEqual(ranks, [{}, {}, { rank: 1 }, { rank: 2 }]);
 });
 
+test("an import that prefers near clusters has them asked first by a fleet that knows which these are", () => {
+  const near = new Map([
+    ["member2", 0],
+    ["member3", 1],
+  ]);
+  const ranks = (
+    annotations: Readonly<Record<string, string>>,
+    locality: ReadonlyMap<string, number> | null,
+  ) => {
+    const { order, said } = read(annotations);
+    assert.deepEqual(said, []);
+    return ["member1", "member2", "member3"].map((cluster) => placeOf(cluster, order, locality).rank ?? 0);
+  };
+  assert.deepEqual(ranks({ locality: "prefer" }, near), [2, 0, 1]);
+  assert.deepEqual(ranks({ locality: "prefer" }, null), [0, 0, 0]);
+  assert.deepEqual(ranks({ locality: "off" }, near), [0, 0, 0]);
+  assert.deepEqual(ranks({}, near), [0, 0, 0]);
+  assert.deepEqual(
+    ranks({ locality: "prefer", failover: "member1" }, near),
+    [0, 1, 1],
+    "its own order goes first",
+  );
+  const model = new FleetModel({
+    fleet: "default",
+    ingressClasses: ["nginx"],
+    watchWithoutClass: false,
+    locality: near,
+  });
+  model.setImport({
+    metadata: { namespace: "shop", name: "web", annotations: { "sluice.dev/locality": "prefer" } },
+    spec: { ports: [{ port: 80 }] },
+  });
+  const backend = { service: { name: "web", port: { number: 80 } } };
+  model.setIngress({
+    metadata: { namespace: "shop", name: "web" },
+    spec: {
+      ingressClassName: "nginx",
+      rules: [{ host: "shop.example.test", http: { paths: [{ path: "/", pathType: "Prefix", backend }] } }],
+    },
+  });
+  model.settle();
+  const record = { namespace: "shop", service: "web", ports: { "": [{ address: "10.0.0.1", port: 80 }] } };
+  const rows = ["member1", "member2"].flatMap((cluster) => [...model.peerRows({ ...record, cluster })]);
+  assert.deepEqual(
+    rows.map(([, row]) => row?.rank),
+    [2, undefined],
+  );
+});
+
 test("what is of another shape is told, and as if it were not there", () => {
   for (const [name, text] of [
     ["cluster-weights", "member1"],
@@ -33,6 +82,7 @@ test("what is of another shape is told, and as if it were not there", () => {
     ["cluster-weights", "member1=1,member1=2"],
     ["cluster-weights", "member1=-1"],
     ["cluster-weights", "Member1=1"],
+    ["locality", "near"],
     ["failover", "member1>"],
     ["failover", "member1,member1"],
     ["failover", Array.from({ length: 16 }, (_, i) => `m${i}`).join(">")],

@@ -5,6 +5,7 @@ export const CLUSTER = /^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/;
 
 export const CLUSTER_WEIGHTS = "sluice.dev/cluster-weights";
 export const FAILOVER = "sluice.dev/failover";
+export const LOCALITY = "sluice.dev/locality";
 
 /** As a PeersRow says it, and a proxy sorts by it. */
 const MAX_SHARE = 1000;
@@ -16,6 +17,8 @@ export interface ClusterOrder {
   readonly shares: ReadonlyMap<string, number> | null;
   /** Lowest first; null: all alike. */
   readonly ranks: ReadonlyMap<string, number> | null;
+  /** Where `ranks` says nothing the fleet's own order holds: near clusters first. */
+  readonly near: boolean;
 }
 
 /** What is of another shape is told and left out as a whole: half of an order is another order. */
@@ -27,13 +30,15 @@ export function readClusterOrder(
     readSaid(annotations, name, of, clusterOrderShapes[name], warn);
   return {
     shares: read(CLUSTER_WEIGHTS, sharesOf),
-    ranks: read(FAILOVER, ranksOf),
+    ranks: read(FAILOVER, clusterGroups),
+    near: read(LOCALITY, (text) => (text === "prefer" || text === "off" ? text : null)) === "prefer",
   };
 }
 
 export const clusterOrderShapes = {
   [CLUSTER_WEIGHTS]: `cluster=weight with commas between, each cluster once, weights from 0 to ${MAX_SHARE}`,
   [FAILOVER]: `up to ${MAX_RANK} groups of clusters with > between, the clusters of a group with commas, each once`,
+  [LOCALITY]: "prefer or off",
 } as const;
 
 function sharesOf(text: string): Map<string, number> | null {
@@ -46,7 +51,8 @@ function sharesOf(text: string): Map<string, number> | null {
   return shares;
 }
 
-function ranksOf(text: string): Map<string, number> | null {
+/** Groups of clusters with > between, as ranks, lowest first; null: it is none. */
+export function clusterGroups(text: string): Map<string, number> | null {
   const ranks = new Map<string, number>();
   const groups = text.split(">");
   if (groups.length > MAX_RANK) return null;
@@ -60,10 +66,19 @@ function ranksOf(text: string): Map<string, number> | null {
   return ranks;
 }
 
-/** What a cluster's row says: one that weights do not name gets nothing while another has peers, one that no group names is last. */
-export function placeOf(cluster: string, { shares, ranks }: ClusterOrder): ClusterPlace {
-  const last = ranks === null ? 0 : Math.max(...ranks.values()) + 1;
-  const rank = ranks?.get(cluster) ?? last;
+/**
+ * What a cluster's row says: one that weights do not name gets nothing while another has peers, one that no group names is
+ * last.
+ * @param locality the fleet's own order, of clusters that are near
+ */
+export function placeOf(
+  cluster: string,
+  { shares, ranks, near }: ClusterOrder,
+  locality: ReadonlyMap<string, number> | null = null,
+): ClusterPlace {
+  const order = ranks ?? (near ? locality : null);
+  const last = order === null ? 0 : Math.max(...order.values()) + 1;
+  const rank = order?.get(cluster) ?? last;
   return {
     ...(shares === null ? {} : { share: shares.get(cluster) ?? 0 }),
     ...(rank === 0 ? {} : { rank }),

@@ -39,6 +39,8 @@ export interface FleetOptions extends SecretOptions {
   readonly defaultBackend?: LastBackend | null;
   /** A ConfigMap with ingress-nginx's options; null: what it says of all objects is not read. */
   readonly configMap?: ConfigName | null;
+  /** Clusters that are near the fleet, by rank, lowest first; null: none is nearer than another. */
+  readonly locality?: ReadonlyMap<string, number> | null;
   /** Different sets of sizes and times at most; default 200. */
   readonly maxProfiles?: number;
 }
@@ -207,7 +209,7 @@ export class FleetModel {
       const key = fleetKeys.peers(this.#options.fleet, id, record.cluster);
       if (!accepted) yield [key, null];
       else {
-        const place = placeOf(record.cluster, imported.order);
+        const place = placeOf(record.cluster, imported.order, this.#options.locality);
         yield [key, buildPeers(this.#upstreams.get(id) as UpstreamRow, record, place)];
       }
     }

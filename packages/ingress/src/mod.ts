@@ -1,5 +1,6 @@
 export { isCipherList, isTlsName, tlsProtocolWords } from "./backend-values.ts";
 export { buildFleet, type World } from "./build-fleet.ts";
+export { clusterGroups } from "./cluster-order.ts";
 export { type FleetChanges, FleetModel, type FleetOptions, verdictKey } from "./fleet-model.ts";
 export type { IngressClass, KubeObject, MultiClusterIngress, ObjectRef, ServiceImport } from "./objects.ts";
 export { buildPeers, type ClusterPlace } from "./peers.ts";

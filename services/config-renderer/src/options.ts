@@ -20,6 +20,8 @@ export interface ConfigRendererOptions {
   readonly fleetKey?: FleetPublicKey | null;
   /** A Secret whose certificate is shown where no other is to be; null: the proxies' own. */
   readonly defaultCertificate?: { readonly namespace: string; readonly name: string } | null;
+  /** Clusters that are near the fleet, by rank, lowest first: imports may ask for them to go first. */
+  readonly locality?: ReadonlyMap<string, number> | null;
   /** IP addresses or host names for `status.loadBalancer` of the MCIs; none: that status is not written. */
   readonly publishAddresses: readonly string[];
   /** CIDRs that a person allowed, by cluster. */

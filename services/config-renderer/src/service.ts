@@ -1,6 +1,7 @@
 import { resolve } from "node:path";
 import { busOptions, connectBus } from "@sluice/bus";
 import { ConfigError } from "@sluice/contracts";
+import { clusterGroups } from "@sluice/ingress";
 import { connectCluster } from "@sluice/kube";
 import { readPublicKey } from "@sluice/sealing";
 import {
@@ -52,6 +53,13 @@ const settings = {
     boolean: true,
     read: bool,
   },
+  locality: {
+    env: "SLUICE_CONFIG_RENDERER_LOCALITY",
+    flag: "locality",
+    help: "clusters near this fleet, nearest first, as in member1,member2>member3; for imports with sluice.dev/locality",
+    default: "",
+    read: nearClusters,
+  },
   defaultBackend: {
     env: "SLUICE_CONFIG_RENDERER_DEFAULT_BACKEND",
     flag: "default-backend",
@@ -91,6 +99,14 @@ const settings = {
 } satisfies ConfigSpec;
 
 /** @throws Error what is wrong, for the message about the setting */
+function nearClusters(value: string): ReadonlyMap<string, number> | null {
+  if (value === "") return null;
+  const ranks = clusterGroups(value);
+  if (ranks === null)
+    throw new Error("write clusters with commas between, and > before those that are farther");
+  return ranks;
+}
+
 function objectName(value: string): { namespace: string; name: string } | null {
   if (value === "") return null;
   const [namespace = "", name = "", ...rest] = value.split("/");
@@ -113,6 +129,7 @@ async function optionsFrom(config: ConfigOf<typeof settings>): Promise<ConfigRen
     configMap: config.configMap,
     fleetKey: config.fleetKey === "" ? null : await readPublicKey(resolve(config.fleetKey)),
     defaultCertificate: config.defaultCertificate,
+    locality: config.locality,
     publishAddresses: config.publishAddresses,
     peers: Object.fromEntries(groupAssignments(config.peers)),
   };

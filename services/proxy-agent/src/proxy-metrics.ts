@@ -103,6 +103,12 @@ export class ProxyMetrics {
       .counter("sluice_proxy_retries_total", "Tries of requests on another peer.")
       .inc(grown("retries"));
     this.#metrics
+      .counter(
+        "sluice_proxy_retries_refused_total",
+        "Failed requests that were not tried again: their body had been sent, or too many were.",
+      )
+      .inc(grown("retries_refused"));
+    this.#metrics
       .counter("sluice_proxy_ejections_total", "Peers and clusters put on hold after failures.")
       .inc(grown("ejections"));
     this.#handshakes(grown);

@@ -4,7 +4,15 @@ import { test } from "node:test";
 import { decode, Redirect, RoutePath } from "@sluice/contracts";
 import fc from "fast-check";
 import { filledHost } from "../annotation-values.ts";
-import { CLUSTER_WEIGHTS, clusterOrderShapes, FAILOVER } from "../cluster-order.ts";
+import { CLUSTER_WEIGHTS, clusterOrderShapes, FAILOVER, LOCALITY } from "../cluster-order.ts";
+import { FIRST_BYTE, firstByteShape } from "../first-byte.ts";
+import {
+  HEALTH_CHECK,
+  MAX_CONNECTIONS,
+  PANIC_THRESHOLD,
+  peerPolicyShapes,
+  SLOW_START,
+} from "../peer-policy.ts";
 import { defaultSettings, nextUpstreamWords, settingBounds } from "../profile.ts";
 import type { Annotation } from "./annotation.ts";
 import { groups } from "./groups.ts";
@@ -14,6 +22,16 @@ import { refusedAnnotations } from "./refused.ts";
 import { settingAnnotations } from "./sizes-and-times.ts";
 
 const page = new URL("../../../../docs/reference/annotations.md", import.meta.url);
+
+/** A row of one of Sluice's own. */
+function own<N extends string>(
+  name: N,
+  shapes: Readonly<Record<N, string>>,
+  unsaid: string,
+  note: string,
+): string {
+  return `| \`${name.split("/")[1]}\` | ${shapes[name]} | ${unsaid} | ${note} |`;
+}
 
 function render(): string {
   const rows = (all: readonly Pick<Annotation<unknown>, "name" | "shape" | "unsaid" | "note">[]) =>
@@ -44,8 +62,47 @@ function render(): string {
     "| `from-clusters` | names of clusters with commas between | all clusters | whose exports count |",
     `| \`cluster-weights\` | ${clusterOrderShapes[CLUSTER_WEIGHTS]} | each peer counts | what each cluster gets of all requests, ` +
       "however many peers it has there; a cluster that is not named, or whose weight is 0, gets none while another has peers |",
-    `| \`failover\` | ${clusterOrderShapes[FAILOVER]} | all alike | a group is asked while any of its peers can be, then the ` +
-      "next; clusters that are not named are the last |",
+    `| \`failover\` | ${clusterOrderShapes[FAILOVER]} | all alike | a group is asked while five sevenths of its peers are sound; ` +
+      "with fewer it shares with the next, as far as it must; clusters that are not named are the last |",
+    own(
+      LOCALITY,
+      clusterOrderShapes,
+      "off",
+      "the clusters near a fleet (its `--locality`) go first, as by `failover`, which goes before this",
+    ),
+    own(
+      HEALTH_CHECK,
+      peerPolicyShapes,
+      "nobody asks",
+      "whether peers serve, asked by the proxies themselves: see [health](health.md). " +
+        "interval 5s, timeout 1s, misses 2, passes 2, path /, status 200-399 where nothing else is said",
+    ),
+    own(
+      SLOW_START,
+      peerPolicyShapes,
+      "at once",
+      "the share of a peer that is new, or back, grows from a tenth to all of it in that time; " +
+        "of one that checks bring back in 10s where nothing is said",
+    ),
+    own(
+      MAX_CONNECTIONS,
+      peerPolicyShapes,
+      "any number",
+      "requests that one proxy has in hand at a peer; where all are full the answer is 503",
+    ),
+    own(
+      PANIC_THRESHOLD,
+      peerPolicyShapes,
+      "0",
+      "where a smaller part of the peers is sound all are asked; 0: where none is",
+    ),
+    "",
+    "## Sluice's own on a MultiClusterIngress",
+    "",
+    "| annotation | value | when nothing is said | |",
+    "|---|---|---|---|",
+    `| \`${FIRST_BYTE.split("/")[1]}\` | ${firstByteShape} | as the proxies have it for all (\`--first-byte-timeout\`) | a GET or HEAD ` +
+      "that has no answer yet is sent to another cluster; 0: it waits |",
     "",
     "## Refused",
     "",

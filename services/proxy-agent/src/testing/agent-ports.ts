@@ -3,9 +3,10 @@ import { networkProbe } from "../checks/probe.ts";
 import { LastGoodFile } from "../last-good.ts";
 import { UnixNginxClient } from "../nginx-client.ts";
 import { socketPathOf } from "../nginx-conf.ts";
-import { lastGoodPathOf, readPlan, secretsPathOf } from "../prepare-nginx.ts";
+import { keptProfiles, lastGoodPathOf, readPlan, secretsPathOf } from "../prepare-nginx.ts";
 import type { ProxyAgentPorts } from "../proxy-agent.ts";
 import { reloadNginx } from "../reload-nginx.ts";
+import { TrialFile } from "../trial-file.ts";
 
 /** A proxy's agent as its process wires it, for whoever has a bus of his own: a test or a benchmark. */
 export function agentPorts(
@@ -20,8 +21,10 @@ export function agentPorts(
     nginx,
     lastGood: new LastGoodFile(lastGoodPathOf(dir), secretsPathOf(dir)),
     plan: () => readPlan(dir),
-    reload: (options, profiles) =>
-      reloadNginx(options, profiles, { nginx, clock: kit.clock, signal: kit.signal }),
+    kept: () => keptProfiles(dir),
+    trial: new TrialFile(dir),
+    reload: (options, profiles, check) =>
+      reloadNginx(options, profiles, { nginx, clock: kit.clock, signal: kit.signal }, check),
     checks: {
       probe: networkProbe,
       proxies: given.proxiesLive,
