@@ -7,6 +7,7 @@ import { type TestContext, test } from "node:test";
 import { promisify } from "node:util";
 import { defaultSettings } from "@sluice/ingress";
 import { ensureTool, freePort } from "@sluice/native-tools";
+import { defaultCertificateOf, ensureDefaultCertificate } from "./default-certificate.ts";
 import { type NginxConf, nginxConf } from "./nginx-conf.ts";
 import {
   directive,
@@ -40,6 +41,15 @@ const plain: NginxConf = {
 
 const cases: Record<string, NginxConf> = {
   default: plain,
+  https: {
+    ...plain,
+    https: { address: "127.0.0.1:31591", ...defaultCertificateOf(plain.dir) },
+    profiles: new Map([
+      ["default", defaultSettings],
+      ["a1", { ...defaultSettings, guards: true, filters: true, clientFacts: "whole" }],
+      ["b2", { ...defaultSettings, rewrites: true, clientFacts: "names" }],
+    ]),
+  },
   "first-byte-limit": { ...plain, firstByteTimeoutMs: 2000, workers: 4 },
   profiles: {
     ...plain,
@@ -72,7 +82,16 @@ async function accepted(t: TestContext, conf: NginxConf): Promise<void> {
   t.after(() => rm(dir, { recursive: true, force: true }));
   await mkdir(join(dir, "temp"));
   const httpAddress = `127.0.0.1:${await freePort()}`;
-  const here = nginxConf({ ...conf, ...tool.modules, dir, httpAddress });
+  const https = { address: `127.0.0.1:${await freePort()}`, ...defaultCertificateOf(dir) };
+  if (conf.https !== undefined) await ensureDefaultCertificate(dir);
+  const here = nginxConf({
+    ...conf,
+    ...tool.modules,
+    dir,
+    httpAddress,
+    version: tool.version,
+    ...(conf.https === undefined ? {} : { https }),
+  });
   await writeFile(join(dir, "nginx.conf"), here);
   const args = ["-t", "-q", "-p", dir, "-e", join(dir, "error.log"), "-c", join(dir, "nginx.conf")];
   await promisify(execFile)(tool.path, args, { env: { ...process.env, ...tool.env } });
@@ -86,6 +105,17 @@ for (const [name, conf] of Object.entries(cases)) {
     await accepted(t, conf);
   });
 }
+
+test("HTTP/2 is a word of listen, and a directive where nginx knows it as one", () => {
+  const text = (version: string) => nginxConf({ ...plain, ...cases["https"], version });
+  for (const version of ["1.22.1", "1.24.0", "1.25.0"]) {
+    assert.match(text(version), /listen 127\.0\.0\.1:31591 ssl http2 default_server;/, version);
+    assert.doesNotMatch(text(version), /http2 on;/, version);
+  }
+  for (const version of ["1.25.1", "1.26.0", "1.27.3", "2.0.0"]) {
+    assert.match(text(version), /listen 127\.0\.0\.1:31591 ssl default_server;\n {4}http2 on;/, version);
+  }
+});
 
 test("no text from outside becomes a directive", () => {
   const hostile = ['a"; } server { listen 1;', "a\nb", "$host", "a\0b", "{", "}"];

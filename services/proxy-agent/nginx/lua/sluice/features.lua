@@ -17,9 +17,10 @@ local M = {}
 
 local features = {
   { key = "balance", module = policies },
+  -- First: nginx itself would have looked at the certificate before anything else.
+  { key = "clientCertificate", module = clients },
   { key = "canary", module = canary },
   { key = "httpsOnly", module = https_only },
-  { key = "clientCertificate", module = clients },
   { key = "firstByteMs", module = first_byte },
   -- Before who may come in is asked: a browser's preflight request carries no credentials.
   { key = "cors", module = cors },
