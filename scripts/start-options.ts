@@ -25,6 +25,8 @@ const startSettings = {
   stateDir: { ...run.stateDir, help: "folder for kubeconfigs, state and logs" },
   httpPort: run.httpPort,
   httpsPort: run.httpsPort,
+  configMap: run.configMap,
+  authAddresses: run.authAddresses,
   gatewayPort: run.gatewayPort,
   empty: {
     env: "SLUICE_START_EMPTY",

@@ -63,6 +63,17 @@ export interface Ran {
   readonly code: number | null;
   readonly stdout: string;
   readonly stderr: string;
+  /** Of its processes. */
+  readonly group: number;
+}
+
+/** Ends what a block has left running. */
+export function endGroup(group: number): void {
+  try {
+    process.kill(-group, "SIGKILL");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+  }
 }
 
 /** As a reader's shell would run it, from the root of the checkout. */
@@ -71,8 +82,10 @@ export function run(
   at: { readonly cwd: string; readonly env: NodeJS.ProcessEnv; readonly signal: AbortSignal },
 ): Promise<Ran> {
   return new Promise((resolve, reject) => {
+    // A group of its own: what it leaves running is ended with it.
     const child = spawn("bash", ["-eu", "-o", "pipefail", "-c", commands], {
       ...at,
+      detached: true,
       stdio: ["ignore", "pipe", "pipe"],
     });
     let stdout = "";
@@ -84,6 +97,6 @@ export function run(
       stderr += chunk.toString();
     });
     child.once("error", reject);
-    child.once("close", (code) => resolve({ code, stdout, stderr }));
+    child.once("close", (code) => resolve({ code, stdout, stderr, group: child.pid ?? 0 }));
   });
 }

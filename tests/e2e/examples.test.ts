@@ -8,11 +8,13 @@ import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { ensureTool } from "@sluice/native-tools";
 import { type StartedWorld, startedWorld } from "../world/started-world.ts";
-import { fits, type Ran, run, type Step, stepsOf } from "./example-steps.ts";
+import { endGroup, fits, type Ran, run, type Step, stepsOf } from "./example-steps.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
-/** What READMEs say. */
-const PROXY = "127.0.0.1:31590";
+/** What READMEs say: where the proxy is, for HTTP and TLS, and a folder for what is made on the way. */
+const [HTTP, HTTPS_PORT, FOLDER] = ["127.0.0.1:31590", /\b31591\b/g, "/tmp/"];
+/** Where auth-url's service is. */
+const AUTH = ["--auth-address", "127.0.77.0/24"];
 /** npm start applies it by itself; story.test.ts holds it. */
 const HELLO = "hello";
 const WAIT_MS = 60_000;
@@ -27,7 +29,7 @@ before(async () => {
   const kubectl = await ensureTool("kubectl", { signal });
   folder = await mkdtemp(join(tmpdir(), "sluice-examples-"));
   await symlink(kubectl.path, join(folder, "kubectl"));
-  world = await startedWorld(["--members", "2"], signal);
+  world = await startedWorld(["--members", "2", ...AUTH], signal);
   env = {
     ...process.env,
     ...kubectl.env,
@@ -43,16 +45,29 @@ after(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
+/** Groups of processes that a block began and let run. */
+const left = new Set<number>();
+
+/** A README's text in this world. */
+function asHere(text: string): string {
+  const { http, https = "" } = world.addresses.proxy;
+  return text
+    .replaceAll(HTTP, http.replace("http://", ""))
+    .replaceAll(HTTPS_PORT, https.split(":").at(-1) ?? "")
+    .replaceAll(FOLDER, `${folder}/`);
+}
+
 /** Waits for what it shall say: what was applied before takes its way. */
 async function take({ line, commands, output }: Step): Promise<void> {
-  const here = commands.replaceAll(PROXY, world.addresses.proxy.http.replace("http://", ""));
+  const here = asHere(commands);
+  const said = output === null ? null : asHere(output);
   const deadline = performance.now() + WAIT_MS;
   for (;;) {
     const ran = await run(here, { cwd: root, env, signal });
-    const good = ran.code === 0 && (output === null || fits(output, ran.stdout));
-    if (good) return;
+    if (/[^&]&( |$)/m.test(commands)) left.add(ran.group);
+    if (ran.code === 0 && (said === null || fits(said, ran.stdout))) return;
     // What has no output to wait for is said once.
-    if (output === null || performance.now() > deadline) assert.fail(complaint(line, here, output, ran));
+    if (said === null || performance.now() > deadline) assert.fail(complaint(line, here, said, ran));
     await delay(200, undefined, { signal });
   }
 }
@@ -73,7 +88,12 @@ for (const name of (await readdir(join(root, "examples"))).filter((each) => each
       steps.some(({ commands }) => commands.includes(`kubectl apply -f examples/${name}/`)),
       "it applies its folder",
     );
-    for (const step of steps) await take(step);
+    try {
+      for (const step of steps) await take(step);
+    } finally {
+      for (const group of left) endGroup(group);
+      left.clear();
+    }
   });
 }
 

@@ -97,6 +97,20 @@ export function runSettings(command: "SLUICE_UP" | "SLUICE_START") {
       default: "info",
       read: oneOf("trace", "debug", "info", "warn", "error"),
     },
+    configMap: {
+      env: `${command}_CONFIGMAP`,
+      flag: "configmap",
+      help: "NAMESPACE/NAME of a ConfigMap in the hub with ingress-nginx's options, for all objects",
+      default: "",
+      read: text,
+    },
+    authAddresses: {
+      env: `${command}_AUTH_ADDRESSES`,
+      flag: "auth-address",
+      help: "a loopback range of /16 or longer in which a service may be that is asked of requests (auth-url); may be repeated",
+      many: true,
+      read: text,
+    },
     json: {
       env: `${command}_JSON`,
       flag: "json",

@@ -32,6 +32,8 @@ export const upSettings = {
   peers: peersSetting,
   httpPort: run.httpPort,
   httpsPort: run.httpsPort,
+  configMap: run.configMap,
+  authAddresses: run.authAddresses,
   gatewayPort: run.gatewayPort,
   stateDir: run.stateDir,
   ingressClasses: {

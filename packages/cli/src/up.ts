@@ -273,6 +273,8 @@ async function serviceParts(options: UpOptions, wiring: Wiring): Promise<Part[]>
   const opens = ["--fleet-key", wiring.fleetKey.privateFile];
   const classes = many("--ingress-class", options.ingressClasses);
   const published = many("--publish-address", options.publishAddresses);
+  const config = options.configMap === "" ? [] : ["--configmap", options.configMap];
+  const asked = many("--auth-address", options.authAddresses);
   const names = many(
     "--member",
     members.map(([name]) => name),
@@ -286,8 +288,8 @@ async function serviceParts(options: UpOptions, wiring: Wiring): Promise<Part[]>
     ],
     [memberWatcher, [...bus, ...memberFlags]],
     [aggregator, [...bus, ...hubFlag, ...names, ...peers, ...refused]],
-    [configRenderer, [...bus, ...hubFlag, ...peers, ...classes, ...published, ...sealedFor]],
-    [proxyAgent, [...bus, "--nginx-dir", wiring.nginxDir, ...peers, ...refused, ...opens]],
+    [configRenderer, [...bus, ...hubFlag, ...peers, ...classes, ...published, ...config, ...sealedFor]],
+    [proxyAgent, [...bus, "--nginx-dir", wiring.nginxDir, ...peers, ...refused, ...asked, ...opens]],
   ];
   if (propagates) plans.push([propagator, [...bus, ...hubFlag, ...memberFlags]]);
   const injected = new Map(options.inject);
