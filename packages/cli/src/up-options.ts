@@ -59,6 +59,13 @@ export const upSettings = {
     default: "off",
     read: duration,
   },
+  shutdownTimeout: {
+    env: "SLUICE_UP_SHUTDOWN_TIMEOUT",
+    flag: "shutdown-timeout",
+    help: "how long streams may outlive a reload of nginx, with the worker that they began with",
+    default: "240s",
+    read: duration,
+  },
   natsUrl: run.natsUrl,
   natsAuth: run.natsAuth,
   natsCa: natsFileSettings.natsCa,

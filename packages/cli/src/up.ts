@@ -216,6 +216,7 @@ function nginxOptions(
     ...(httpsAddress === null ? {} : { httpsAddress }),
     workers: Math.min(availableParallelism(), 4),
     firstByteTimeoutMs: options.firstByteTimeout,
+    shutdownTimeoutMs: options.shutdownTimeout,
     accessLog: "file" as const,
   };
 }

@@ -36,6 +36,7 @@ const plain: NginxConf = {
   rowsMegabytes: 64,
   secretsMegabytes: 128,
   firstByteTimeoutMs: 0,
+  shutdownTimeoutMs: 240_000,
   profiles: new Map([["default", defaultSettings]]),
 };
 

@@ -49,6 +49,8 @@ export interface NginxConf {
   readonly secretsMegabytes: number;
   /** 0: off. */
   readonly firstByteTimeoutMs: number;
+  /** How long workers of before a reload go on with the connections that they have. */
+  readonly shutdownTimeoutMs: number;
   /** Absent: off. */
   readonly accessLog?: AccessLog;
   /** Absent: nobody is believed about a client. */
@@ -163,8 +165,8 @@ export function processDirectives(conf: NginxConf): Directive[] {
     ...(conf.asRoot ? [d("user", [w`root`, w`root`])] : []),
     d("daemon", [w`off`]),
     d("worker_processes", [number(conf.workers)]),
-    // Requests in hand when a reload comes may finish; streams that never end are ended.
-    d("worker_shutdown_timeout", [w`60s`]),
+    // Streams that outlive a reload stay with the worker that they have, until then.
+    d("worker_shutdown_timeout", [milliseconds(conf.shutdownTimeoutMs)]),
     d("pid", [quoted(pidFileOf(conf.dir))]),
     d("error_log", [quoted(`${conf.dir}/error.log`), w`warn`]),
     d("events", [], [d("worker_connections", [number(4096)])]),

@@ -50,8 +50,8 @@ return M
   await writeFile(path, text.slice(0, -"return M\n".length) + planted);
 }
 
-async function world(t: TestContext) {
-  const nginx = await testNginx(t, { workers: 1 });
+async function world(t: TestContext, more: Parameters<typeof testNginx>[1] = {}) {
+  const nginx = await testNginx(t, { workers: 1, ...more });
   await brittle(nginx);
   const server = new MemoryServer();
   const fleet = testFleet(t, server);
@@ -184,5 +184,14 @@ suite("an order of rollout", { concurrency: 2 }, () => {
       assert.deepEqual([conf.includes("@profile_small"), conf.includes("@profile_other")], [false, true]);
       assert.equal(await post(), 413);
     }, soon);
+  });
+
+  test("a proxy asks itself as its clients do, also where they come by PROXY protocol", async (t) => {
+    const clients = { from: ["127.0.0.0/8"], proxyProtocol: true };
+    const { nginx, server, give, reported } = await world(t, { clients });
+    const small = profile("small");
+    give(order(1, { target: configuration("a", small), admitted: ["proxy1"] }));
+    const agent = testAgent(nginx, server);
+    assert.deepEqual(await reported(agent, 1), { order: "1.test", runs: configuration("a").id });
   });
 });

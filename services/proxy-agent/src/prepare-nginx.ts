@@ -34,6 +34,8 @@ export interface NginxOptions {
   readonly workers: number;
   /** Milliseconds; 0: off. */
   readonly firstByteTimeoutMs: number;
+  /** Milliseconds that streams may outlive a reload. Default 240,000, as ingress-nginx has it. */
+  readonly shutdownTimeoutMs?: number;
   /** Shared memory for rows. Default 64: about 200,000 peers. A change of it empties the memory at the next reload. */
   readonly rowsMegabytes?: number;
   /** Shared memory for certificates and what else is secret. Default 128: about 15,000 certificates with RSA keys. */
@@ -98,6 +100,7 @@ export function confOf(
     rowsMegabytes: options.rowsMegabytes ?? 64,
     secretsMegabytes: options.secretsMegabytes ?? 128,
     firstByteTimeoutMs: options.firstByteTimeoutMs,
+    shutdownTimeoutMs: options.shutdownTimeoutMs ?? 240_000,
     ...(options.accessLog === undefined ? {} : { accessLog: options.accessLog }),
     ...(options.clients === undefined ? {} : { clients: options.clients }),
     ...(options.requestIds === undefined ? {} : { requestIds: options.requestIds }),

@@ -1,9 +1,10 @@
 import { randomUUID } from "node:crypto";
 import { createServer, request, type Server } from "node:http";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, connect } from "node:net";
 import { type Clock, slept } from "@sluice/service-kit";
 import type { NginxClient } from "./nginx-client.ts";
 import { type NginxRow, removal } from "./nginx-row.ts";
+import type { NginxOptions } from "./prepare-nginx.ts";
 import type { ReloadCheck } from "./reload-nginx.ts";
 
 export interface ProbePorts {
@@ -27,6 +28,14 @@ const UPSTREAM = "sluice-probe";
 const CLUSTER = "sluice-probe";
 /** No client's: RFC 6761 keeps the name from ever being one's. */
 const hostOf = (profile: string) => `${profile}.probe.invalid`;
+
+/** Where clients come in. */
+interface Door {
+  readonly host: string;
+  readonly port: number;
+  /** They begin with a PROXY protocol header. */
+  readonly announced: boolean;
+}
 
 /** A peer of our own: whoever reaches it has come the whole way through nginx. */
 interface ProbePeer {
@@ -65,13 +74,14 @@ async function probePeer(): Promise<ProbePeer> {
  * @returns the first profile that does not answer, or null
  */
 export async function probeProfiles(
-  httpAddress: string,
+  { httpAddress, clients }: Pick<NginxOptions, "httpAddress" | "clients">,
   { probes, probationMs }: ReloadCheck,
   ports: ProbePorts,
 ): Promise<ProbeFailure | null> {
   const { nginx, clock, signal } = ports;
   const names = ["default", ...probes.filter((name) => name !== "default")];
   const peer = await probePeer();
+  const door: Door = { ...reachable(httpAddress), announced: clients?.proxyProtocol === true };
   const rows = rowsFor(names, peer.port);
   try {
     const { instance } = await nginx.state(signal);
@@ -81,7 +91,7 @@ export async function probeProfiles(
     if (refused !== undefined) return { why: `nginx would not be asked whether it answers: ${refused.why}` };
     const until = clock.monotonic() + probationMs;
     for (;;) {
-      const failed = await askAll(httpAddress, names, peer, signal);
+      const failed = await askAll(door, names, peer, signal);
       if (failed !== null || clock.monotonic() >= until) return failed;
       await slept(clock, PAUSE_MS, signal);
     }
@@ -106,14 +116,14 @@ function rowsFor(names: readonly string[], port: number): NginxRow[] {
 }
 
 async function askAll(
-  httpAddress: string,
+  door: Door,
   names: readonly string[],
   peer: ProbePeer,
   signal: AbortSignal,
 ): Promise<ProbeFailure | null> {
   for (let at = 0; at < names.length; at += AT_ONCE) {
     const some = names.slice(at, at + AT_ONCE);
-    const found = await Promise.all(some.map((name) => ask(httpAddress, name, peer, signal)));
+    const found = await Promise.all(some.map((name) => ask(door, name, peer, signal)));
     signal.throwIfAborted();
     const wrong = found.findIndex((why) => why !== null);
     if (wrong < 0) continue;
@@ -125,15 +135,14 @@ async function askAll(
 
 /** @returns what is wrong, or null */
 async function ask(
-  httpAddress: string,
+  door: Door,
   profile: string,
   peer: ProbePeer,
   signal: AbortSignal,
 ): Promise<string | null> {
   const before = peer.reached();
-  const { host, port } = reachable(httpAddress);
   try {
-    const { status, body } = await get(host, port, hostOf(profile), signal);
+    const { status, body } = await get(door, hostOf(profile), signal);
     if (status === 200 && body === peer.word) return null;
     // A location that speaks TLS or HTTP/2 to its peers cannot come to terms with ours, but it has to come to it.
     if ((status === 502 || status === 504) && peer.reached() > before) return null;
@@ -153,15 +162,20 @@ function reachable(address: string): { host: string; port: number } {
 }
 
 function get(
-  host: string,
-  port: number,
+  { host, port, announced }: Door,
   name: string,
   signal: AbortSignal,
 ): Promise<{ status: number; body: string }> {
   return new Promise((resolve, reject) => {
     const limit = AbortSignal.any([signal, AbortSignal.timeout(ANSWER_MS)]);
+    const createConnection = () => {
+      const socket = connect({ host, port });
+      // Where clients come through a load balancer that says so, one without a word of it is refused.
+      if (announced) socket.write("PROXY UNKNOWN\r\n");
+      return socket;
+    };
     const sent = request(
-      { host, port, path: "/", headers: { host: name }, agent: false, signal: limit },
+      { path: "/", headers: { host: name }, createConnection, signal: limit },
       (answer) => {
         let body = "";
         answer.on("data", (chunk: Buffer) => {

@@ -99,7 +99,7 @@ export async function reloadNginx(
   } catch (error) {
     return { ok: false, why: (error as Error).message };
   }
-  const probe = () => probeProfiles(options.httpAddress, check, ports);
+  const probe = () => probeProfiles(options, check, ports);
   return swapConfiguration(options, next, ports, () => keepProfiles(options.dir, profiles), probe);
 }
 
