@@ -1,4 +1,7 @@
 import assert from "node:assert/strict";
+import { X509Certificate } from "node:crypto";
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { type Bus, connectBus, type PartHolder } from "@sluice/bus";
@@ -18,8 +21,10 @@ import {
   type Service,
   type ServiceImport,
 } from "@sluice/kube";
+import { type TrialCertificate, trialAuthority, trialCertificate } from "@sluice/native-tools/testing";
 import { createKit } from "@sluice/service-kit";
 import { type StartedWorld, startedWorld } from "../world/started-world.ts";
+import { getByTls } from "../world/tls-requests.ts";
 import { eventually, propagateCrds, Scenario } from "./scenario.ts";
 
 // One world for all: each behaviour has a namespace of its own, and what one does to its objects must not show in another.
@@ -365,4 +370,60 @@ test("a malformed policy, a backend by resource and an unknown class are told on
     assert.match(event.message ?? "", field);
   }
   assert.equal((await s.get("/bucket")).status, 503);
+});
+
+test("a Secret's certificate is shown over https, and another one from the next handshake on, without a reload", async () => {
+  const s = await scenario("tls");
+  const url = world.addresses.proxy.https;
+  assert.ok(url !== undefined);
+  const authority = await trialAuthority();
+  const make = () => trialCertificate({ names: [s.host], issuer: authority });
+  const [first, second] = [await make(), await make()];
+  const serial = ({ cert }: TrialCertificate) => new X509Certificate(cert).serialNumber;
+  const base64 = (text: string) => Buffer.from(text).toString("base64");
+  const secret = ({ cert, key }: TrialCertificate): KubeObject =>
+    s.object("v1", "Secret", "cart-tls", {
+      type: "kubernetes.io/tls",
+      data: { "tls.crt": base64(cert), "tls.key": base64(key) },
+    });
+  const asked = () => getByTls(`${url}/`, s.host, authority.cert);
+  const shown = (certificate: TrialCertificate) =>
+    eventually("the certificate is shown", async () => (await asked()).serialNumber === serial(certificate));
+  const reloads = async () => {
+    const answer = await fetch(`${world.addresses.probes["proxy-agent"]}/metrics`, { signal });
+    return (await answer.text()).split("\n").filter((line) => line.startsWith("sluice_nginx_reloads_total"));
+  };
+
+  await s.apply(secret(first));
+  const objects = s.serviceObjects({ name: "cart", clusters: ["member1"] });
+  await s.applyAll(objects);
+  await s.answeredBy("cart", ["member1"], 1);
+  const ingress = objects.at(-1) as KubeObject & { readonly spec: object };
+  const tls = [{ hosts: [s.host], secretName: "cart-tls" }];
+  await s.apply({ ...ingress, spec: { ...ingress.spec, tls } } as KubeObject);
+  await shown(first);
+  const answer = await asked();
+  assert.ok(answer.trusted && answer.status === 200);
+  assert.match(answer.body, /^Hostname: /m);
+  await eventually("in clear it leads to https", async () => (await s.get("/")).status === 308);
+
+  const before = await reloads();
+  await s.apply(secret(second));
+  await shown(second);
+  assert.deepEqual(await reloads(), before);
+
+  await s.delete("v1", "Secret", "cart-tls");
+  await eventually("the default certificate is shown", async () => !(await asked()).trusted);
+  await eventually("an Event says so", async () =>
+    (await s.eventsOn("MultiClusterIngress", "cart")).some(({ reason }) => reason === "SecretMissing"),
+  );
+  const logs = join(world.addresses.stateDir, "logs");
+  for (const file of readdirSync(logs)) {
+    const text = readFileSync(join(logs, file), "latin1");
+    for (const { key } of [first, second]) {
+      for (const line of key.split("\n").filter((each) => each.length > 20 && !each.startsWith("-"))) {
+        assert.ok(!text.includes(line), `${file} holds a private key`);
+      }
+    }
+  }
 });
