@@ -13,8 +13,8 @@ import { endGroup, fits, type Ran, run, type Step, stepsOf } from "./example-ste
 const root = fileURLToPath(new URL("../..", import.meta.url));
 /** What READMEs say: where the proxy is, for HTTP and TLS, and a folder for what is made on the way. */
 const [HTTP, HTTPS_PORT, FOLDER] = ["127.0.0.1:31590", /\b31591\b/g, "/tmp/"];
-/** Where auth-url's service is. */
-const AUTH = ["--auth-address", "127.0.77.0/24"];
+/** What READMEs start it with. */
+const FLAGS = ["--auth-address", "127.0.77.0/24", "--configmap", "configmap/options"];
 /** npm start applies it by itself; story.test.ts holds it. */
 const HELLO = "hello";
 const WAIT_MS = 60_000;
@@ -29,7 +29,7 @@ before(async () => {
   const kubectl = await ensureTool("kubectl", { signal });
   folder = await mkdtemp(join(tmpdir(), "sluice-examples-"));
   await symlink(kubectl.path, join(folder, "kubectl"));
-  world = await startedWorld(["--members", "2", ...AUTH], signal);
+  world = await startedWorld(["--members", "2", ...FLAGS], signal);
   env = {
     ...process.env,
     ...kubectl.env,
