@@ -52,6 +52,36 @@ export class ProxyMetrics {
     finished.inc({ resumed: "true" }, grown("handshakes_resumed"));
   }
 
+  /** Who was not let in, and why that was not for the client to mend. */
+  #admission(grown: (name: string) => number): void {
+    const limited = this.#metrics.counter(
+      "sluice_proxy_limited_requests_total",
+      "Requests refused because their client came too often.",
+      ["limit"],
+    );
+    limited.inc({ limit: "rate" }, grown("limited_requests"));
+    limited.inc({ limit: "connections" }, grown("limited_connections"));
+    const unheld = this.#metrics.counter(
+      "sluice_proxy_limits_unheld_total",
+      "Clients forgotten, and requests not counted, because the memory for limits was full.",
+      ["reason"],
+    );
+    unheld.inc({ reason: "forgotten" }, grown("limits_forgotten"));
+    unheld.inc({ reason: "uncounted" }, grown("limits_uncounted"));
+    this.#metrics
+      .counter(
+        "sluice_proxy_auth_failures_total",
+        "Requests refused because the service that auth-url names did not say whether they may come in.",
+      )
+      .inc(grown("auth_failures"));
+    this.#metrics
+      .counter(
+        "sluice_proxy_passwords_unchecked_total",
+        "Requests refused because too many wrong passwords were being checked.",
+      )
+      .inc(grown("passwords_unchecked"));
+  }
+
   /** @param ends when each certificate that is shown to clients ends, ms */
   certificates(ends: () => Iterable<number>): void {
     this.#metrics.watched(
@@ -112,6 +142,7 @@ export class ProxyMetrics {
       .counter("sluice_proxy_ejections_total", "Peers and clusters put on hold after failures.")
       .inc(grown("ejections"));
     this.#handshakes(grown);
+    this.#admission(grown);
     this.#last = state.counters;
     this.#instance = state.instance;
   }
