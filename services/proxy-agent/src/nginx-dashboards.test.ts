@@ -238,6 +238,31 @@ test("what a worker has counted is not lost at a reload, and what nobody fetched
   }, soon);
 });
 
+test("of many requests a second each is counted, and some stand for others in times and sizes", async (t) => {
+  const nginx = await testNginx(t, { workers: 1 });
+  const pod = await testPod(t, "127.25.74.1", "web");
+  await nginx.apply(peersRow("web", "member1", pod), routeRow("shop.example.test", "web"));
+  for (let i = 0; i < 400; i++) await nginx.get("/");
+  let requests = 0;
+  let timed = 0;
+  let sized = 0;
+  await t.waitFor(async () => {
+    for (const batch of await nginx.client.traffic(t.signal)) {
+      for (const { values } of batch) {
+        const sum = (from: number, to: number) => values.slice(from, to).reduce((a, b) => a + b, 0);
+        requests += values[0] ?? 0;
+        // The buckets of the first histogram of times, and of the last one of sizes.
+        timed += sum(1, 13);
+        sized += sum(-12, -1);
+      }
+    }
+    assert.equal(requests, 400);
+  }, soon);
+  assert.equal(sized, timed);
+  // Of a second with 29 requests 20 are read; of any with more the error is less.
+  assert.ok(timed >= (400 * 20) / 29 - 1 && timed <= 400, `${timed} of 400`);
+});
+
 test("above its bound of series the rest counts as other, by class of status, and nothing is lost", () => {
   const traffic = new RouteTraffic(10, { controller_class: "default" });
   const values = Array.from({ length: 77 }, (_, i) => (i === 0 ? 1 : 0));

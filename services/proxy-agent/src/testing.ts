@@ -61,7 +61,8 @@ export function unroutedConf(conf: NginxConf): string {
   if (hook === undefined || !("lua" in hook)) throw new TypeError("the configuration has no init hook");
   // The router is what is left out: every request has the same target.
   const fixed = lua("init_by_lua_block")`
-    local target = { id = "echo", profile = "default" }
+    local labels = { host = "", path = "", namespace = "", ingress = "", service = "", canary = "" }
+    local target = { id = "echo", profile = "default", labels = labels }
     package.loaded["sluice.router"] = { find = function() return target end }
     sluice = require "sluice.start"
   `;
