@@ -102,15 +102,20 @@ export class HubSecrets {
     return more;
   }
 
-  /** @param dueAt when rows go that no route needs any more, monotonic, ms */
-  async write(secrets: FleetChanges["secrets"], trace: Trace | undefined, dueAt: number): Promise<void> {
+  /** Resolves when all rows that routes need are sealed and given on. */
+  async write(secrets: FleetChanges["secrets"], trace: Trace | undefined): Promise<void> {
     for (const want of secrets.values()) {
       if (want?.need.field !== "--default-ssl-certificate") continue;
       const { namespace, name } = want.need;
       const why = want.kind === "stays" ? want.why : want.kind === "gone" ? "it is missing" : null;
       if (why !== null) this.#kit.log.warn({ secret: `${namespace}/${name}`, why }, "no default certificate");
     }
-    await this.#rows.change(secrets, trace, dueAt);
+    await this.#rows.change(secrets, trace);
+  }
+
+  /** Routes are written that do without some rows. @param dueAt when these go, monotonic, ms */
+  doom(dueAt: number): void {
+    this.#rows.doom(dueAt);
   }
 
   /** What time alone changes. */

@@ -381,18 +381,18 @@ export class Renderer implements HubSink {
     const more = (await this.#secrets?.looked(settled, signal)) ?? null;
     if (more !== null) needed += this.#writeNeeded(more, routes, trace);
     const all = more === null ? [settled] : [settled, more];
-    for (const { secrets } of all) {
-      const dueAt = this.#kit.clock.monotonic() + REMOVAL_GRACE_MS;
-      await this.#secrets?.write(secrets, trace, dueAt);
-      needed += secrets.size;
-    }
-    if (needed > 0 && routes.size > 0) await this.#written(signal);
+    const sealed = all.map(({ secrets }) => this.#secrets?.write(secrets, trace));
+    for (const { secrets } of all) needed += secrets.size;
+    await this.#atMost(STAGE_MS, Promise.all(sealed), signal);
+    if (needed > 0 && routes.size > 0) await this.#atMost(STAGE_MS, this.#attached.holder.idle(), signal);
     for (const [key, row] of routes) {
       if (row === null) this.#rows.remove(key, trace);
       else this.#rows.set(key, row, trace);
     }
+    const dueAt = this.#kit.clock.monotonic() + REMOVAL_GRACE_MS;
+    this.#secrets?.doom(dueAt);
     for (const { removedUpstreams, verdicts } of all) {
-      this.#rows.doom(removedUpstreams, this.#kit.clock.monotonic() + REMOVAL_GRACE_MS);
+      this.#rows.doom(removedUpstreams, dueAt);
       this.#attached.reporter.verdicts(verdicts);
     }
   }
@@ -418,10 +418,11 @@ export class Renderer implements HubSink {
     return needed;
   }
 
-  async #written(signal: AbortSignal): Promise<void> {
+  /** Resolves when the promise does, or after `ms`; then it goes on beside. */
+  async #atMost(ms: number, promise: Promise<unknown>, signal: AbortSignal): Promise<void> {
     const over = new AbortController();
-    const limit = slept(this.#kit.clock, STAGE_MS, AbortSignal.any([signal, over.signal]));
-    await Promise.race([this.#attached.holder.idle(), limit]);
+    const limit = slept(this.#kit.clock, ms, AbortSignal.any([signal, over.signal]));
+    await Promise.race([promise, limit]);
     over.abort();
     await limit;
   }

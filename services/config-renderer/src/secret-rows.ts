@@ -72,21 +72,14 @@ export class SecretRows {
     return this.#wants.get(key)?.kind === "gone";
   }
 
-  /**
-   * Brings rows to what is wanted. Resolves when all have been given on.
-   * @param dueAt when those go that no route needs any more, monotonic, ms
-   */
-  async change(
-    changes: ReadonlyMap<string, SecretWant | null>,
-    trace: Trace | undefined,
-    dueAt: number,
-  ): Promise<void> {
+  /** Brings rows to what is wanted. Resolves when all have been given on; what nobody needs any more waits for `doom`. */
+  async change(changes: ReadonlyMap<string, SecretWant | null>, trace: Trace | undefined): Promise<void> {
     const sealing: [string, RowWant][] = [];
     for (const [id, want] of changes) {
       const key = fleetKeys.secret(this.#fleet, id);
       if (want === null) {
         this.#wants.delete(key);
-        this.#doomed.set(key, dueAt);
+        this.#doomed.set(key, Number.POSITIVE_INFINITY);
         continue;
       }
       this.#doomed.delete(key);
@@ -99,6 +92,13 @@ export class SecretRows {
     }
     for (let at = 0; at < sealing.length; at += TOGETHER) {
       await Promise.all(sealing.slice(at, at + TOGETHER).map(([key, want]) => this.#make(key, want, trace)));
+    }
+  }
+
+  /** Routes are written that do without some rows. @param dueAt when these go, monotonic, ms */
+  doom(dueAt: number): void {
+    for (const [key, at] of this.#doomed) {
+      if (at === Number.POSITIVE_INFINITY) this.#doomed.set(key, dueAt);
     }
   }
 
