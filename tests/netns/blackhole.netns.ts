@@ -14,13 +14,14 @@ for (const fault of ["freeze", "drop"] as const) {
     assert.deepEqual(shortcomings(figures), []);
   });
 
-  test(`${fault}: by failing requests alone no request fails, and the member comes back by a trial`, {
+  test(`${fault}: by failing requests alone no request fails, but the member is out late or back late, and that is found`, {
     timeout,
   }, async (t) => {
     const figures = await blackhole("passive", fault, t.signal);
     t.diagnostic(JSON.stringify(figures));
     assert.deepEqual([figures.failed, figures.first_failure], [0, null]);
     assert.ok(figures.ejected_ms !== null && figures.back_ms !== null);
+    assert.match(shortcomings(figures).join("; "), /was out after|came back after/, "what checks are for");
   });
 }
 

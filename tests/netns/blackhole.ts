@@ -6,7 +6,8 @@ import { type Sent, SteadyLoad } from "./steady-load.ts";
 /** How a member that answers no more is found out. */
 export type Means = "checks" | "passive" | "nothing";
 
-const FIRST_BYTE = { "sluice.dev/first-byte-timeout": "500ms" };
+// Longer than a member may be in: by requests alone it is out too late.
+const FIRST_BYTE = { "sluice.dev/first-byte-timeout": "2s" };
 const CHECKS = { "sluice.dev/health-check": "http path=/ interval=250ms timeout=200ms misses=2 passes=2" };
 
 const askedBy: Readonly<Record<Means, Asked>> = {
@@ -18,7 +19,9 @@ const askedBy: Readonly<Record<Means, Asked>> = {
 const PER_SECOND = 200;
 const PODS = 3;
 const WARM_MS = 3000;
-const BROKEN_MS = 4000;
+const BROKEN_MS = 6000;
+/** From here on nobody should be sent there: a second until it is out, two of waiting, one until nginx has counted it. */
+const LATE_MS = 4800;
 /** Until somebody goes back to a member that answers again; a passive hold alone lasts ten seconds. */
 const BACK_MS = 40_000;
 const AFTER_MS = 3000;
@@ -34,7 +37,7 @@ export interface BlackholeFigures {
   readonly first_failure: string | null;
   /** Until nginx asked none of the member's pods any more; null: it never came to that. */
   readonly ejected_ms: number | null;
-  /** Requests that were tried again, from two thirds of the fault on: somebody was still sent there. */
+  /** Requests that were tried again late in the fault: somebody was still sent there. */
   readonly late_retries: number;
   readonly longest_ms: number;
   /** Until the member answered again; null: it did not. */
@@ -45,6 +48,8 @@ export interface BlackholeFigures {
 
 /** Until a member that answers no more must be out, ms. */
 const EJECTED_MS = 1000;
+/** Until one that answers again is asked, ms: a fifth of what a hold takes. */
+const RETURNED_MS = 2000;
 /** A fair half of forty requests, and what workers that each take turns by themselves may add. */
 const MOST_SHARE = 0.7;
 
@@ -56,8 +61,9 @@ export function shortcomings(figures: BlackholeFigures): string[] {
     ejected_ms === null && "the member was never out",
     ejected_ms !== null && ejected_ms > EJECTED_MS && `the member was out after ${ejected_ms} ms`,
     late_retries > 0 && `${late_retries} requests were sent there although it was known`,
-    longest_ms >= BROKEN_MS && `a request took ${longest_ms} ms`,
+    longest_ms > LATE_MS && `a request took ${longest_ms} ms`,
     back_ms === null && "the member never came back",
+    back_ms !== null && back_ms > RETURNED_MS && `the member came back after ${back_ms} ms`,
     largest_share > MOST_SHARE && `the member that came back got ${largest_share} of ${WINDOW} requests`,
   ];
   return found.filter((each) => each !== false);
@@ -79,7 +85,7 @@ export async function blackhole(means: Means, fault: Fault, signal: AbortSignal)
   const at = performance.now();
   await broken.break(fault);
   const ejected = await until(() => isOut(proxy, broken), BROKEN_MS, signal);
-  await delay(Math.max(0, at + (BROKEN_MS * 2) / 3 - performance.now()), undefined, { signal });
+  await delay(Math.max(0, at + LATE_MS - performance.now()), undefined, { signal });
   const retriesBefore = await proxy.retries();
   await delay(Math.max(0, at + BROKEN_MS - performance.now()), undefined, { signal });
   const lateRetries = (await proxy.retries()) - retriesBefore;
