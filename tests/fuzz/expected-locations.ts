@@ -66,6 +66,14 @@ const typed: Rules = {
   text: (_, value) => String(value),
 };
 
+/** Statuses that have a location of their own. @throws UnexpectedError */
+export function codesOf(value: unknown): number[] {
+  if (value === undefined || value === "") return [];
+  return String(value)
+    .split(" ")
+    .map((word) => whole(Number(word), 400, 599));
+}
+
 /** By setting; what is not here must not be in a row. */
 function statements(rules: Rules): Readonly<Record<string, (value: unknown) => Lines>> {
   const time = (directive: string, least: number) => (value: unknown) => [
@@ -100,6 +108,14 @@ function statements(rules: Rules): Readonly<Record<string, (value: unknown) => L
     tlsDepth: unsaid((value) => rules === typed || rules.number(value, 1, 9)),
     nextTries: unsaid((value) => rules === typed || rules.number(value, 0, 32)),
     httpVersion: (value) => [["proxy_http_version", rules.version(value)]],
+    errorCodes: (value) => {
+      const codes = codesOf(value);
+      if (codes.length === 0) return [];
+      return [
+        ["proxy_intercept_errors", "on"],
+        ...codes.map((code) => ["error_page", String(code), "=", `@error_${code}`]),
+      ];
+    },
     nextUpstream: (value) => {
       const words = String(value).split(" ");
       const wrong = words.find((word) => !rules.failure(word));
@@ -216,6 +232,8 @@ export function expectedLines(settings: Settings, unsaid: Settings, by: keyof ty
       );
     }
     const own = of(value);
+    // A page is no answer to who speaks gRPC.
+    if (grpc && name === "errorCodes") continue;
     if (grpc) lines.push(...own.flatMap((line) => asGrpc(line, value !== unsaid[name])));
     else if (value !== unsaid[name]) lines.push(...own);
   }

@@ -3,6 +3,7 @@
 // flags (as the reviewed files in services/proxy-agent/src/testdata/golden show them), and no others.
 import {
   AUTHORITIES,
+  codesOf,
   expectedLines,
   flagsOf,
   identityOf,
@@ -46,7 +47,7 @@ function take(
       parts.locations.set(hash, [...(parts.locations.get(hash) ?? []), node]);
       continue;
     }
-    if (path === "/http" && name === "upstream") {
+    if (path === "/http" && name === "upstream" && first !== "sluice_errors") {
       if (parts.upstreams.has(first)) throw new UnexpectedError(`upstream ${first} stands there twice`);
       parts.upstreams.set(first, node);
       continue;
@@ -96,6 +97,14 @@ function reference(renderer: Renderer, largest: number, flags: Settings): Parts 
 function largestBody(profiles: ReadonlyMap<string, Settings>, unsaid: Settings): number {
   const limits = [...profiles.values(), unsaid].map(({ maxBodyBytes }) => maxBodyBytes as number);
   return limits.includes(0) ? 0 : Math.max(...limits);
+}
+
+/** Each status that some profile names has a location; it says nothing that an object says. */
+function errorCodes(profiles: ReadonlyMap<string, Settings>): Settings {
+  const asked = [...profiles.values()].filter((each) => !String(each["protocol"]).startsWith("grpc"));
+  const codes = new Set(asked.flatMap((each) => codesOf(each["errorCodes"])));
+  if (codes.size === 0) return {};
+  return { errorCodes: [...codes].sort((a, b) => a - b).join(" ") };
 }
 
 function asTexts(lines: readonly (readonly string[])[]): string[] {
@@ -167,7 +176,7 @@ export function judgeConf(
 ): void {
   const { unsaid } = renderer;
   const { rest, locations, upstreams } = partsOf(text);
-  const plain = reference(renderer, largestBody(profiles, unsaid), {});
+  const plain = reference(renderer, largestBody(profiles, unsaid), errorCodes(profiles));
   const wanted = profiles.size === 0 ? partsOf(renderer.render(new Map())).rest : plain.rest;
   for (let i = 0; i < Math.max(rest.length, wanted.length); i++) {
     if (rest[i] === wanted[i]) continue;

@@ -5,7 +5,7 @@ import { balanced } from "./balance.ts";
 import { type CanaryTerms, canaryTerms, unusedByCanary } from "./canary.ts";
 import { type ClientDemand, clientDemand } from "./client-certificates.ts";
 import { readFirstByte, settingsFor, withFirstByte } from "./first-byte.ts";
-import { headed } from "./headers.ts";
+import { headed, headerSettings } from "./headers.ts";
 import { checkHost } from "./host.ts";
 import { securedPaths } from "./https-redirect.ts";
 import { belongs, type ClassRules } from "./ingress-class.ts";
@@ -163,6 +163,7 @@ export function compileIngress(
       ...settingsFor(settings, firstByteMs),
       ...backends.settings,
       ...phasesFor(draft.paths.map(({ policy }) => policy)),
+      ...headerSettings(reading.policies.headers),
     });
   }
   return {

@@ -52,3 +52,14 @@ export const cookieChange: ValueReader<{ readonly from: string; readonly to: str
     return { from, to };
   },
 );
+
+const MAX_CODES = 64;
+
+export const errorCodes: ValueReader<readonly number[]> = reader(
+  `up to ${MAX_CODES} statuses from 400 to 599 with commas between`,
+  (text) => {
+    const items = text.split(",").map((each) => each.trim());
+    if (items.length > MAX_CODES || !items.every((each) => /^[45][0-9]{2}$/.test(each))) return null;
+    return [...new Set(items.map(Number))].sort((a, b) => a - b);
+  },
+);

@@ -1,5 +1,6 @@
 import type { CookieChanges, Cors, PathPolicy } from "@sluice/contracts";
 import type { CompiledPath } from "./compile-ingress.ts";
+import type { ProfileSettings } from "./profile.ts";
 
 type CookieChange = { readonly from: string; readonly to: string } | "off";
 
@@ -16,6 +17,8 @@ export interface HeaderPolicy {
   readonly cookieDomain?: CookieChange;
   readonly cookiePath?: CookieChange;
   readonly accessLog?: boolean;
+  /** Statuses that somebody else answers. */
+  readonly errors?: readonly number[];
 }
 
 /** As in ingress-nginx. */
@@ -45,6 +48,18 @@ function cookiesOf({ cookieDomain, cookiePath }: HeaderPolicy): CookieChanges | 
   return { ...(domain === undefined ? {} : { domain }), ...(path === undefined ? {} : { path }) };
 }
 
+function portOf({ backend }: CompiledPath): { port?: string } {
+  if (backend.kind === "none") return {};
+  const { name, number } = backend.port;
+  const port = name ?? (number === undefined ? undefined : String(number));
+  return port === undefined ? {} : { port };
+}
+
+/** Settings of a profile that these ask for. */
+export function headerSettings({ errors }: HeaderPolicy): Partial<ProfileSettings> {
+  return errors === undefined ? {} : { errorCodes: errors.join(" ") };
+}
+
 /** The same paths with what becomes of the headers of their answers, and of what is logged of them. */
 export function headed(paths: readonly CompiledPath[], policy: HeaderPolicy): CompiledPath[] {
   const cookies = cookiesOf(policy);
@@ -53,6 +68,14 @@ export function headed(paths: readonly CompiledPath[], policy: HeaderPolicy): Co
     ...(cookies === null ? {} : { cookies }),
     ...(policy.accessLog === false ? { unlogged: true } : {}),
   };
-  if (Object.keys(own).length === 0) return [...paths];
-  return paths.map((path) => ({ ...path, policy: { ...path.policy, ...own } }));
+  const { errors } = policy;
+  if (Object.keys(own).length === 0 && errors === undefined) return [...paths];
+  return paths.map((path) => ({
+    ...path,
+    policy: {
+      ...path.policy,
+      ...own,
+      ...(errors === undefined ? {} : { errors: { codes: [...errors], ...portOf(path) } }),
+    },
+  }));
 }

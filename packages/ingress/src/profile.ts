@@ -51,6 +51,8 @@ export interface ProfileSettings {
   readonly tlsProtocols: string;
   /** As OpenSSL writes lists of cipher suites. */
   readonly tlsCiphers: string;
+  /** Statuses that somebody else answers, in order with a blank between. */
+  readonly errorCodes: string;
 }
 
 /** 60 s and 1 MiB are what ingress-nginx had; 250 ms is ours, because another peer is usually there. */
@@ -81,6 +83,7 @@ export const defaultSettings: ProfileSettings = {
   tlsClient: "",
   tlsProtocols: "TLSv1.2 TLSv1.3",
   tlsCiphers: "DEFAULT",
+  errorCodes: "",
 };
 
 /** Least and most of each number, so that no object can make nginx refuse its configuration, or take its memory. */

@@ -8,6 +8,7 @@ import {
   type RequestIds,
 } from "./client-facts.ts";
 import { asGrpc, backendPass, backendUpstreams, speaksGrpc } from "./nginx-backends.ts";
+import { errorLocations, errorPagesOf, errorUpstream } from "./nginx-errors.ts";
 import {
   type Directive,
   directive,
@@ -144,6 +145,8 @@ export function proxyHeaders(
     d("proxy_set_header", [w`Connection`, w`$sluice_connection`]),
     // httpoxy: a CGI program would take it for a setting.
     d("proxy_set_header", [w`Proxy`, w`""`]),
+    // Said to our own server alone: errorLocations.
+    d("proxy_set_header", [w`X-Sluice-Code`, w`""`]),
     d("proxy_set_header", [w`X-Forwarded-Prefix`, prefix]),
     ...clientFactHeaders(),
     ...clientHeaders(clientFacts),
@@ -327,10 +330,12 @@ function clientServer(conf: NginxConf, listener: readonly Directive[], secure: b
             ...timesAndSizes(settings, base),
             ...(settings.guards ? guarded() : []),
             ...(settings.filters ? [filters(secure)] : []),
+            ...errorPagesOf(settings),
             ...toPeers(settings, conf.dir),
           ],
         ),
       ),
+      ...errorLocations([...conf.profiles.values()], proxyHeaders()),
     ],
   );
 }
@@ -383,6 +388,7 @@ export function nginxConf(conf: NginxConf): string {
         ...proxyPolicy(conf),
         peersUpstream(),
         ...backendUpstreams(conf.profiles.values(), chosenPeers),
+        ...errorUpstream([...conf.profiles.values()], upstreamKeepalive()),
         clientServer(
           conf,
           [d("listen", [listenAddress(conf.httpAddress), w`default_server`, ...preface(conf.clients)])],

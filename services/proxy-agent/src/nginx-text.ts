@@ -128,6 +128,13 @@ export function locationName(prefix: "@profile_", hash: string): Value {
   return made(`${prefix}${hash}`);
 }
 
+/** The name of the location that answers a status. */
+export function errorLocation(code: number): Value {
+  if (!Number.isInteger(code) || code < 400 || code > 599)
+    throw new RangeError(`${code} is no status of an error`);
+  return made(`@error_${code}`);
+}
+
 export function directive(
   name: string,
   args: readonly Value[] = [],

@@ -19,6 +19,7 @@ const isSecretId = (value: string) => /^[0-9a-z-]{0,128}$/.test(value);
 
 const bounds: Readonly<Record<string, readonly [number, number]>> = settingBounds;
 const texts: Readonly<Record<string, (value: string) => boolean>> = {
+  errorCodes: (value) => /^([45][0-9]{2}( [45][0-9]{2}){0,63})?$/.test(value),
   httpVersion: (value) => value === "1.0" || value === "1.1",
   clientFacts: (value) => value === "none" || value === "names" || value === "whole",
   protocol: (value) => ["http", "https", "grpc", "grpcs"].includes(value),

@@ -36,3 +36,11 @@ export const CookieChanges = Type.Object({
   path: Type.Optional(CookieChange),
 });
 export type CookieChanges = Type.Static<typeof CookieChanges>;
+
+/** Answers of peers, by status, that the spare upstream answers instead; without one they are answered bare. */
+export const ErrorPages = Type.Object({
+  codes: Type.Array(Type.Integer({ minimum: 400, maximum: 599 }), { minItems: 1, maxItems: 64 }),
+  /** Of the backend, as its object says it: the spare upstream is told. */
+  port: Type.Optional(Type.String({ pattern: "^[0-9A-Za-z-]{1,63}$" })),
+});
+export type ErrorPages = Type.Static<typeof ErrorPages>;

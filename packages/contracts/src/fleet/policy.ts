@@ -3,7 +3,7 @@ import { Access, AuthRequest } from "./access.ts";
 import { Balance } from "./balance.ts";
 import { Canary } from "./canary.ts";
 import { ClientCertificate } from "./client-certificate.ts";
-import { CookieChanges, Cors } from "./headers.ts";
+import { CookieChanges, Cors, ErrorPages } from "./headers.ts";
 import { Limits } from "./limits.ts";
 
 /** What a path does with its requests, beside leading them somewhere. Nothing of it holds where a redirect answers. */
@@ -29,6 +29,7 @@ export const PathPolicy = Type.Object({
   clientCertificate: Type.Optional(ClientCertificate),
   cors: Type.Optional(Cors),
   cookies: Type.Optional(CookieChanges),
+  errors: Type.Optional(ErrorPages),
   /** Its requests do not stand in the access log. */
   unlogged: Type.Optional(Type.Literal(true)),
 });

@@ -1,5 +1,5 @@
 import { trueFalse, wholeNumber } from "../annotation-values.ts";
-import { cookieChange, exposedHeaders, headerNames, methods, origins } from "../header-values.ts";
+import { cookieChange, errorCodes, exposedHeaders, headerNames, methods, origins } from "../header-values.ts";
 import { corsDefaults, type HeaderPolicy } from "../headers.ts";
 import { type Annotation, saying } from "./annotation.ts";
 
@@ -59,4 +59,13 @@ export const headerAnnotations: readonly Annotation<HeaderPolicy>[] = [
     "what the Path of cookies that peers set begins with, and what it shall begin with",
   ),
   header("enable-access-log", "accessLog", trueFalse, "true"),
+  header(
+    "custom-http-errors",
+    "errors",
+    errorCodes,
+    "",
+    "answers with these statuses are replaced by what default-backend says to GET / with X-Code, X-Format, " +
+      "X-Original-URI, X-Namespace, X-Ingress-Name, X-Service-Name, X-Service-Port and X-Request-ID. Without it, or " +
+      "where it has no peers, the status stays and its text goes. ingress-nginx keeps the method and sends the body again",
+  ),
 ];

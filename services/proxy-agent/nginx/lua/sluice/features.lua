@@ -11,6 +11,7 @@ local first_byte = require "sluice.first_byte"
 local access_log = require "sluice.access_log"
 local cookies = require "sluice.cookies"
 local cors = require "sluice.cors"
+local errors = require "sluice.errors"
 local policies = require "sluice.policies"
 
 local M = {}
@@ -29,6 +30,7 @@ local features = {
   { key = "access", module = access },
   { key = "auth", module = access.request },
   { key = "cookies", module = cookies },
+  { key = "errors", module = errors },
   { key = "unlogged", module = access_log },
 }
 

@@ -8,6 +8,7 @@ local canary = require "sluice.canary"
 local choice = require "sluice.choice"
 local connections = require "sluice.connections"
 local counters = require "sluice.counters"
+local errors = require "sluice.errors"
 local failures = require "sluice.failures"
 local ffi = require "ffi"
 local holds = require "sluice.holds"
@@ -159,6 +160,15 @@ local function say(reason)
   return ngx.exit(answer[1])
 end
 
+-- A status and nothing more: what a peer said beside it is gone.
+local function bare(code)
+  ngx.status = code
+  ngx.header["content-type"] = "text/plain; charset=utf-8"
+  ngx.header["x-sluice-reason"] = "error-page"
+  ngx.print(code, "\n")
+  return ngx.exit(code)
+end
+
 local function send_to(code, location)
   ngx.status = code
   ngx.header["location"] = location
@@ -245,6 +255,9 @@ end
 -- A request that the balancer found no peer for: a balancer can choose a peer but not an answer, so it chooses this
 -- server, which looks for the reason once more.
 function M.reply()
+  -- It was sent here for nobody else to answer an error; clients cannot say this header.
+  local code = var.http_x_sluice_code
+  if code then return bare(tonumber(code)) end
   local u, reason = enter(true)
   if reason == "redirect" then return redirect() end
   if reason == "https" then return to_https() end
@@ -436,6 +449,27 @@ local function last_failed(state, status)
   local u = enter()
   local peer = u and (state and state.peer or last_peer(u))
   if peer then failures.note(u, peer, status) end
+end
+
+-- In the locations that answer errors: what is asked for instead.
+function M.error_page()
+  local request = this_request()
+  local code = tonumber(var.sluice_error_code)
+  -- By the end it will be the status of another answer.
+  if code == 502 or code == 504 then last_failed(live[request], code) end
+  local target = asked_target[request] or find_route(var.host, var.uri)
+  if target then errors.tell(target, var) end
+  return "/"
+end
+
+function M.balance_errors()
+  local target = asked_target[this_request()] or find_route(var.host, var.uri)
+  local spare = target and target.spare
+  local u = spare and upstream_of(spare)
+  local peer = u and u.count > 0 and first_peer(u, true)
+  if not peer then return set_current_peer(settings.replies) end
+  if not get_last_failure() and u.usable > 1 then set_more_tries(1) end
+  return set_current_peer(peer.address, peer.port)
 end
 
 local function answered(state)

@@ -19,6 +19,7 @@ local M = {
   access = proxy.access, filter = proxy.filter, reply = proxy.reply, balance = proxy.balance, log = proxy.log,
   client_chain = peer_tls.chain, client_key = peer_tls.key,
   hello = tls.hello, certificate = tls.certificate, secure = proxy.secure, api = api.serve,
+  error_page = proxy.error_page, balance_errors = proxy.balance_errors,
 }
 
 -- A worker ends: what it has counted is not lost.
