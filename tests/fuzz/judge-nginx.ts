@@ -18,7 +18,8 @@ import {
   startNginx,
   UnixNginxClient,
 } from "@sluice/proxy-agent/testing";
-import { UnexpectedError } from "./expected-locations.ts";
+import { type Settings, UnexpectedError } from "./expected-locations.ts";
+import { judgeConf } from "./judge-conf.ts";
 import type { Rendered } from "./judge-object.ts";
 import { judgeRow } from "./judge-rows.ts";
 
@@ -83,6 +84,15 @@ export class NginxJudge implements AsyncDisposable {
       }
     }
     if (profiles.size === 0) return;
+    judgeConf(
+      renderNginx(this.options, profiles).conf,
+      profiles as unknown as ReadonlyMap<string, Settings>,
+      {
+        unsaid: { ...defaultSettings },
+        render: (others) =>
+          renderNginx(this.options, others as unknown as ReadonlyMap<string, ProfileSettings>).conf,
+      },
+    );
     const path = join(this.options.dir, "trial.conf");
     const { conf, settingsFile, settings, files } = renderNginx(this.options, profiles);
     for (const [file, text] of files) await writeFile(file, text, { mode: 0o600 });

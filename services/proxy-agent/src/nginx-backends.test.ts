@@ -1,6 +1,9 @@
 // Peers that speak TLS, and those that speak gRPC.
 import assert from "node:assert/strict";
+import { createPrivateKey } from "node:crypto";
+import { readdir, readFile, stat } from "node:fs/promises";
 import type { ClientHttp2Session } from "node:http2";
+import { join } from "node:path";
 import { before, type TestContext, test } from "node:test";
 import { isCipherList } from "@sluice/ingress";
 import {
@@ -203,6 +206,53 @@ test("what is of another shape is told, and its default holds", async (t) => {
   await world.show({}, path("peer", https(right)));
   assert.deepEqual(world.verdicts, []);
   assert.equal(await statusOf(world), 200);
+});
+
+test("the certificate that peers are shown changes without a reload, and its key stands in no file but nginx's secrets", async (t) => {
+  const [first, second] = await Promise.all(
+    ["first", "second"].map((name) =>
+      testCertificate(ours, ["client.example.test"], { subject: `CN=${name}` }),
+    ),
+  );
+  const peer = await httpsBackend(t, "127.25.76.1", { certificate: good, clients: ours.certificate });
+  const world = await backendWorld(t, { peer: [peer] });
+  const secret = (shown: TestCertificate) => ({
+    backend: { "ca.crt": ours.certificate, "tls.crt": shown.chain, "tls.key": shown.key },
+  });
+  await world.show(secret(first!), path("peer", verified()));
+  assert.deepEqual([await statusOf(world), peer.seen.at(-1)?.client], [200, "first"]);
+  const { config } = await world.nginx.client.state(t.signal);
+  await world.show(secret(second!), path("peer", verified()));
+  await t.waitFor(
+    async () => {
+      // A connection that is kept has shown the first one.
+      peer.closeConnections();
+      assert.deepEqual([await statusOf(world), peer.seen.at(-1)?.client], [200, "second"]);
+    },
+    { timeout: 60_000, interval: 20 },
+  );
+  assert.equal((await world.nginx.client.state(t.signal)).config, config);
+
+  const { dir } = world.nginx.options;
+  // As it is written anew before it is sealed; of its lines the second holds what is secret.
+  const [, , line = ""] = createPrivateKey(second!.key)
+    .export({ type: "pkcs8", format: "pem" })
+    .toString()
+    .split("\n");
+  assert.ok(line.length > 40);
+  const holding = async () => {
+    const files = (await readdir(dir, { recursive: true, withFileTypes: true })).filter((entry) =>
+      entry.isFile(),
+    );
+    const texts = files.map(async (entry) => [
+      entry.name,
+      await readFile(join(entry.parentPath, entry.name), "utf8"),
+    ]);
+    return (await Promise.all(texts)).filter(([, text]) => text?.includes(line)).map(([name]) => name);
+  };
+  await t.waitFor(async () => assert.deepEqual(await holding(), ["secrets.jsonl"]), { timeout: 60_000 });
+  assert.equal((await stat(join(dir, "secrets.jsonl"))).mode & 0o777, 0o600);
+  assert.equal((await stat(dir)).mode & 0o777, 0o700);
 });
 
 interface GrpcAnswer {

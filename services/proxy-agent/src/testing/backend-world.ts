@@ -31,6 +31,8 @@ export interface TestBackend {
   readonly address: string;
   readonly port: number;
   readonly seen: SeenRequest[];
+  /** As a peer may at any time. */
+  closeConnections(): void;
 }
 
 export interface BackendOptions {
@@ -90,7 +92,8 @@ export async function httpsBackend(
   const numberOf = connectionsOf(server, "secureConnection");
   // Of a handshake that nginx broke off, and of one that was refused.
   server.on("tlsClientError", () => {});
-  return { address, port: await listening(t, server, address), seen };
+  const port = await listening(t, server, address);
+  return { address, port, seen, closeConnections: () => server.closeAllConnections() };
 }
 
 /** Speaks gRPC: each message that comes is sent back, then the trailers; path `/refuse` ends with status 7. */
@@ -128,10 +131,12 @@ export async function grpcBackend(
     if (refused) stream.end();
     else stream.pipe(stream);
   });
-  t.after(() => {
+  const closeConnections = () => {
     for (const session of open) session.destroy();
-  });
-  return { address, port: await listening(t, server, address), seen };
+  };
+  t.after(closeConnections);
+  const port = await listening(t, server, address);
+  return { address, port, seen, closeConnections };
 }
 
 /** A MultiClusterIngress in short: `shop/<name>` with one host and one path, to the backend of that name. */
@@ -211,6 +216,7 @@ export async function backendWorld(
   const names = Object.keys(backends);
   const before = new Set<string>();
   let verdicts: readonly string[] = [];
+  const known: string[] = [];
   let shown = 0;
   return {
     nginx,
@@ -219,9 +225,11 @@ export async function backendWorld(
       return verdicts;
     },
     async show(secrets, ...given) {
-      // A profile of its own: it waits for the same reload as the others.
-      const annotations = { "proxy-read-timeout": String(1000 + ++shown) };
-      const mark = objectOf({ host: SETTLED, backend: "nobody", path: `/${shown}`, annotations }, 1000);
+      // Its profile is new where objects are: then it waits for the same reload as they do.
+      const said = JSON.stringify(given);
+      if (!known.includes(said)) known.push(said);
+      const annotations = { "proxy-read-timeout": String(1000 + known.indexOf(said)) };
+      const mark = objectOf({ host: SETTLED, backend: "nobody", path: `/${++shown}`, annotations }, 1000);
       const built = buildFleet(
         {
           ingresses: [...given.map(objectOf), mark],
