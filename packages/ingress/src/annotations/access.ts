@@ -53,7 +53,7 @@ export const accessAnnotations: readonly Annotation<AccessPolicy>[] = [
       "authType",
       oneOf("basic"),
       "",
-      "needs auth-secret. Peers do not get the password. digest is refused: nginx has it by a module alone that no distribution has",
+      "needs auth-secret. Peers do not get the password. digest is refused: nginx itself has none",
     ),
   ),
   protecting(

@@ -49,8 +49,8 @@ local function header_of(socket, ends, text)
 end
 
 local function parsed(text)
-  local version, status = match(text, "^HTTP/1%.([01]) (%d%d%d)[ \r]")
-  if not version then return nil end
+  local version, status, behind = match(text, "^HTTP/1%.([01]) (%d%d%d)([ \r]\n?)")
+  if not version or behind == "\r" then return nil end
   local headers = {}
   for line in gmatch(sub(text, find(text, "\r\n", 1, true) + 2), "(.-)\r\n") do
     local name, value = match(line, "^([^%s:]+):[ \t]*(.-)[ \t]*$")
@@ -119,7 +119,7 @@ local function try(guard, address, text, ends)
   if sent then
     header, rest, begun = header_of(socket, ends, "")
     -- 100 Continue and the like are not it.
-    while header and match(header, "^HTTP/1%.[01] 1%d%d") do header, rest, begun = header_of(socket, ends, rest) end
+    while header and match(header, "^HTTP/1%.[01] 1%d%d[ \r]") do header, rest, begun = header_of(socket, ends, rest) end
     why = rest
   end
   if not header then
