@@ -12,6 +12,7 @@ import type { TrialStore } from "./trial-file.ts";
 import { Wake } from "./wake.ts";
 
 type Profiles = ReadonlyMap<string, ProfileSettings>;
+type Failed = Extract<ReloadOutcome, { readonly ok: false }>;
 
 export interface NginxProfilesPorts {
   /** What nginx was prepared with; null: nobody has prepared its folder yet. */
@@ -75,8 +76,8 @@ export class NginxProfiles {
   #report: RolloutReport | undefined;
   #failed: (RolloutReport["failed"] & { readonly order: string }) | undefined;
   #problems: { key: string; problem: string }[] = [];
-  /** What would not do, though it was nobody's trial: tried again when it is another text, or after a while. */
-  #refused = { hash: "", at: 0 };
+  /** What would not do: tried again when it is another text, or after a while; another order is told of it meanwhile. */
+  #refused: { readonly hash: string; readonly at: number; readonly outcome: Failed } | undefined;
   #httpAddress: string | undefined;
   reloads = 0;
 
@@ -253,7 +254,10 @@ export class NginxProfiles {
       return;
     }
     const { clock } = this.#kit;
-    if (hash === this.#refused.hash && clock.monotonic() - this.#refused.at < RETRY_REFUSED_MS) return;
+    const refused = this.#refused;
+    if (hash === refused?.hash && clock.monotonic() - refused.at < RETRY_REFUSED_MS) {
+      return this.#gaveUp(goal, order, refused.outcome);
+    }
     const fresh = [...profiles.keys()].filter((name) => this.#loaded?.has(name) !== true);
     const begun = before?.configuration === goal.configuration ? before.begun + 1 : 1;
     await this.#ports.trial.save({ configuration: goal.configuration, begun });
@@ -274,11 +278,12 @@ export class NginxProfiles {
       this.#metrics.reloaded("profiles");
       log.info({ profiles: profiles.size }, "nginx reloaded for other profiles");
       this.#loaded = profiles;
-      this.#refused = { hash: "", at: 0 };
+      this.#refused = undefined;
     } else {
       this.#metrics.reloaded("rolled_back");
       log.error({ reason: outcome.why }, "nginx keeps its configuration: the new one would not do");
-      this.#gaveUp(goal, hash, order, outcome);
+      this.#refused = { hash, at: clock.monotonic(), outcome };
+      this.#gaveUp(goal, order, outcome);
     }
     signal.throwIfAborted();
     await this.#host.refresh();
@@ -287,11 +292,9 @@ export class NginxProfiles {
 
   #gaveUp(
     { configuration, profiles }: Goal,
-    hash: string,
     order: RolloutRow | undefined,
-    { why, profile }: Extract<ReloadOutcome, { readonly ok: false }>,
+    { why, profile }: Failed,
   ): void {
-    this.#refused = { hash, at: this.#kit.clock.monotonic() };
     for (const [key, row] of this.#rows.profileRows()) {
       const concerned = profile === undefined ? profiles.has(row.hash) : row.hash === profile;
       if (concerned) this.#problems.push({ key, problem: `nginx.conf with it: ${why}` });
