@@ -52,6 +52,9 @@ test("a host that asks for client certificates", async (t) => {
     testCertificate(authorityB, ["bob"], { subject: "CN=bob" }),
     testCertificate(between, ["deep"], { subject: "CN=deep", between: [between] }),
   ]);
+  const day = 86_400_000;
+  const past = { notBefore: new Date(Date.now() - 3 * day), notAfter: new Date(Date.now() - 2 * day) };
+  const expired = await testCertificate(authorityA, ["old"], { subject: "CN=old", dates: past });
   const as = ({ chain, key }: TestCertificate): ConnectionOptions => ({ cert: chain, key });
   const ofA: HostClients = { authorities: "a-ca", depth: 1 };
   await nginx.apply(
@@ -93,6 +96,9 @@ test("a host that asks for client certificates", async (t) => {
         [A, as(bob), "400 client-certificate"],
         [B, as(bob), "200 served"],
         [B, as(alice), "400 client-certificate"],
+        [A, as(expired), "400 client-certificate"],
+        ["optional.example.test", as(expired), "400 client-certificate"],
+        ["any.example.test", as(expired), "400 client-certificate"],
         // One authority more between it and the one that is trusted.
         [A, as(deep), "200 served"],
         ["near.example.test", as(deep), "400 client-certificate"],

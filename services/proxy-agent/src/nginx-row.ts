@@ -192,8 +192,8 @@ export function costOf(row: NginxRow): number {
   if ("del" in row) return 10;
   if (row.k === "peers") return 15 + 2 * row.peers.length;
   if (row.k === "route") return 15 + row.paths.reduce((sum, [type]) => sum + (type === "R" ? 10 : 2), 0);
-  // Its chain and key are read and held against each other.
-  if (row.k === "secret") return 400;
+  // Its chain and key are read and held against each other: OpenSSL takes its time for that.
+  if (row.k === "secret") return 1000;
   return 10;
 }
 
