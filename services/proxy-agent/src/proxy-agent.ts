@@ -223,6 +223,8 @@ class ProxyAgent {
     const kind = key.split(".")[1];
     // Secrets: who signs peers' certificates stands in files beside nginx.conf.
     if (kind === "profiles" || kind === "rollout" || kind === "secrets") this.#profiles.notify();
+    // A check is nothing that nginx has.
+    if (kind === "upstreams") this.#toCheck.notify();
     this.#apply.notify();
   }
 

@@ -11,6 +11,7 @@ import {
 } from "@sluice/contracts";
 import { type FleetPrivateKey, openSealed } from "@sluice/sealing";
 import { createKit, type Kit, type KitOptions } from "@sluice/service-kit";
+import { networkProbe } from "../checks/probe.ts";
 import { LastGoodFile } from "../last-good.ts";
 import { UnixNginxClient } from "../nginx-client.ts";
 import { nginxObservation } from "../nginx-observation.ts";
@@ -65,6 +66,11 @@ export function testAgent(
       trial: new TrialFile(dir),
       reload: (options, profiles, check) =>
         reloadNginx(options, profiles, { nginx: client, clock: kit.clock, signal: kit.signal }, check),
+      checks: {
+        probe: networkProbe,
+        proxies: () => 1,
+        tell: (verdicts, expect, signal) => client.tell(verdicts, expect, signal),
+      },
     },
     {
       fleet: "default",
