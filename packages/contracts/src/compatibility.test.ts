@@ -44,7 +44,19 @@ interface Schema {
 type Schemas = Readonly<Record<string, Schema>>;
 
 /** Records by name; parts of them stand in them. */
-const shapes = { ...records, ...access, ...limits, ...balance, ...health, ...redirect, ...report, ...rollout, ...route, ...rows, ...secret };
+const shapes = {
+  ...records,
+  ...access,
+  ...limits,
+  ...balance,
+  ...health,
+  ...redirect,
+  ...report,
+  ...rollout,
+  ...route,
+  ...rows,
+  ...secret,
+};
 const today = JSON.parse(JSON.stringify({ ...shapes, Envelope: EnvelopeShape })) as Schemas;
 
 /** Longer than any text that a schema allows without saying so is likely to be cut at. */
