@@ -74,10 +74,14 @@ const SET_AT_THE_END: readonly Value[] = [
   w`$sluice_cluster`,
   w`$sluice_peer`,
   w`$sluice_reason`,
-  w`$sluice_host`,
   w`$sluice_path`,
-  w`$sluice_agent`,
-  w`$sluice_referer`,
+];
+
+/** The same, where nginx's own mostly does. */
+const CHANGED_AT_THE_END: readonly (readonly [Value, Value])[] = [
+  [w`$sluice_host`, w`$host`],
+  [w`$sluice_agent`, w`$http_user_agent`],
+  [w`$sluice_referer`, w`$http_referer`],
 ];
 
 /** In `http`. */
@@ -85,11 +89,12 @@ export function accessLogFormat(log: AccessLog | undefined): Directive[] {
   if (log === undefined) return [];
   return [
     ...SET_AT_THE_END.map((variable) => d("map", [w`""`, variable], [d("default", [w`""`])])),
+    ...CHANGED_AT_THE_END.map(([variable, own]) => d("map", [w`""`, variable], [d("default", [own])])),
     d("map", [w`""`, w`$sluice_logged`], [d("default", [w`1`])]),
     d(
       "map",
       [w`$sluice_traceparent`, w`$sluice_trace_id`],
-      [d("default", [w`""`]), d('"~^..-(?<sluice_t>[0-9a-f]{32})-"', [w`$sluice_t`])],
+      [d('""', [w`""`]), d("default", [w`""`]), d('"~^..-(?<sluice_t>[0-9a-f]{32})-"', [w`$sluice_t`])],
     ),
     // A number in JSON does not begin with 0.
     d(

@@ -31,9 +31,17 @@ local function length_at(text, i)
   return nil
 end
 
+-- (A pattern would do it in less letters, but LuaJIT compiles no function that looks for one.)
+local function is_plain(text)
+  for i = 1, #text do
+    if byte(text, i) >= 127 then return false end
+  end
+  return true
+end
+
 -- nginx escapes quotes and control characters; what is no UTF-8 would make the line no JSON, and becomes ?.
 local function utf8(text)
-  if not find(text, "[\127-\255]") then return text end
+  if is_plain(text) then return text end
   local out, n, i = {}, 0, 1
   while i <= #text do
     local a = byte(text, i)
@@ -69,11 +77,15 @@ function M.note(var, target, peer)
   end
   local reason = ngx.header["x-sluice-reason"]
   if reason then var.sluice_reason = utf8(reason) end
-  var.sluice_host = utf8(var.host or "")
   var.sluice_path = utf8(without_query(var.request_uri or ""))
-  local agent, referer = var.http_user_agent, var.http_referer
-  if agent then var.sluice_agent = utf8(agent) end
-  if referer then var.sluice_referer = utf8(without_query(referer)) end
+  -- These are nginx's own unless something is to be changed.
+  local host, agent, referer = var.host, var.http_user_agent, var.http_referer
+  if host and not is_plain(host) then var.sluice_host = utf8(host) end
+  if agent and not is_plain(agent) then var.sluice_agent = utf8(agent) end
+  if referer then
+    local shown = utf8(without_query(referer))
+    if shown ~= referer then var.sluice_referer = shown end
+  end
 end
 
 return M
