@@ -17,7 +17,7 @@ const d = directive;
 const HTTP2_DIRECTIVE = [1, 25, 1] as const;
 
 /** @param version such as `1.22.1` */
-export function hasHttp2Directive(version: string): boolean {
+function hasHttp2Directive(version: string): boolean {
   const numbers = version.split(".").map(Number);
   for (const [i, least] of HTTP2_DIRECTIVE.entries()) {
     const number = numbers[i] ?? 0;

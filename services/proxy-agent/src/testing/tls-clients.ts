@@ -86,7 +86,7 @@ export async function sessionOf(
 export function secureGet(
   nginx: TestNginx,
   path: string,
-  more: RequestOptions & { readonly name?: string; readonly body?: string } = {},
+  more: RequestOptions & ConnectionOptions & { readonly name?: string; readonly body?: string } = {},
 ): Promise<TestAnswer> {
   const began = performance.now();
   const { name = "shop.example.test", body: sentBody, headers, ...options } = more;
