@@ -150,7 +150,7 @@ export function compileIngress(
     draft.paths = withFirstByte(draft.paths, firstByteMs);
     draft.paths = balanced(redirected(routed(draft.paths, routes, ref.namespace), redirects), balance);
     draft.paths = headed(draft.paths, reading.policies.headers);
-    draft.paths = securedPaths(draft.paths, redirects);
+    draft.paths = securedPaths(draft.paths, redirects, defaults.inClear);
     const backends = spoken(draft.paths, reading.policies.backends, ref.namespace, warn);
     draft.paths = backends.paths;
     draft.paths = limited(draft.paths, reading.policies.limits, keyOf(ingress));

@@ -46,7 +46,7 @@ function routesOf(rows: Iterable<[string, FleetValue]>): Record<string, string[]
       ? (upstream ?? `503: ${problem}`)
       : [redirect.code, redirect.to, ...(redirect.keeps ?? [])].join(" ");
   const more = (p: RoutePath) =>
-    (["spare", "rewrite", "forwardedPrefix", "vhost"] as const)
+    (["spare", "rewrite", "forwardedPrefix", "vhost", "httpsOnly"] as const)
       .filter((key) => p[key] !== undefined)
       .map((key) => `, ${key} ${p[key]}`);
   const canary = ({ upstream, header, cookie, weight, of = 100, balance, sticky }: Canary) =>

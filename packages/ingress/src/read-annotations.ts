@@ -1,6 +1,7 @@
 import type { Annotation } from "./annotations/annotation.ts";
 import { type Group, groups, type Policies } from "./annotations/groups.ts";
 import { findRefused } from "./annotations/refused.ts";
+import { ALWAYS_IN_CLEAR } from "./https-redirect.ts";
 import { quote } from "./objects.ts";
 
 /** Whether an object is asked for as the ConfigMap says for all. */
@@ -42,6 +43,8 @@ export interface AnnotationDefaults {
   readonly protection: readonly { readonly why: string; readonly unless: readonly string[] }[];
   /** No annotation may hold these. */
   readonly forbidden: readonly string[];
+  /** Beginnings of paths that are served in clear, whatever their object says. */
+  readonly inClear: readonly string[];
 }
 
 function nothingSaid(): Record<keyof Policies, object> {
@@ -57,6 +60,7 @@ export const noDefaults: AnnotationDefaults = {
   texts: new Map(),
   protection: [],
   forbidden: [],
+  inClear: ALWAYS_IN_CLEAR,
 };
 
 /** The annotation of this name that has a meaning; undefined: none has. */

@@ -1,6 +1,6 @@
 import { groups } from "../annotations/groups.ts";
 import { fieldsOf, type KubeObject, type ObjectRef, quote } from "../objects.ts";
-import { type AnnotationDefaults, annotationNamed } from "../read-annotations.ts";
+import { type AnnotationDefaults, annotationNamed, noDefaults } from "../read-annotations.ts";
 import type { Verdict } from "../verdict.ts";
 import { findConfigKey } from "./keys.ts";
 
@@ -38,7 +38,8 @@ export function readConfig(of: ConfigName, object: ConfigMap | null): ReadConfig
   const auth = {};
   const texts = new Map<string, string>();
   const protection: AnnotationDefaults["protection"][number][] = [];
-  let forbidden: string[] = [];
+  let forbidden: readonly string[] = [];
+  let { inClear } = noDefaults;
   const close = (key: string, why: string, unless: readonly string[]) => {
     protection.push({ why: `data[${key}] of ConfigMap ${of.namespace}/${of.name} (${why})`, unless });
     const who = unless.length === 0 ? "all objects" : `objects without ${unless.join(" and ")} of their own`;
@@ -65,7 +66,14 @@ export function readConfig(of: ConfigName, object: ConfigMap | null): ReadConfig
       const what = `data[${key}]: ${quote(value)} is not used, ${known.value} holds`;
       warn("ConfigMapIgnored", `${what}: ${known.why}`);
     } else if (known.kind === "model") {
-      forbidden = value.split(",").flatMap((word) => (word.trim() === "" ? [] : [word.trim()]));
+      const words = value.split(",").flatMap((word) => (word.trim() === "" ? [] : [word.trim()]));
+      if (key === "annotation-value-word-blocklist") forbidden = words;
+      else if (words.length > 0 && words.every((word) => word.startsWith("/"))) inClear = words;
+      else
+        warn(
+          "ConfigMapInvalid",
+          `data[${key}]: ${quote(value)} is not ${known.shape}; ${known.unsaid} holds until then`,
+        );
     } else {
       const found = annotationNamed(known.annotation);
       if (found === undefined) {
@@ -95,7 +103,14 @@ export function readConfig(of: ConfigName, object: ConfigMap | null): ReadConfig
   }
   return {
     verdicts,
-    defaults: { policies: policies as AnnotationDefaults["policies"], auth, texts, protection, forbidden },
+    defaults: {
+      policies: policies as AnnotationDefaults["policies"],
+      auth,
+      texts,
+      protection,
+      forbidden,
+      inClear,
+    },
   };
 }
 
