@@ -2,7 +2,10 @@ import type { CompiledIngress } from "./compile-ingress.ts";
 import type { SecretLookup } from "./host-tls.ts";
 import type { Reason, Verdict } from "./verdict.ts";
 
-/** Longer than a certificate is renewed before its end by those who do that by themselves. */
+/**
+ * Whoever renews by himself has done so before: those who live for 90 days a third of that before their end. One that
+ * lives for a day has its last third for it, too.
+ */
 const EXPIRING_MS = 14 * 86_400_000;
 
 export type CertificateState = "valid" | "early" | "expiring" | "expired";
@@ -14,7 +17,8 @@ export function certificateState(
 ): CertificateState {
   if (now >= notAfter) return "expired";
   if (now < notBefore) return "early";
-  return now >= notAfter - EXPIRING_MS ? "expiring" : "valid";
+  const last = Math.min(EXPIRING_MS, (notAfter - notBefore) / 3);
+  return now >= notAfter - last ? "expiring" : "valid";
 }
 
 const reasons: Readonly<Record<Exclude<CertificateState, "valid">, Reason>> = {

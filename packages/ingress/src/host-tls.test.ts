@@ -21,7 +21,9 @@ const both = await trialCertificate({
   names: ["web.example.test", "www.web.example.test"],
   ...between(-1, 90),
 });
-const soon = await trialCertificate({ names: ["web.example.test"], ...between(-1, 13) });
+const soon = await trialCertificate({ names: ["web.example.test"], ...between(-77, 13) });
+const short = await trialCertificate({ names: ["web.example.test"], ...between(-1, 2) });
+const ending = await trialCertificate({ names: ["web.example.test"], ...between(-2.5, 0.5) });
 const ended = await trialCertificate({ names: ["web.example.test"], ...between(-9, -1) });
 const early = await trialCertificate({ names: ["web.example.test"], ...between(1, 90) });
 
@@ -233,6 +235,7 @@ test("while nobody can read Secrets, routes name them as if they were there", ()
 test("a certificate that time has made wrong is shown all the same, and said", () => {
   for (const [held, reason] of [
     [soon, "CertificateExpiring"],
+    [ending, "CertificateExpiring"],
     [ended, "CertificateExpired"],
     [early, "CertificateNotYetValid"],
   ] as const) {
@@ -240,6 +243,7 @@ test("a certificate that time has made wrong is shown all the same, and said", (
     assert.deepEqual(shown(built), { "web.example.test": ["shop-web-tls", "/ https"] });
     assert.deepEqual(said(built), [`web ${reason}`]);
   }
+  assert.deepEqual(said(buildFleet(world(one("web"), { web: tls("web", short) }), options)), []);
 });
 
 test("time alone brings and takes what is said of a certificate", () => {

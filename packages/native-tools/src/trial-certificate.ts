@@ -18,6 +18,8 @@ const DAY_MS = 24 * 3_600_000;
 export interface TrialCertificateOptions {
   /** DNS names that it is for. */
   readonly names: readonly string[];
+  /** IP addresses that it is for. */
+  readonly addresses?: readonly string[];
   readonly commonName?: string;
   /** Default: ecdsa. */
   readonly kind?: keyof typeof kinds;
@@ -53,7 +55,11 @@ async function keysOf({ kind = "ecdsa", bits }: Pick<TrialCertificateOptions, "k
 
 /** A certificate for a server of trials and tests. */
 export async function trialCertificate(options: TrialCertificateOptions): Promise<TrialCertificate> {
-  const { names, commonName = "sluice trial", issuer } = options;
+  const { names, addresses = [], commonName = "sluice trial", issuer } = options;
+  const alternatives = [
+    ...names.map((value) => ({ type: "dns" as const, value })),
+    ...addresses.map((value) => ({ type: "ip" as const, value })),
+  ];
   const { keys, algorithm, key } = await keysOf(options);
   const cert = await x509.X509CertificateGenerator.create({
     subject: `CN=${commonName}`,
@@ -64,11 +70,7 @@ export async function trialCertificate(options: TrialCertificateOptions): Promis
     notBefore: options.notBefore ?? new Date(Date.now() - DAY_MS),
     notAfter: options.notAfter ?? new Date(Date.now() + 30 * DAY_MS),
     extensions: [
-      ...(names.length === 0
-        ? []
-        : [
-            new x509.SubjectAlternativeNameExtension(names.map((value) => ({ type: "dns" as const, value }))),
-          ]),
+      ...(alternatives.length === 0 ? [] : [new x509.SubjectAlternativeNameExtension(alternatives)]),
       new x509.ExtendedKeyUsageExtension([
         x509.ExtendedKeyUsage.serverAuth,
         x509.ExtendedKeyUsage.clientAuth,
