@@ -40,7 +40,7 @@ export async function requireNamespaces(): Promise<void> {
 }
 
 /** Where distributions keep `ip`, whoever asks. */
-export function environment(): NodeJS.ProcessEnv {
+function environment(): NodeJS.ProcessEnv {
   return { ...process.env, PATH: `${process.env["PATH"] ?? ""}:/usr/sbin:/sbin` };
 }
 

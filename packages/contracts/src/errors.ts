@@ -14,7 +14,8 @@ export class ConfigError extends defineError("SLUICE_CONFIG", {
 export class PortTakenError extends defineError("SLUICE_UP_PORT_TAKEN", {
   exit: 69,
   when: "An address that Sluice must listen on is in use.",
-  solve: "End the process that holds it, or choose another with `--http-port`, `--https-port` or `--gateway-port`.",
+  solve:
+    "End the process that holds it, or choose another with `--http-port`, `--https-port` or `--gateway-port`.",
 }) {}
 export class AlreadyRunningError extends defineError("SLUICE_UP_ALREADY_RUNNING", {
   exit: 69,

@@ -8,8 +8,8 @@ export {
   defaultProfile,
   defaultSettings,
   nextUpstreamWords,
-  profileOf,
   type ProfileSettings,
+  profileOf,
   settingBounds,
 } from "./profile.ts";
 export { ReadSecret, type Secret, type SecretContents } from "./secret.ts";
