@@ -35,14 +35,28 @@ export const headerName: ValueReader<string> = reader("letters, digits, - and _,
 );
 
 const MAX_HEADERS = 64;
+/** They say where a request goes and where it ends: whoever could set Host would be served what is another's. */
+const FRAMING: ReadonlySet<string> = new Set([
+  "connection",
+  "content-length",
+  "expect",
+  "host",
+  "http2-settings",
+  "keep-alive",
+  "proxy",
+  "proxy-connection",
+  "te",
+  "trailer",
+  "transfer-encoding",
+  "upgrade",
+]);
 
 export const headerNames: ValueReader<readonly string[]> = reader(
-  `up to ${MAX_HEADERS} names of headers with commas between`,
+  `up to ${MAX_HEADERS} names of headers with commas between, none of those that frame a request, such as Host`,
   (text) => {
     const names = text.split(",").flatMap((part) => (part.trim() === "" ? [] : [part.trim()]));
-    return names.length <= MAX_HEADERS && names.every((name) => headerName.read(name).ok)
-      ? [...new Set(names)]
-      : null;
+    const fits = (name: string) => headerName.read(name).ok && !FRAMING.has(name.toLowerCase());
+    return names.length <= MAX_HEADERS && names.every(fits) ? [...new Set(names)] : null;
   },
 );
 

@@ -160,6 +160,32 @@ test("who is not signed in is sent where that is done, with the way back; who ma
   assert.equal((await nginx.get("/x")).headers.location, `http://${HOST}/start?rd=%2Fx`);
 });
 
+test("a service cannot say where a request goes: such a row is refused, and the one before it serves on", async (t) => {
+  const world = await askedWorld(t, 79);
+  await world.ask({ headers: ["X-User"] });
+  for (const name of ["Host", "content-length", "Transfer-Encoding", "Connection"]) {
+    const auth = {
+      host: world.service.address,
+      port: world.service.port,
+      method: "GET",
+      target: [{ text: "/" }],
+    };
+    await world.show({ "/": { auth: { ...auth, headers: [name] } } });
+    await t.waitFor(
+      () =>
+        assert.match(
+          world.agent.records
+            .at(-1)
+            ?.problems.map(({ problem }) => problem)
+            .join("\n") ?? "",
+          new RegExp(`header ${name} is not for a service to say`),
+        ),
+      patience,
+    );
+    assert.equal((await world.nginx.get("/")).status, 200);
+  }
+});
+
 test("cookies of the service go to the client beside the peer's: with good answers, or always where that is said", async (t) => {
   const world = await askedWorld(t, 83);
   const { nginx, pod } = world;

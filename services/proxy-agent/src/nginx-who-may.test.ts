@@ -107,6 +107,7 @@ test("what protects and cannot be read closes its object, and no other", async (
     { "auth-type": "digest", "auth-secret": "users" },
     { "auth-secret": "users" },
     { "auth-response-headers": "X-User: x" },
+    { "auth-response-headers": "X-User, host" },
     { "auth-snippet": "proxy_set_header X y;" },
     { "configuration-snippet": "deny all;" },
   ]) {

@@ -37,6 +37,11 @@ local function template_problem(parts, what)
   return nil
 end
 
+-- Whoever sets these says where a request goes and where it ends.
+local FRAMING = {}
+for name in ("connection content-length expect host http2-settings keep-alive proxy proxy-connection te trailer "
+  .. "transfer-encoding upgrade"):gmatch("%S+") do FRAMING[name] = true end
+
 -- What is wrong with it; nil: nothing.
 function M.problem(auth)
   if type(auth) ~= "table" then return "auth is no object" end
@@ -48,6 +53,7 @@ function M.problem(auth)
   if type(headers) ~= "table" or #headers > 64 then return "auth: headers are no list" end
   for _, name in ipairs(headers) do
     if type(name) ~= "string" or #name > 128 or not match(name, "^[%w_-]+$") then return "auth: a header has no name" end
+    if FRAMING[lower(name)] then return "auth: header " .. name .. " is not for a service to say" end
   end
   return template_problem(auth.target, "target") or auth.signin and template_problem(auth.signin, "signin")
     or auth.redirect and template_problem(auth.redirect, "redirect") or nil
