@@ -8,6 +8,7 @@ import { Compile } from "typebox/compile";
 import { EnvelopeShape } from "./envelope.ts";
 import * as access from "./fleet/access.ts";
 import * as balance from "./fleet/balance.ts";
+import * as canary from "./fleet/canary.ts";
 import * as health from "./fleet/health.ts";
 import * as limits from "./fleet/limits.ts";
 import * as redirect from "./fleet/redirect.ts";
@@ -49,6 +50,7 @@ const shapes = {
   ...access,
   ...limits,
   ...balance,
+  ...canary,
   ...health,
   ...redirect,
   ...report,
