@@ -178,7 +178,7 @@ export class SimNginx {
           counters: {},
         })),
       keys: () =>
-        ipc(process, () => ({ instance: this.instance, keys: [...this.rows.values()].map(rowName) })),
+        ipc(process, () => ({ instance: this.instance, keys: [...this.rows.values()].flatMap(rowName) })),
       onClose: (listener) => {
         const told = () => process.deliver(listener);
         listeners.add(told);
@@ -213,6 +213,10 @@ function nameOf(row: NginxRow): string {
       return `peers ${row.upstream} ${row.cluster}`;
     case "route":
       return `route ${row.host}`;
+    case "secret":
+      return `secret ${row.id}`;
+    case "name":
+      return `name ${row.name}`;
   }
 }
 
@@ -221,8 +225,11 @@ function sizeOf(row: NginxRow): string {
   return row.k === "cluster" && "state" in row ? row.state : "";
 }
 
-function rowName(row: NginxRow): NginxRowName {
+/** Names of services, which are no rows of a fleet, it does not tell. */
+function rowName(row: NginxRow): NginxRowName | [] {
   switch (row.k) {
+    case "name":
+      return [];
     case "cluster":
       return { k: "cluster", cluster: row.cluster };
     case "upstream":
@@ -231,5 +238,7 @@ function rowName(row: NginxRow): NginxRowName {
       return { k: "peers", upstream: row.upstream, cluster: row.cluster };
     case "route":
       return { k: "route", host: row.host };
+    case "secret":
+      return { k: "secret", id: row.id };
   }
 }
