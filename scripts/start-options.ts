@@ -26,6 +26,7 @@ const startSettings = {
   httpPort: run.httpPort,
   httpsPort: run.httpsPort,
   configMap: run.configMap,
+  defaultCertificate: run.defaultCertificate,
   authAddresses: run.authAddresses,
   gatewayPort: run.gatewayPort,
   empty: {

@@ -133,6 +133,8 @@ async function startSluice(
   args.push("--http-port", String(options.httpPort), "--gateway-port", String(options.gatewayPort));
   args.push("--https-port", String(options.httpsPort));
   if (options.configMap !== "") args.push("--configmap", options.configMap);
+  const { defaultCertificate } = options;
+  if (defaultCertificate !== "") args.push("--default-ssl-certificate", defaultCertificate);
   for (const range of options.authAddresses) args.push("--auth-address", range);
   args.push("--first-byte-timeout", options.firstByteTimeout, "--log-level", options.logLevel);
   if (options.natsUrl !== "") args.push("--nats-url", options.natsUrl);

@@ -34,7 +34,8 @@ const { signal } = over;
 let world: StartedWorld;
 
 before(async () => {
-  world = await startedWorld(["--empty", "--members", "2"], signal);
+  const tls = ["--default-ssl-certificate", "tls/default"];
+  world = await startedWorld(["--empty", "--members", "2", ...tls], signal);
   await propagateCrds(world, ["member1", "member2"], signal);
 });
 after(async () => {
@@ -381,8 +382,8 @@ test("a Secret's certificate is shown over https, and another one from the next 
   const [first, second] = [await make(), await make()];
   const serial = ({ cert }: TrialCertificate) => new X509Certificate(cert).serialNumber;
   const base64 = (text: string) => Buffer.from(text).toString("base64");
-  const secret = ({ cert, key }: TrialCertificate): KubeObject =>
-    s.object("v1", "Secret", "cart-tls", {
+  const secret = ({ cert, key }: TrialCertificate, name = "cart-tls"): KubeObject =>
+    s.object("v1", "Secret", name, {
       type: "kubernetes.io/tls",
       data: { "tls.crt": base64(cert), "tls.key": base64(key) },
     });
@@ -394,6 +395,8 @@ test("a Secret's certificate is shown over https, and another one from the next 
     return (await answer.text()).split("\n").filter((line) => line.startsWith("sluice_nginx_reloads_total"));
   };
 
+  const standing = await trialCertificate({ names: ["default.example.test"], issuer: authority });
+  await s.apply(secret(standing, "default"));
   await s.apply(secret(first));
   const objects = s.serviceObjects({ name: "cart", clusters: ["member1"] });
   await s.applyAll(objects);
@@ -413,7 +416,8 @@ test("a Secret's certificate is shown over https, and another one from the next 
   assert.deepEqual(await reloads(), before);
 
   await s.delete("v1", "Secret", "cart-tls");
-  await eventually("the default certificate is shown", async () => !(await asked()).trusted);
+  await shown(standing);
+  assert.equal((await asked()).trusted, false, "the default certificate is for another name");
   await eventually("an Event says so", async () =>
     (await s.eventsOn("MultiClusterIngress", "cart")).some(({ reason }) => reason === "SecretMissing"),
   );

@@ -97,6 +97,13 @@ export function runSettings(command: "SLUICE_UP" | "SLUICE_START") {
       default: "info",
       read: oneOf("trace", "debug", "info", "warn", "error"),
     },
+    defaultCertificate: {
+      env: `${command}_DEFAULT_SSL_CERTIFICATE`,
+      flag: "default-ssl-certificate",
+      help: "NAMESPACE/NAME of a Secret in the hub, whose certificate is shown where no other is to be",
+      default: "",
+      read: text,
+    },
     configMap: {
       env: `${command}_CONFIGMAP`,
       flag: "configmap",

@@ -33,6 +33,7 @@ export const upSettings = {
   httpPort: run.httpPort,
   httpsPort: run.httpsPort,
   configMap: run.configMap,
+  defaultCertificate: run.defaultCertificate,
   authAddresses: run.authAddresses,
   gatewayPort: run.gatewayPort,
   stateDir: run.stateDir,

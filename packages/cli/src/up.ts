@@ -270,7 +270,11 @@ async function serviceParts(options: UpOptions, wiring: Wiring): Promise<Part[]>
   const bus = ["--nats-url", wiring.nats];
   const hubFlag = ["--hub", resolve(hub)];
   const refused = many("--refuse-peer", await hubAddresses(hub, wiring.signal));
-  const sealedFor = ["--fleet-key", wiring.fleetKey.publicFile];
+  const { defaultCertificate } = options;
+  const sealedFor = [
+    ...["--fleet-key", wiring.fleetKey.publicFile],
+    ...(defaultCertificate === "" ? [] : ["--default-ssl-certificate", defaultCertificate]),
+  ];
   const opens = ["--fleet-key", wiring.fleetKey.privateFile];
   const classes = many("--ingress-class", options.ingressClasses);
   const published = many("--publish-address", options.publishAddresses);
