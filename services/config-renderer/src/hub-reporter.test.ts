@@ -27,6 +27,7 @@ test("of a renderer's verdicts its heartbeat shows what a status does not show o
   assert.equal(told.findings(), undefined);
   const said = [
     verdict("web", "AnnotationsIgnored", "metadata.annotations: not supported yet and ignored: x"),
+    verdict("web", "ConfigMapIgnored", "data: not used: x: no such key is known here"),
     verdict("web", "ImportMissing", "spec.rules[0]: no ServiceImport web. It answers 503 until then"),
     verdict("web", "AnnotationInvalid", "proxy-body-size: …"),
   ];

@@ -10,13 +10,14 @@ const SETTLE_MS = 1000;
 const CALL_MS = 5000;
 const WORKERS = 4;
 /**
- * Reasons that heartbeats leave out: routes that answer 503 are rows of the fleet, which say why; and an annotation that
- * means nothing here changes nothing.
+ * Reasons that heartbeats leave out: routes that answer 503 are rows of the fleet, which say why; and an annotation, or
+ * a key of the ConfigMap, that means nothing here changes nothing.
  */
 const shownElsewhere: ReadonlySet<Reason> = new Set([
   "AnnotationsIgnored",
   "BackendInvalid",
   "BackendUnsupported",
+  "ConfigMapIgnored",
   "ImportMissing",
   "PortMissing",
   "ProtectionRefused",
