@@ -55,6 +55,7 @@ export class SecretSource {
   /** Not read anew yet since the last claim. */
   readonly #stale = new Set<Reflector<Secret>>();
   #refreshes = 0;
+  #full = false;
 
   constructor(hub: KubeClient, sink: SecretSink, kit: Kit) {
     this.#hub = hub;
@@ -223,6 +224,10 @@ export class SecretSource {
   #watch(key: string): void {
     if (this.#named.has(key)) return;
     if (this.#named.size >= MAX_NAMED) {
+      if (!this.#full) {
+        this.#full = true;
+        this.#kit.log.warn({ secret: key }, "a thousand Secrets are watched by name, more count as missing");
+      }
       if (this.#listed) this.#came(key, null, undefined);
       return;
     }
