@@ -93,9 +93,9 @@ export function aggregate(bus: Bus, options: AggregateOptions, kit: Kit): Aggreg
 
   const clusters = bus.view(clustersTable, {
     initial: seed.clusters,
-    onChange: (key, record) => {
+    onChange: (key, record, { revision }) => {
+      unjoins.clusterChanged(key, record === undefined ? null : revision);
       if (record === undefined) return;
-      unjoins.clusterChanged(key);
       if (!allowed.learn(record)) return;
       for (const indexed of index.all()) {
         if (!indexed.copies.has(record.cluster)) continue;
@@ -104,7 +104,7 @@ export function aggregate(bus: Bus, options: AggregateOptions, kit: Kit): Aggreg
       }
       knowledge.tell(record.cluster);
     },
-    onUnreadable: (key) => unjoins.clusterChanged(key),
+    onUnreadable: (key, revision) => unjoins.clusterChanged(key, revision),
   });
 
   const unjoins = new Unjoins(bus, { clusters, onChange: (cluster) => knowledge.tell(cluster) }, kit);

@@ -1,4 +1,4 @@
-import type { Bus, PartHolder, PlainWriter, TableView } from "@sluice/bus";
+import type { Bus, PartHolder, TableView } from "@sluice/bus";
 import {
   type ClusterRecord,
   clustersTable,
@@ -10,7 +10,7 @@ import {
   sliceKeys,
   slicesTable,
 } from "@sluice/contracts";
-import type { Kit } from "@sluice/service-kit";
+import { Backoff, type Kit, slept } from "@sluice/service-kit";
 
 export interface UnjoinOptions {
   /** Of `clusters`, as the aggregator reads it. */
@@ -24,6 +24,8 @@ interface Unjoined {
   readonly order: IntentRecord;
   readonly end: AbortController;
   holders: readonly PartHolder<SliceValue>[];
+  /** Its record in `clusters` is being removed. */
+  forgetting: boolean;
 }
 
 /**
@@ -38,7 +40,8 @@ export class Unjoins {
   readonly #options: UnjoinOptions;
   readonly #kit: Kit;
   readonly #intents: TableView<IntentRecord>;
-  readonly #writer: PlainWriter<ClusterRecord>;
+  /** Of what lies in `clusters`, by key. */
+  readonly #revisions = new Map<string, number>();
   readonly #unjoined = new Map<string, Unjoined>();
   readonly #running = new Set<Promise<void>>();
   readonly done: Promise<void>;
@@ -47,14 +50,13 @@ export class Unjoins {
     this.#bus = bus;
     this.#options = options;
     this.#kit = kit;
-    this.#writer = bus.writer(clustersTable, () => false);
     this.#intents = bus.view(intentsTable, {
       filter: plainKeys.intent("unjoin", "*"),
       // What may have been taken back must not be carried out: who ordered it writes it again.
       forgetMs: 0,
       onChange: (key, order) => this.#ordered(key, order),
     });
-    this.done = Promise.all([this.#intents.done, this.#writer.done]).then(async () => {
+    this.done = this.#intents.done.then(async () => {
       await Promise.all(this.#running);
     });
   }
@@ -68,8 +70,13 @@ export class Unjoins {
     await this.#intents.caughtUp(signal);
   }
 
-  /** Something was said of a cluster in `clusters`, readable or not: of one that is unjoined nothing stays. */
-  clusterChanged(key: string): void {
+  /**
+   * Something was said of a cluster in `clusters`, readable or not: of one that is unjoined nothing stays.
+   * @param revision null: nothing lies there any more
+   */
+  clusterChanged(key: string, revision: number | null): void {
+    if (revision === null) this.#revisions.delete(key);
+    else this.#revisions.set(key, revision);
     for (const [cluster, unjoined] of this.#unjoined) {
       if (plainKeys.cluster(cluster) === key) this.#forget(cluster, unjoined);
     }
@@ -89,13 +96,16 @@ export class Unjoins {
     const { cluster } = order;
     const known = this.#unjoined.get(cluster);
     if (known !== undefined) return this.#forget(cluster, known);
-    const unjoined: Unjoined = { order, end: new AbortController(), holders: [] };
+    const unjoined: Unjoined = { order, end: new AbortController(), holders: [], forgetting: false };
     this.#unjoined.set(cluster, unjoined);
     this.#kit.log.info({ cluster }, `unjoined ${saidBy(order)}`);
-    const running = this.#carryOut(cluster, unjoined);
+    this.#run(this.#carryOut(cluster, unjoined));
+    this.#options.onChange(cluster);
+  }
+
+  #run(running: Promise<void>): void {
     this.#running.add(running);
     running.finally(() => this.#running.delete(running)).catch(() => {});
-    this.#options.onChange(cluster);
   }
 
   async #carryOut(cluster: string, unjoined: Unjoined): Promise<void> {
@@ -134,18 +144,39 @@ export class Unjoins {
     await Promise.all(ended);
   }
 
-  #forget(cluster: string, { order, holders }: Unjoined): void {
-    const [first] = holders;
+  #forget(cluster: string, unjoined: Unjoined): void {
     const key = plainKeys.cluster(cluster);
-    const { clusters } = this.#options;
-    const record = clusters.get(key);
-    // What a newer watcher or a stranger has left there goes, too: nobody else ever removes it.
-    if (record === undefined && !clusters.unreadable.has(key)) return;
-    if (first?.holding !== true || !this.#intents.connected) return;
-    if (record !== undefined && record.heartbeatAt > order.at) {
+    if (unjoined.forgetting || !this.#revisions.has(key)) return;
+    const record = this.#options.clusters.get(key);
+    if (record !== undefined && record.heartbeatAt > unjoined.order.at) {
       const { watcher } = record;
       this.#kit.log.warn({ cluster, watcher }, "a watcher still speaks for a cluster that is unjoined");
     }
-    this.#writer.remove(key);
+    unjoined.forgetting = true;
+    this.#run(this.#removeRecord(key, unjoined).finally(() => (unjoined.forgetting = false)));
+  }
+
+  /**
+   * Over exactly what was read there, readable or not (nobody else ever removes what a newer watcher or a stranger left):
+   * a removal that lands late must not take away what the watcher says once the cluster may join again.
+   */
+  async #removeRecord(key: string, { end, holders: [first] }: Unjoined): Promise<void> {
+    const { clock, log, random, signal } = this.#kit;
+    const both = AbortSignal.any([signal, end.signal]);
+    const backoff = new Backoff(50, 2000, random.next);
+    while (!both.aborted && first?.holding === true && this.#intents.connected) {
+      const revision = this.#revisions.get(key);
+      if (revision === undefined) return;
+      try {
+        const over = { revision, generation: Math.floor(clock.now()) };
+        await this.#bus.compareAndSet(clustersTable, key, undefined, over);
+        // Refused: what lies there by now is told in a moment. It is looked for once more, in case it has been told.
+        if (this.#revisions.get(key) === revision) return;
+      } catch (err) {
+        if (both.aborted) return;
+        log.debug({ err, key }, "a removal got no answer, trying again");
+        await slept(clock, backoff.next() + 20, both);
+      }
+    }
   }
 }
