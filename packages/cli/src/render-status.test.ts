@@ -46,7 +46,9 @@ const well: Status = {
       revision: 7,
       fleetRevision: 9,
       lag: 2,
-      reloads: 0,
+      reloads: 3,
+      takenBack: 1,
+      lastReload: { msAgo: 20_000, ok: false, why: "nginx: [emerg] no" },
       problems: [],
       ejected: [{ cluster: "eu", peer: "10.0.0.1:80", until: 1 }],
     },
@@ -64,7 +66,10 @@ test("clusters, services and proxies have one line each, in columns, without col
   assert.match(text, /^All is well\./);
   assert.match(text, / {2}eu {4}ok {5}now {4}v1\.33\.0 {2}1 {8}2\n/);
   assert.match(text, /shop +cart +derived-cart +2 +eu:2 \(1 draining\) +shop\.example\.test \/cart/);
-  assert.match(text, /default +a +behind +3 s ago +7 of 9 \(last-good\) +0 +10\.0\.0\.1:80 \(eu\)/);
+  assert.match(
+    text,
+    /default +a +behind +3 s ago +7 of 9 \(last-good\) +3, 1 taken back \(20 s ago: nginx: \[emerg\] no\) +10\.0\.0\.1:80 \(eu\)/,
+  );
   assert.ok(!text.includes("\u001b"));
   assert.ok(renderStatus(well, { color: true }).includes("\u001b"));
 });

@@ -1,5 +1,5 @@
 import { styleText } from "node:util";
-import type { Status } from "@sluice/contracts";
+import type { Status, StatusProxy } from "@sluice/contracts";
 import { columns } from "./columns.ts";
 
 type Style = "red" | "yellow" | "green" | "dim" | "bold";
@@ -131,7 +131,7 @@ export function renderStatus(status: Status, options: { readonly color: boolean 
         paintState(paint, p.state),
         ago(p.heardMsAgo),
         `${p.revision} of ${p.fleetRevision}${p.source === "bus" ? "" : ` (${p.source})`}`,
-        String(p.reloads),
+        reloads(p),
         p.httpAddress ?? "",
         p.ejected.map((e) => `${e.peer} (${e.cluster})`).join(" "),
       ]),
@@ -143,4 +143,10 @@ export function renderStatus(status: Status, options: { readonly color: boolean 
     `${hosts} host${hosts === 1 ? "" : "s"}, ${paths} path${paths === 1 ? "" : "s"}, ${problems.length} with a problem`,
   );
   return `${lines.join("\n")}\n`;
+}
+
+/** `3, 1 taken back (20 s ago: profiles: 2 new, 1 gone)` */
+function reloads({ reloads: count, takenBack = 0, lastReload: last }: StatusProxy): string {
+  const back = takenBack === 0 ? "" : `, ${takenBack} taken back`;
+  return `${count}${back}${last === undefined ? "" : ` (${ago(last.msAgo)}: ${last.why})`}`;
 }

@@ -270,6 +270,12 @@ export const ProxyRecord = Type.Object({
     up: Type.Boolean(),
     version: Type.Optional(Type.String()),
     reloads: Type.Integer({ minimum: 0 }),
+    /** Of these, those that were taken back. */
+    takenBack: Type.Optional(Type.Integer({ minimum: 0 })),
+    /** What the last one was for, or why it was taken back. */
+    lastReload: Type.Optional(
+      Type.Object({ at: Instant, ok: Type.Boolean(), why: Type.String({ maxLength: 300 }) }),
+    ),
     error: Type.Optional(Type.String()),
   }),
   rows: Type.Object({

@@ -120,6 +120,10 @@ export const StatusProxy = Type.Object({
   /** Revisions between the two; 0: it has applied everything. */
   lag: Count,
   reloads: Count,
+  /** Of these, those that were taken back. */
+  takenBack: Type.Optional(Count),
+  /** What the last one was for, or why it was taken back. */
+  lastReload: Type.Optional(Type.Object({ msAgo: Age, ok: Type.Boolean(), why: Type.String() })),
   error: Type.Optional(Type.String()),
   httpAddress: Type.Optional(Type.String()),
   problems: Type.Array(Type.Object({ key: Type.String(), problem: Type.String() })),

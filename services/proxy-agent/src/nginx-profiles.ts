@@ -1,4 +1,4 @@
-import type { ProfileRow, RolloutReport, RolloutRow } from "@sluice/contracts";
+import type { ProfileRow, ProxyRecord, RolloutReport, RolloutRow } from "@sluice/contracts";
 import type { ProfileSettings } from "@sluice/ingress";
 import { type Kit, slept } from "@sluice/service-kit";
 import type { FleetRows } from "./fleet-rows.ts";
@@ -57,6 +57,7 @@ const PROBATION_MS = 1000;
 /** A configuration that the agent did not survive twice is not tried again. */
 const MOST_BEGUN = 2;
 const MAX_WHY = 500;
+const MAX_LAST_WHY = 300;
 
 /**
  * Which profiles nginx.conf holds. An order of the fleet says which a proxy may run: what has been proven on others, or,
@@ -79,7 +80,7 @@ export class NginxProfiles {
   /** What would not do: tried again when it is another text, or after a while; another order is told of it meanwhile. */
   #refused: { readonly hash: string; readonly at: number; readonly outcome: Failed } | undefined;
   #httpAddress: string | undefined;
-  reloads = 0;
+  reloads: Pick<ProxyRecord["nginx"], "reloads" | "takenBack" | "lastReload"> = { reloads: 0 };
 
   constructor(
     ports: NginxProfilesPorts,
@@ -273,7 +274,7 @@ export class NginxProfiles {
       throw error;
     }
     await this.#ports.trial.save(null);
-    this.reloads++;
+    this.#note(outcome, profiles);
     if (outcome.ok) {
       this.#metrics.reloaded("profiles");
       log.info({ profiles: profiles.size }, "nginx reloaded for other profiles");
@@ -288,6 +289,19 @@ export class NginxProfiles {
     signal.throwIfAborted();
     await this.#host.refresh();
     if (!outcome.ok) this.#wake.notify();
+  }
+
+  #note(outcome: ReloadOutcome, profiles: ReadonlyMap<string, ProfileSettings>): void {
+    const { reloads, takenBack = 0 } = this.reloads;
+    const before: ReadonlyMap<string, unknown> = this.#loaded ?? new Map();
+    const fresh = [...profiles.keys()].filter((hash) => !before.has(hash)).length;
+    const gone = [...before.keys()].filter((hash) => !profiles.has(hash)).length;
+    const why = outcome.ok ? `profiles: ${fresh} new, ${gone} gone` : outcome.why.slice(0, MAX_LAST_WHY);
+    this.reloads = {
+      reloads: reloads + 1,
+      ...(outcome.ok && takenBack === 0 ? {} : { takenBack: takenBack + (outcome.ok ? 0 : 1) }),
+      lastReload: { at: this.#kit.clock.now(), ok: outcome.ok, why },
+    };
   }
 
   #gaveUp(

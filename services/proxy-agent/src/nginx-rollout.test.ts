@@ -86,7 +86,11 @@ suite("an order of rollout", { concurrency: 2 }, () => {
     const large = profile("large", { maxBodyBytes: 1000 });
     give(order(3, { proven: configuration("b", small, large) }));
     assert.deepEqual(await reported(agent, 3), { order: "3.test", runs: configuration("b").id });
-    assert.equal(agent.records.at(-1)?.nginx.reloads, 2);
+    const { reloads, takenBack, lastReload } = agent.records.at(-1)?.nginx ?? {};
+    assert.deepEqual(
+      [reloads, takenBack, lastReload?.ok, lastReload?.why],
+      [2, undefined, true, "profiles: 1 new, 0 gone"],
+    );
     // What nobody wants any more costs no reload.
     give(order(4, { proven: configuration("a", small) }));
     assert.deepEqual(await reported(agent, 4), { order: "4.test", runs: configuration("a").id });
@@ -128,7 +132,9 @@ suite("an order of rollout", { concurrency: 2 }, () => {
     await t.waitFor(async () => {
       assert.equal((await nginx.get("/", { host: "other.example.test", fresh: true })).body, "pod");
     }, soon);
-    assert.equal(agent.records.at(-1)?.nginx.reloads, 2);
+    const { reloads, takenBack, lastReload } = agent.records.at(-1)?.nginx ?? {};
+    assert.deepEqual([reloads, takenBack, lastReload?.ok], [2, 1, false]);
+    assert.match(lastReload?.why ?? "", /through profile bad, was answered 503/);
   });
 
   test("a setting that this version does not know fails the trial by name", async (t) => {

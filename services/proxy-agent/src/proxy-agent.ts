@@ -481,7 +481,7 @@ class ProxyAgent {
       nginx: {
         up: this.#instance !== null,
         ...(state === null ? {} : { version: state.nginx }),
-        reloads: this.#profiles.reloads,
+        ...this.#profiles.reloads,
         ...(this.#nginxError === undefined ? {} : { error: this.#nginxError }),
       },
       rows: { ...this.#rows.counts, profiles: this.#wantedProfilesCount() },

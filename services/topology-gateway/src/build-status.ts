@@ -8,6 +8,7 @@ import {
   fleetKeys,
   type IntentRecord,
   orderOf,
+  type ProxyRecord,
   type RouteRow,
   roles,
   type Status,
@@ -250,6 +251,7 @@ function proxiesOf(state: GatewayState, now: number): StatusProxy[] {
       fleetRevision,
       lag,
       reloads: record.nginx.reloads,
+      ...reloadsOf(record, now),
       ...(record.nginx.error === undefined ? {} : { error: record.nginx.error }),
       ...(record.httpAddress === undefined ? {} : { httpAddress: record.httpAddress }),
       problems: [...record.problems],
@@ -346,4 +348,16 @@ function seconds(ms: number): string {
 
 function compare(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;
+}
+
+function reloadsOf(
+  { nginx: { takenBack, lastReload: last } }: Pick<ProxyRecord, "nginx">,
+  now: number,
+): Pick<StatusProxy, "takenBack" | "lastReload"> {
+  return {
+    ...(takenBack === undefined ? {} : { takenBack }),
+    ...(last === undefined
+      ? {}
+      : { lastReload: { msAgo: Math.max(0, Math.round(now - last.at)), ok: last.ok, why: last.why } }),
+  };
 }
