@@ -3,6 +3,7 @@ import { addCanaries } from "./canary.ts";
 import { byAge, type CompiledIngress, type CompiledPath } from "./compile-ingress.ts";
 import type { SecretLookup } from "./host-tls.ts";
 import { quote } from "./objects.ts";
+import { shutOut } from "./password-hash.ts";
 import { defaultProfile } from "./profile.ts";
 import { hasRegexes, MAX_REGEXES, type PathText, RegexTexts } from "./regex-host.ts";
 import type { SecretNeed } from "./secret-need.ts";
@@ -210,6 +211,7 @@ function lockedBy(
 ): string | null {
   const problem = unmetNeed(needs, secrets);
   if (problem !== null) warn("ProtectionRefused", `${field}: ${problem}. It answers 503 until then`);
+  else if (secrets !== null) for (const message of shutOut(needs, secrets)) warn("SecretInvalid", message);
   return problem;
 }
 
