@@ -263,6 +263,34 @@ test("of many requests a second each is counted, and some stand for others in ti
   assert.ok(timed >= (400 * 20) / 29 - 1 && timed <= 400, `${timed} of 400`);
 });
 
+test("requests that a canary takes are counted under its upstream, beside those of the path", async (t) => {
+  const nginx = await testNginx(t, { workers: 1 });
+  const web = await testPod(t, "127.25.74.1", "web");
+  const fresh = await testPod(t, "127.25.74.2", "fresh");
+  const canary = { upstream: "fresh", header: { name: "x_fresh" } };
+  await nginx.apply(peersRow("web", "member1", web), peersRow("fresh", "member1", fresh), {
+    k: "route",
+    host: "shop.example.test",
+    paths: [["P", "/", "web", "default", { canary }]],
+    sources: [["shop", "front", "web"]],
+    of: [1],
+  });
+  for (const take of ["always", "never", "always"]) {
+    const { body } = await nginx.get("/", { headers: { "x-fresh": take } });
+    assert.equal(body, take === "always" ? "fresh" : "web");
+  }
+  const counts: Record<string, number> = {};
+  await t.waitFor(async () => {
+    for (const batch of await nginx.client.traffic(t.signal)) {
+      for (const { labels, values } of batch) {
+        const of = `${labels.service} ${labels.canary}`;
+        counts[of] = (counts[of] ?? 0) + (values[0] ?? 0);
+      }
+    }
+    assert.deepEqual(counts, { "web fresh": 2, "web ": 1 });
+  }, soon);
+});
+
 test("above its bound of series the rest counts as other, by class of status, and nothing is lost", () => {
   const traffic = new RouteTraffic(10, { controller_class: "default" });
   const values = Array.from({ length: 77 }, (_, i) => (i === 0 ? 1 : 0));
