@@ -55,6 +55,11 @@ const benches: Readonly<Record<string, Bench>> = {
     run: async ({ number, signal, log }) =>
       (await import("./blackhole.ts")).blackhole({ signal, log, rounds: number("rounds") }),
   },
+  drain: {
+    numbers: { rolls: 10, load: 200 },
+    run: async ({ number, signal, log }) =>
+      (await import("./drain.ts")).drain({ signal, log, rolls: number("rolls"), load: number("load") }),
+  },
   relist: {
     numbers: { slices: 10_000, relists: 5 },
     run: async ({ number, ...args }) => {

@@ -8,7 +8,7 @@ import type { Reason, Verdict } from "./verdict.ts";
  * Profiles of a fleet at most, beside those without any size or time. Each is a location in nginx.conf, which every worker
  * of every proxy keeps in memory and reads at every reload: docs/reference/rollout.md has what one costs.
  */
-export const MAX_PROFILES = 200;
+const MAX_PROFILES = 200;
 
 /** What becomes of paths whose object asks for a profile that it cannot have. */
 interface Denial {

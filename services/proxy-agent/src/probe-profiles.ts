@@ -7,7 +7,7 @@ import { type NginxRow, removal } from "./nginx-row.ts";
 import type { NginxOptions } from "./prepare-nginx.ts";
 import type { ReloadCheck } from "./reload-nginx.ts";
 
-export interface ProbePorts {
+interface ProbePorts {
   readonly nginx: NginxClient;
   readonly clock: Clock;
   readonly signal: AbortSignal;

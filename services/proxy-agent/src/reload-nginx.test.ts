@@ -27,6 +27,25 @@ test("a configuration that nginx -t refuses is never put in place", async (t) =>
   assert.equal(keep.mock.callCount(), 0);
 });
 
+test("what nginx -t refuses within a profile's location is that profile's, and nobody else's", async (t) => {
+  const nginx = await testNginx(t);
+  const slow = { ...defaultSettings, readTimeoutMs: 120_000 };
+  const rendered = renderNginx(
+    nginx.options,
+    new Map([
+      ["a1", slow],
+      ["b2", slow],
+      ["c3", slow],
+    ]),
+  );
+  const ports = { nginx: nginx.client, clock: systemClock, signal: t.signal };
+  const at = rendered.conf.indexOf("location @profile_b2 {");
+  const conf = `${rendered.conf.slice(0, at)}${rendered.conf.slice(at).replace("120000ms", "nonsense")}`;
+  const outcome = await swapConfiguration(nginx.options, { ...rendered, conf }, ports, async () => {});
+  assert.ok(!outcome.ok);
+  assert.equal(outcome.profile, "b2");
+});
+
 test("a configuration with which no worker comes up is taken back under traffic, and nothing is lost", async (t) => {
   const nginx = await testNginx(t);
   await nginx.apply(

@@ -104,7 +104,7 @@ export async function reloadNginx(
 }
 
 /** The profile whose location holds the line that nginx complains of. */
-export function profileAt(conf: string, complaint: string): string | undefined {
+function profileAt(conf: string, complaint: string): string | undefined {
   const line = / in \S+:([0-9]+)$/.exec(complaint)?.[1];
   if (line === undefined) return undefined;
   const above = conf.split("\n").slice(0, Number(line)).reverse();

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { replaceFile } from "./private-file.ts";
 
 /** What nginx is being brought to; on the disk while that goes on, so that an agent which it ends knows of it. */
-export interface Trial {
+interface Trial {
   readonly configuration: string;
   /** How often it was begun, this time included. */
   readonly begun: number;
