@@ -100,8 +100,8 @@ export const rules: readonly Fence[] = [
   {
     name: "what an unjoined cluster had published is removed",
     file: "services/aggregator/src/unjoin.ts",
-    from: "const running = this.#carryOut(cluster, unjoined);",
-    to: "const running = Promise.resolve();",
+    from: "this.#run(this.#carryOut(cluster, unjoined));",
+    to: "",
     crew: CREW,
     seeds: 1,
     schedule: (random) => [{ at: 3100, do: "unjoin", member: random.pick(MEMBERS), on: true }],
