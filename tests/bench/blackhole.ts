@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
-import { type BlackholeFigures, type Means, shortcomings } from "../netns/blackhole.ts";
+import { BACK_MS, type BlackholeFigures, BROKEN_MS, type Means, shortcomings } from "../netns/blackhole.ts";
 import type { Fault } from "../netns/member.ts";
 import { nodeInNamespace, requireNamespaces } from "../netns/namespace.ts";
 import { type BenchResult, thisMachine, writeRaw } from "./bench-result.ts";
@@ -53,15 +53,21 @@ export async function blackhole(options: {
   }
   const by = (means: Means) => runs.filter((run) => run.means === means).map(({ figures }) => figures);
   const sum = (values: readonly number[]) => values.reduce((all, each) => all + each, 0);
-  // What was never out was in for the whole of the fault.
-  const worst = (values: readonly (number | null)[]) =>
-    Math.max(...values.map((value) => value ?? Number.POSITIVE_INFINITY));
+  /** @param never what is told of a run in which it never was: for how long it was waited for */
+  const worst = (values: readonly (number | null)[], never = 0) =>
+    Math.max(...values.map((value) => value ?? never));
   const figuresOf = (means: Means) => {
     const all = by(means);
     return {
       [`failed_${means}`]: sum(all.map(({ failed }) => failed)),
-      [`ejected_ms_${means}`]: worst(all.map(({ ejected_ms }) => ejected_ms)),
-      [`back_ms_${means}`]: worst(all.map(({ back_ms }) => back_ms)),
+      [`ejected_ms_${means}`]: worst(
+        all.map(({ ejected_ms }) => ejected_ms),
+        BROKEN_MS,
+      ),
+      [`back_ms_${means}`]: worst(
+        all.map(({ back_ms }) => back_ms),
+        BACK_MS,
+      ),
       [`longest_ms_${means}`]: worst(all.map(({ longest_ms }) => longest_ms)),
       [`largest_share_${means}`]: worst(all.map(({ largest_share }) => largest_share)),
     };
@@ -72,7 +78,10 @@ export async function blackhole(options: {
     figures: {
       requests: sum(checked.map(({ requests }) => requests)),
       failed: sum(checked.map(({ failed }) => failed)),
-      ejected_ms: worst(checked.map(({ ejected_ms }) => ejected_ms)),
+      ejected_ms: worst(
+        checked.map(({ ejected_ms }) => ejected_ms),
+        BROKEN_MS,
+      ),
       ...figuresOf("checks"),
       ...figuresOf("passive"),
       ...figuresOf("nothing"),

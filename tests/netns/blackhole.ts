@@ -19,11 +19,11 @@ const askedBy: Readonly<Record<Means, Asked>> = {
 const PER_SECOND = 200;
 const PODS = 3;
 const WARM_MS = 3000;
-const BROKEN_MS = 6000;
+export const BROKEN_MS = 6000;
 /** From here on nobody should be sent there: a second until it is out, two of waiting, one until nginx has counted it. */
 const LATE_MS = 4800;
 /** Until somebody goes back to a member that answers again; a passive hold alone lasts ten seconds. */
-const BACK_MS = 40_000;
+export const BACK_MS = 40_000;
 const AFTER_MS = 3000;
 const POLL_MS = 10;
 /** Requests of which the ones that the recovered member answers are counted together. */
