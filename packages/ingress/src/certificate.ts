@@ -25,6 +25,8 @@ export type Reading<T> =
 
 /** Of a chain; public ones have two to four. */
 const MAX_CHAIN = 20;
+/** In PEM: clients of OpenSSL's refuse more in a handshake (SSL_CTX_set_max_cert_list), and so do proxies. */
+const MAX_CHAIN_BYTES = 100 * 1024;
 /** Of the authorities of one Secret. */
 const MAX_AUTHORITIES = 200;
 /** Below, OpenSSL's default security level refuses a handshake with it. */
@@ -47,11 +49,15 @@ export function readCertificate(crt: string, key: string): Reading<Certificate> 
   if (!Number.isFinite(notBefore) || !Number.isFinite(notAfter) || notAfter < 0) {
     return refused("the first certificate in tls.crt does not say when it is valid");
   }
+  const shown = chain.value.map((each) => each.toString()).join("");
+  if (shown.length > MAX_CHAIN_BYTES) {
+    return refused("tls.crt holds a chain of more than 100 KiB, which TLS clients refuse");
+  }
   const pem = privateKey.value.export({ type: "pkcs8", format: "pem" }) as string;
   return {
     ok: true,
     value: {
-      chain: chain.value.map((each) => each.toString()).join(""),
+      chain: shown,
       key: new Confidential(pem),
       notBefore,
       notAfter,

@@ -76,6 +76,14 @@ test("what is too large is said to be, by the name of its field", () => {
   assert.match(why("users", { auth: many }), /more than 10000 users/);
 });
 
+test("a chain that no client would take is refused", async () => {
+  const names = Array.from({ length: 1200 }, (_, n) => `host-${n}.with-a-name-of-some-length.example.test`);
+  const { cert, key } = await trialCertificate({ names });
+  const of = (chain: string) => secret({ "tls.crt": chain, "tls.key": key }).contents("tls");
+  assert.ok(of(cert).ok);
+  assert.match(why("tls", { "tls.crt": cert.repeat(2), "tls.key": key }), /more than 100 KiB/);
+});
+
 test("data that is none is as good as missing", () => {
   for (const data of [undefined, null, 7, "x", [], { auth: 7 }, { auth: null }, { auth: { a: 1 } }]) {
     const read = new ReadSecret({ metadata: { name: "s", namespace: "shop" }, data });

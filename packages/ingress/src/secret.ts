@@ -69,7 +69,6 @@ export class ReadSecret {
       const { certificate } = this;
       if (!certificate.ok) return certificate;
       const { chain, notAfter, key } = certificate.value;
-      if (chain.length > MAX_BYTES) return tooLarge("tls.crt");
       return {
         ok: true,
         value: { chain, notAfter, sealed: new Confidential({ key: key.reveal() }), version },
