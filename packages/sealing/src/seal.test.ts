@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
@@ -100,4 +100,22 @@ test("whatever is sealed comes back as it was", async () => {
     ),
     { numRuns: 100 },
   );
+});
+
+test("a box that an earlier version sealed opens", async () => {
+  // Made for this test; no fleet has this key.
+  const jwk = {
+    kty: "OKP",
+    crv: "X25519",
+    x: "bMR8b0I2Qs5Laj3-zrCzLd67yvN2SMoCHw0nidvaIyg",
+    d: "eD1OvUW62ZIqEiFuXXHia0c3b4cPlX6fkX4GHqL3R1g",
+  };
+  const sealed = {
+    key: "CAU0Zb0EiEfB5ZDaNrv7-QgRD3MAEfOZqZTFuP7Eml0",
+    box: "rzTi2OGfbT1FlQkSF+fQ2hlsr7JhoRdwhOmA1kqH522t++cIqLsCvPffSrGtdTPBBIZBYZMBLTwKCWEKFaBrVaAc/WKcewM76VHU6u8N0HlF6+rjXVrgB9k=",
+  };
+  const file = join(folder, "earlier.json");
+  await writeFile(file, JSON.stringify(jwk), { mode: 0o600 });
+  const opened = await openSealed([await readPrivateKey(file)], "default", "shop-web-tls", sealed);
+  assert.deepEqual(opened, { key: "a key", users: { jane: "a hash" } });
 });
