@@ -49,7 +49,14 @@ export const topologyTable: FencedTableSpec<TopologyValue> = {
   schemaOf: (key) => (key.endsWith("._service") ? records.TopologyService : records.TopologyPeers),
 };
 
-export type FleetValue = ProfileRow | RouteRow | UpstreamRow | PeersRow | FleetCluster | SecretRow | RolloutRow;
+export type FleetValue =
+  | ProfileRow
+  | RouteRow
+  | UpstreamRow
+  | PeersRow
+  | FleetCluster
+  | SecretRow
+  | RolloutRow;
 const fleetSchemas: Readonly<Record<string, Type.TSchema>> = {
   profiles: ProfileRow,
   rollout: RolloutRow,

@@ -2,8 +2,8 @@ import type { ProfileRow, ProxyRecord, RolloutReport, RolloutRow } from "@sluice
 import type { ProfileSettings } from "@sluice/ingress";
 import { type Kit, slept } from "@sluice/service-kit";
 import type { FleetRows } from "./fleet-rows.ts";
-import type { NginxState } from "./nginx-client.ts";
 import { withAuthorities } from "./nginx-backends.ts";
+import type { NginxState } from "./nginx-client.ts";
 import { type NginxOptions, renderNginx } from "./prepare-nginx.ts";
 import { profileName, readProfile } from "./profile-settings.ts";
 import type { ProxyMetrics } from "./proxy-metrics.ts";
@@ -112,7 +112,8 @@ export class NginxProfiles {
   notify(): void {
     const order = this.#rows.rollout?.order ?? "";
     // One of the last good copy may have been taken back while nobody heard of it.
-    if (order !== this.#heard.order && this.#rows.rolloutHeard) this.#heard = { order, at: this.#kit.clock.monotonic() };
+    if (order !== this.#heard.order && this.#rows.rolloutHeard)
+      this.#heard = { order, at: this.#kit.clock.monotonic() };
     this.#wake.notify();
   }
 
@@ -213,7 +214,10 @@ export class NginxProfiles {
       const settings = readProfile(row);
       if (!("problem" in settings)) {
         if (profileName(row.hash) !== "default") {
-          read.set(row.hash, withAuthorities(settings, (id) => this.#rows.authorities(id)));
+          read.set(
+            row.hash,
+            withAuthorities(settings, (id) => this.#rows.authorities(id)),
+          );
         }
         continue;
       }
@@ -304,11 +308,7 @@ export class NginxProfiles {
     };
   }
 
-  #gaveUp(
-    { configuration, profiles }: Goal,
-    order: RolloutRow | undefined,
-    { why, profile }: Failed,
-  ): void {
+  #gaveUp({ configuration, profiles }: Goal, order: RolloutRow | undefined, { why, profile }: Failed): void {
     for (const [key, row] of this.#rows.profileRows()) {
       const concerned = profile === undefined ? profiles.has(row.hash) : row.hash === profile;
       if (concerned) this.#problems.push({ key, problem: `nginx.conf with it: ${why}` });
