@@ -1,14 +1,16 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 
-const page = join(import.meta.dirname, "../../docs/reference/annotations.md");
+/** What a page of the reference names in the first column of its tables. */
+function namedIn(page: string): readonly string[] {
+  const text = readFileSync(join(import.meta.dirname, "../../docs/reference", page), "utf8");
+  return [...new Set([...text.matchAll(/^\| `([a-z0-9-]+)` \|/gm)].map(([, name = ""]) => name))];
+}
 
-/** Behind `nginx.ingress.kubernetes.io/`: what the reference names. */
-const known: readonly string[] = [
-  ...new Set(
-    [...readFileSync(page, "utf8").matchAll(/^\| `([a-z0-9-]+)` \|/gm)].map(([, name = ""]) => name),
-  ),
-].filter((name) => !["cluster-weights", "failover", "from-clusters"].includes(name));
+/** Behind `nginx.ingress.kubernetes.io/`. */
+const known = namedIn("annotations.md").filter(
+  (name) => !["cluster-weights", "failover", "from-clusters"].includes(name),
+);
 
 /** Of ingress-nginx, whether or not they have a meaning here. */
 const others: readonly string[] = [
@@ -32,6 +34,7 @@ const others: readonly string[] = [
 ];
 
 export const annotationNames: readonly string[] = [...new Set([...known, ...others])];
+export const configKeys: readonly string[] = [...new Set([...namedIn("configmap.md"), ...others])];
 
 /** What one would write. */
 const ANY: readonly string[] = [
@@ -99,6 +102,9 @@ const OWN: Readonly<Record<string, readonly string[]>> = {
   "proxy-ssl-name": ["shop.example.test"],
   "proxy-ssl-protocols": ["TLSv1.2 TLSv1.3", "TLSv1.2"],
   "proxy-ssl-secret": ["shop/backend"],
+  "proxy-ssl-verify": ["on"],
+  "auth-secret": ["secret", "shop/secret"],
+  "auth-secret-type": ["auth-file", "auth-map"],
   "proxy-ssl-verify-depth": ["1", "3"],
   "rewrite-target": ["/$1", "/new/$1/$2", "/?x=$1", "https://www.example.test/$1"],
   "server-alias": ["www.example.test,*.alias.example.test"],

@@ -1,7 +1,8 @@
+import { trialAuthority, trialCertificate } from "@sluice/native-tools/testing";
 import { SeededRandom } from "../simulation/seeded-random.ts";
 import { type HostileObject, hostileObject } from "./hostile-object.ts";
 import { NginxJudge } from "./judge-nginx.ts";
-import { Judge, type Rendered } from "./judge-object.ts";
+import { Judge, type Pem, type Rendered } from "./judge-object.ts";
 import { shrinkJson } from "./shrink-json.ts";
 
 export interface Violation {
@@ -16,6 +17,13 @@ export interface Violation {
 const MAX_TOLD = 3;
 const MAX_FOUND = 10;
 
+/** What came of objects that violated nothing: who reaches nothing finds nothing. */
+export interface Reached {
+  readonly profiles: number;
+  readonly rows: number;
+  readonly secrets: number;
+}
+
 interface Judged {
   readonly seed: string;
   readonly object: HostileObject;
@@ -28,18 +36,35 @@ export class Batches implements AsyncDisposable {
   readonly #nginx: NginxJudge;
   readonly #judge: Judge;
 
-  private constructor(nginx: NginxJudge) {
+  private constructor(nginx: NginxJudge, pem: Pem) {
     this.#nginx = nginx;
-    this.#judge = new Judge(nginx.options);
+    this.#judge = new Judge(nginx.options, pem);
   }
 
   static async start(signal: AbortSignal): Promise<Batches> {
-    return new Batches(await NginxJudge.start(signal));
+    const issuer = await trialAuthority();
+    const { cert, key } = await trialCertificate({ names: ["shop.example.test"], issuer });
+    return new Batches(await NginxJudge.start(signal), { cert, key, ca: issuer.cert });
   }
 
-  async run(seeds: readonly string[]): Promise<Violation[]> {
-    const found: Violation[] = [];
+  async run(
+    seeds: readonly string[],
+  ): Promise<{ readonly violations: Violation[]; readonly reached: Reached }> {
     const judged: Judged[] = [];
+    const violations = await this.#violations(seeds, judged);
+    const rows = judged.flatMap(({ rendered }) => rendered.rows);
+    return {
+      violations,
+      reached: {
+        profiles: judged.reduce((sum, { rendered }) => sum + rendered.profiles.size, 0),
+        rows: rows.length,
+        secrets: rows.filter(({ k }) => k === "secret").length,
+      },
+    };
+  }
+
+  async #violations(seeds: readonly string[], judged: Judged[]): Promise<Violation[]> {
+    const found: Violation[] = [];
     for (const seed of seeds) {
       if (found.length >= MAX_FOUND) return found;
       const object = hostileObject(new SeededRandom(seed));

@@ -63,7 +63,7 @@ const typed: Rules = {
   flag: Boolean,
   version: (value) => (value === "1.0" ? "1.0" : "1.1"),
   failure: (word) => /^[a-z0-9_.]+$/.test(word),
-  text: (_, value) => String(value),
+  text: (_, value) => (typeof value === "string" ? value : ""),
 };
 
 /** Statuses that have a location of their own. @throws UnexpectedError */
@@ -117,7 +117,7 @@ function statements(rules: Rules): Readonly<Record<string, (value: unknown) => L
       ];
     },
     nextUpstream: (value) => {
-      const words = String(value).split(" ");
+      const words = (typeof value === "string" ? value : "").split(" ");
       const wrong = words.find((word) => !rules.failure(word));
       if (wrong === undefined) return [["proxy_next_upstream", ...words]];
       throw new UnexpectedError(`${JSON.stringify(wrong)} is no failure`);

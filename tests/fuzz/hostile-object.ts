@@ -1,5 +1,5 @@
 import type { SeededRandom } from "../simulation/seeded-random.ts";
-import { annotationNames, textsFor } from "./annotation-texts.ts";
+import { annotationNames, configKeys, textsFor } from "./annotation-texts.ts";
 import { hostileText, spoiled } from "./hostile-text.ts";
 import { published } from "./published.ts";
 
@@ -11,6 +11,9 @@ export interface HostileObject {
   readonly imports: readonly unknown[];
   readonly classes: readonly unknown[];
   readonly peers: readonly unknown[];
+  /** `data` of Secrets, not yet in base64, and of the ConfigMap; `@cert`, `@key` and `@ca` stand for a certificate that is well. */
+  readonly secrets: Readonly<Record<string, Readonly<Record<string, string>>>>;
+  readonly config: Readonly<Record<string, string>>;
   /** Rows of the fleet that no model of ours wrote, by key. */
   readonly rows: Readonly<Record<string, unknown>>;
   /** Given to the emitter straight: settings of a profile, and texts of the process's own options. */
@@ -23,7 +26,15 @@ const PREFIX = "nginx.ingress.kubernetes.io/";
 /** Loopback that no pod of ours uses; nobody listens on port 1. */
 export const PEERS = "127.66.0.0/16";
 
-const none = { ingresses: [], imports: [], classes: [], peers: [], rows: {} } as const;
+const none = {
+  ingresses: [],
+  imports: [],
+  classes: [],
+  peers: [],
+  secrets: {},
+  config: {},
+  rows: {},
+} as const;
 
 function maybe(random: SeededRandom, chance: number, good: string): unknown {
   if (!random.chance(chance)) return good;
@@ -197,6 +208,68 @@ function around(random: SeededRandom, hostility: number): Pick<HostileObject, "i
   };
 }
 
+const SECRET: Readonly<Record<string, readonly string[]>> = {
+  "tls.crt": ["@cert", "@cert@ca", "@ca"],
+  "tls.key": ["@key"],
+  "ca.crt": ["@ca", "@ca@cert"],
+  auth: ["jane:$apr1$abcdefgh$M0Gz8G1nZ8VqQ1Yp3cC0U/", "jane:{SHA}qUqP5cyxm6YcTAhz05Hph5gvu9M=", "a:b\nc:d"],
+  jane: ["$2y$05$abcdefghijklmnopqrstuu5s0xV7R3u8oXr0qJpQ7wX8m1rX6mG2"],
+};
+
+/** Secrets of the names that annotations and `spec.tls` say. */
+function secretsOf(random: SeededRandom): Record<string, Record<string, string>> {
+  const secrets: Record<string, Record<string, string>> = {};
+  for (const name of ["secret", "shop-tls", "backend", "clients"]) {
+    if (!random.chance(0.5)) continue;
+    const data: Record<string, string> = {};
+    for (const [field, texts] of Object.entries(SECRET)) {
+      if (!random.chance(0.7)) continue;
+      const good = random.pick(texts);
+      const spoilt = random.chance(0.4);
+      data[field] = spoilt ? (random.chance(0.3) ? hostileText(random) : spoiled(random, good)) : good;
+    }
+    if (random.chance(0.1)) data[hostileText(random)] = hostileText(random);
+    secrets[name] = data;
+  }
+  return secrets;
+}
+
+const NAMING: readonly Readonly<Record<string, string>>[] = [
+  { "auth-type": "basic", "auth-secret": "secret" },
+  { "auth-type": "basic", "auth-secret": "secret", "auth-secret-type": "auth-map" },
+  { "auth-tls-secret": "shop/clients" },
+  {
+    "backend-protocol": "HTTPS",
+    "proxy-ssl-secret": "shop/backend",
+    "proxy-ssl-verify": "on",
+    "proxy-ssl-name": "shop.example.test",
+  },
+];
+
+/** The same object, with Secrets named where they have a meaning. */
+function naming(random: SeededRandom, ingress: unknown): unknown {
+  const { metadata, spec } = ingress as { metadata: Record<string, unknown>; spec: unknown };
+  const said = Object.entries(random.pick(NAMING)).map(([name, text]) => [PREFIX + name, text]);
+  const annotations = { ...(metadata["annotations"] as object), ...Object.fromEntries(said) };
+  const tls = [{ hosts: ["shop.example.test"], secretName: "shop-tls" }];
+  return {
+    metadata: { ...metadata, annotations },
+    spec: typeof spec === "object" && spec !== null ? { tls, ...spec } : spec,
+  };
+}
+
+/** The ConfigMap of ingress-nginx: names of keys that are those of annotations too, and others. */
+function configOf(random: SeededRandom): Record<string, string> {
+  const data: Record<string, string> = {};
+  for (let i = random.between(1, 4); i > 0; i--) {
+    const name = random.chance(0.1) ? hostileText(random) : random.pick(configKeys);
+    const good = random.pick(textsFor(name));
+    const given = maybe(random, 0.5, good);
+    data[name] = typeof given === "string" ? given : good;
+  }
+  return data;
+}
+
 /** A row as somebody would write it who has a renderer's credential, or whose renderer is of another version. */
 function foreignRows(random: SeededRandom): Record<string, unknown> {
   const source = { kind: "MultiClusterIngress", namespace: NAMESPACE, name: "shop" };
@@ -338,7 +411,10 @@ export function hostileObject(random: SeededRandom): HostileObject {
       : [];
     const count = random.chance(0.2) ? 2 : 1;
     const ingresses = Array.from({ length: count }, (_, i) => ingress(random, i, 0.4));
-    return { ...none, kind: "ingress", classes, ingresses, ...around(random, 0) };
+    const secrets = random.chance(0.5) ? secretsOf(random) : {};
+    if (Object.keys(secrets).length > 0) ingresses[0] = naming(random, ingresses[0]);
+    const config = random.chance(0.1) ? configOf(random) : {};
+    return { ...none, kind: "ingress", classes, ingresses, secrets, config, ...around(random, 0) };
   }
   if (kind < 0.8) {
     return { ...none, kind: "import", ingresses: [ingress(random, 0, 0)], ...around(random, 0.6) };

@@ -7,6 +7,8 @@ import {
   type FleetValue,
   fleetKeys,
   fleetTable,
+  type SealedContents,
+  type SecretRow,
   type TableSpec,
   type TopologyPeers,
   topologyTable,
@@ -16,6 +18,8 @@ import {
   defaultSettings,
   type KubeObject,
   type ProfileSettings,
+  ReadSecret,
+  type SecretWant,
   type Verdict,
 } from "@sluice/ingress";
 import {
@@ -25,6 +29,7 @@ import {
   profileName,
   readProfile,
   renderNginx,
+  type SecretSource,
 } from "@sluice/proxy-agent/testing";
 import { type Settings, UnexpectedError } from "./expected-locations.ts";
 import { type HostileObject, NAMESPACE, PEERS } from "./hostile-object.ts";
@@ -39,6 +44,7 @@ export interface Rendered {
 }
 
 const FLEET = "default";
+const CONFIG = { namespace: NAMESPACE, name: "nginx-configuration" };
 /** As NATS has it where nobody says otherwise: a larger record is refused by its writer, by name. */
 const MAX_RECORD = 1024 * 1024;
 /** Milliseconds of this thread's own work for one object, whatever is in it: a hundred times what the largest take. */
@@ -52,9 +58,11 @@ const MAX_VERDICTS = 16;
 export class Judge {
   readonly #options: NginxOptions;
   readonly #renderer: Renderer;
+  readonly #pem: Pem;
 
-  constructor(options: NginxOptions) {
+  constructor(options: NginxOptions, pem: Pem) {
     this.#options = options;
+    this.#pem = pem;
     this.#renderer = {
       unsaid: { ...defaultSettings },
       render: (profiles) =>
@@ -75,8 +83,9 @@ export class Judge {
   #judge(object: HostileObject): Rendered {
     if (object.settings !== undefined) return this.#judgeSettings(object.settings);
     if (object.paths !== undefined) return this.#judgePaths(object.paths);
-    const { records, left } = object.kind === "rows" ? foreignRecords(object) : modelRecords(object);
-    const rows = new FleetRows({ peers: new Map(), refused: [] });
+    const { records, left, opened } =
+      object.kind === "rows" ? foreignRecords(object) : modelRecords(object, this.#pem);
+    const rows = new FleetRows({ peers: new Map(), refused: [], secrets: opened });
     for (const cluster of ["member1", "member2"]) {
       const value: FleetCluster = { cluster, state: "ok", allowed: [PEERS] };
       rows.set(fleetKeys.cluster(FLEET, cluster), value);
@@ -168,6 +177,74 @@ function inJson(text: string): string {
   return JSON.stringify(text).slice(1, -1);
 }
 
+/** What stands for `@cert`, `@key` and `@ca` in Secrets: made anew by each process. */
+export interface Pem {
+  readonly cert: string;
+  readonly key: string;
+  readonly ca: string;
+}
+
+/** Opens what was never sealed: sealing has tests of its own, and costs more than all the rest. */
+class Unsealed implements SecretSource {
+  readonly contents = new Map<string, SealedContents>();
+
+  of({ id, chain, authorities }: SecretRow): NonNullable<ReturnType<SecretSource["of"]>> {
+    const { key, users } = this.contents.get(id) ?? {};
+    return {
+      row: {
+        k: "secret",
+        id,
+        ...(chain === undefined ? {} : { chain }),
+        ...(authorities === undefined ? {} : { authorities }),
+        ...(key === undefined ? {} : { key }),
+        ...(users === undefined ? {} : { users }),
+      },
+    };
+  }
+
+  remember(): void {}
+  forget(): void {}
+}
+
+const SEALED = { key: "x".repeat(43), box: "AAAA" };
+
+function secretRows(wants: ReadonlyMap<string, SecretWant>, opened: Unsealed): [string, SecretRow][] {
+  return [...wants].flatMap(([id, want]): [string, SecretRow][] => {
+    if (want.kind !== "row") return [];
+    const { sealed, version, ...open } = want.contents;
+    if (sealed !== undefined) opened.contents.set(id, sealed.reveal());
+    const { namespace, name } = want.need;
+    const row = {
+      id,
+      namespace,
+      name,
+      ...open,
+      version,
+      ...(sealed === undefined ? {} : { sealed: SEALED }),
+    };
+    return [[fleetKeys.secret(FLEET, id), row]];
+  });
+}
+
+function readSecrets(object: HostileObject, { cert, key, ca }: Pem): Map<string, ReadSecret> {
+  const filled = (text: string) =>
+    text
+      .replaceAll("@cert", () => cert)
+      .replaceAll("@key", () => key)
+      .replaceAll("@ca", () => ca);
+  return new Map(
+    Object.entries(object.secrets).map(([name, data]) => [
+      `${NAMESPACE}/${name}`,
+      new ReadSecret({
+        metadata: { namespace: NAMESPACE, name, uid: "1", resourceVersion: "1" },
+        data: Object.fromEntries(
+          Object.entries(data).map(([field, text]) => [field, Buffer.from(filled(text)).toString("base64")]),
+        ),
+      }),
+    ]),
+  );
+}
+
 /** A record that a reader takes; null: none would. */
 function taken<T>(spec: TableSpec<T>, key: string, value: unknown): T | null {
   const schema = spec.schemaOf(key);
@@ -184,6 +261,7 @@ interface Records {
   readonly records: ReadonlyMap<string, FleetValue>;
   /** Some were too large for the bus. */
   readonly left: boolean;
+  readonly opened: Unsealed;
 }
 
 function foreignRecords({ rows }: HostileObject): Records {
@@ -192,7 +270,7 @@ function foreignRecords({ rows }: HostileObject): Records {
     const value = taken(fleetTable, key, row);
     if (value !== null) records.set(key, value);
   }
-  return { records, left: false };
+  return { records, left: false, opened: new Unsealed() };
 }
 
 function judgeVerdicts(verdicts: readonly Verdict[]): void {
@@ -214,26 +292,39 @@ function judgeVerdicts(verdicts: readonly Verdict[]): void {
 }
 
 /** As the model makes them and the bus carries them. */
-function modelRecords(object: HostileObject): Records {
+function modelRecords(object: HostileObject, pem: Pem): Records {
+  const opened = new Unsealed();
   const peers = object.peers
     .map((record) => taken(topologyTable, "shop.web.member1", record) as TopologyPeers | null)
     .filter((record) => record !== null);
-  const { rows, verdicts } = buildFleet(
+  const { rows, secrets, verdicts } = buildFleet(
     {
       ingresses: object.ingresses as readonly KubeObject[],
       imports: object.imports as readonly KubeObject[],
       classes: object.classes as readonly KubeObject[],
       peers: peers,
       exported: new Map([[`${NAMESPACE}/web`, new Set(["", "http"])]]),
+      secrets: readSecrets(object, pem),
+      now: Date.now(),
+      ...(Object.keys(object.config).length === 0
+        ? {}
+        : { config: { metadata: CONFIG, data: object.config } }),
     },
-    { fleet: FLEET, ingressClasses: ["nginx"], watchWithoutClass: false },
+    {
+      fleet: FLEET,
+      ingressClasses: ["nginx"],
+      watchWithoutClass: false,
+      servesTls: true,
+      configMap: Object.keys(object.config).length === 0 ? null : CONFIG,
+    },
   );
   judgeVerdicts(verdicts);
   const records = new Map<string, FleetValue>();
   let bytes = 0;
   let left = false;
-  for (const [key, row] of rows) {
+  for (const [key, row] of [...secretRows(secrets, opened), ...rows]) {
     const text = JSON.stringify(row);
+    if (text.includes("PRIVATE KEY")) throw new UnexpectedError(`${key} holds a private key in clear`);
     bytes += text.length;
     if (text.length > MAX_RECORD) {
       left = true;
@@ -245,5 +336,5 @@ function modelRecords(object: HostileObject): Records {
   if (bytes > ALWAYS_BYTES + MAX_GROWTH * given) {
     throw new UnexpectedError(`of ${given} bytes it makes ${bytes}`);
   }
-  return { records, left };
+  return { records, left, opened };
 }

@@ -1,6 +1,6 @@
 import { parentPort, workerData } from "node:worker_threads";
 import { takeAway } from "../simulation/take-away.ts";
-import type { Violation } from "./batches.ts";
+import type { Reached, Violation } from "./batches.ts";
 import { plants } from "./plants.ts";
 
 /** What a worker is told: every so-manieth batch is its own. */
@@ -18,6 +18,7 @@ export interface Share {
 export interface Said {
   readonly objects: number;
   readonly violations: readonly Violation[];
+  readonly reached: Reached;
 }
 
 const share: Share = workerData;
@@ -37,6 +38,6 @@ for (
   const seeds = share.single
     ? [share.seed]
     : Array.from({ length: count }, (_, i) => `${share.seed}-${from + i + 1}`);
-  parentPort?.postMessage({ objects: count, violations: await batches.run(seeds) } satisfies Said);
+  parentPort?.postMessage({ objects: count, ...(await batches.run(seeds)) } satisfies Said);
 }
 parentPort?.close();

@@ -52,7 +52,8 @@ function portOf({ backend }: CompiledPath): { port?: string } {
   if (backend.kind === "none") return {};
   const { name, number } = backend.port;
   const port = name ?? (number === undefined ? undefined : String(number));
-  return port === undefined ? {} : { port };
+  // A name that no port can have has no peers either, and is nothing to be told in a header.
+  return port !== undefined && /^[0-9A-Za-z-]{1,63}$/.test(port) ? { port } : {};
 }
 
 /** Settings of a profile that these ask for. */

@@ -119,7 +119,7 @@ export function backendConf(conf: NginxConf, addresses: readonly string[]): stri
   ]);
 }
 
-export { FleetRows } from "./fleet-rows.ts";
+export { FleetRows, type SecretSource } from "./fleet-rows.ts";
 export { LastGoodFile } from "./last-good.ts";
 export { UnixNginxClient } from "./nginx-client.ts";
 export { accepts, type NginxProcess, startNginx } from "./nginx-process.ts";
