@@ -10,6 +10,7 @@ import { type TestNginx, type TestPod, testNginx, testPod } from "./proxy-world.
 
 export const HOST = "shop.example.test";
 const SETTLED = "settled.example.test";
+const ASKED = "asked.example.test";
 const PROFILE = "guarded";
 
 export interface GuardedWorld {
@@ -48,8 +49,7 @@ export async function guardedWorld(t: TestContext, range: number, workers = 1): 
   fleet.upstream("web", { member1: [pod] });
   const source = { kind: "MultiClusterIngress", namespace: "shop", name: "web" };
   let shown = 0;
-  // A route of its own says when nginx has all that was set before: secrets go out before routes, routes in their order,
-  // and what is removed goes last.
+  // A route of its own says when nginx has those that were set before: they go out in their order.
   const mark = async () => {
     const path = `/${++shown}`;
     fleet.set(fleetKeys.route("default", SETTLED), {
@@ -61,11 +61,6 @@ export async function guardedWorld(t: TestContext, range: number, workers = 1): 
       async () => assert.equal((await nginx.get(path, { host: SETTLED, fresh: true })).status, 503),
       { timeout: 60_000, interval: 20 },
     );
-  };
-  // A removal goes out in the batch after routes: by the second mark it is done.
-  const settled = async () => {
-    await mark();
-    await mark();
   };
   const world: GuardedWorld = {
     nginx,
@@ -81,13 +76,37 @@ export async function guardedWorld(t: TestContext, range: number, workers = 1): 
           ...({ type, path, upstream: "web", profile: PROFILE, source } as const),
         })),
       });
-      await settled();
+      await mark();
     },
     async users(id, users) {
       const key = fleetKeys.secret("default", id);
+      // A secret is opened beside the rows that go out: a user of its own says when nginx has this one.
+      const last = `settled-${++shown}`;
       if (users === null) fleet.remove(key);
-      else fleet.set(key, await sealer.row(id, { users: { ...users } }));
-      await settled();
+      else fleet.set(key, await sealer.row(id, { users: { ...users, [last]: `{PLAIN}${last}` } }));
+      fleet.set(fleetKeys.route("default", ASKED), {
+        host: ASKED,
+        paths: [
+          {
+            type: "Prefix",
+            path: "/",
+            upstream: "web",
+            profile: PROFILE,
+            access: { users: { secret: id, realm: "" } },
+            source,
+          },
+        ],
+      });
+      await fleet.idle();
+      const authorization = `Basic ${Buffer.from(`${last}:${last}`).toString("base64")}`;
+      await t.waitFor(
+        async () => {
+          const { status, headers } = await nginx.get("/", { host: ASKED, headers: { authorization } });
+          if (users === null) assert.equal(headers["x-sluice-reason"], "no-users");
+          else assert.equal(status, 200);
+        },
+        { timeout: 60_000, interval: 20 },
+      );
     },
   };
   return world;
