@@ -2,7 +2,9 @@ import type { TableSpec } from "@sluice/contracts";
 import type { FollowSink, Store } from "./store.ts";
 
 interface Group {
-  readonly sinks: FollowSink[];
+  readonly sinks: Set<FollowSink>;
+  /** Aborted once the last of them has ended. */
+  readonly end: AbortController;
   readonly done: Promise<void>;
 }
 
@@ -13,14 +15,9 @@ interface Group {
 export function shareFollowers(store: Store): Store {
   const gathering = new Map<string, Group>();
 
-  function follow(spec: TableSpec, filter: string, sink: FollowSink, signal: AbortSignal): Promise<void> {
-    const id = `${spec.name} ${filter}`;
-    const open = gathering.get(id);
-    if (open !== undefined) {
-      open.sinks.push(sink);
-      return open.done;
-    }
-    const sinks = [sink];
+  function begin(spec: TableSpec, filter: string, id: string): Group {
+    const sinks = new Set<FollowSink>();
+    const end = new AbortController();
     const tell = (event: (each: FollowSink) => void) => {
       for (const each of sinks) event(each);
     };
@@ -31,15 +28,34 @@ export function shareFollowers(store: Store): Store {
       caughtUp: () => tell((each) => each.caughtUp()),
       disconnected: () => tell((each) => each.disconnected()),
     };
-    const begin = async () => {
+    const run = async () => {
       // Who joins later needs a snapshot of his own.
       await new Promise<void>((resolve) => setImmediate(resolve));
-      gathering.delete(id);
-      await store.follow(spec, filter, all, signal);
+      if (gathering.get(id)?.sinks === sinks) gathering.delete(id);
+      if (!end.signal.aborted) await store.follow(spec, filter, all, end.signal);
     };
-    const group = { sinks, done: begin() };
+    const group: Group = { sinks, end, done: run() };
     gathering.set(id, group);
-    return group.done;
+    return group;
+  }
+
+  function follow(spec: TableSpec, filter: string, sink: FollowSink, signal: AbortSignal): Promise<void> {
+    const id = `${spec.name} ${filter}`;
+    if (signal.aborted) return Promise.resolve();
+    const open = gathering.get(id);
+    // One whose followers have all ended in this very turn does not begin any more.
+    const group = open === undefined || open.end.signal.aborted ? begin(spec, filter, id) : open;
+    group.sinks.add(sink);
+    // Each ends by itself: who began first may be the first to go.
+    const left = new Promise<void>((resolve) => {
+      const leave = () => {
+        group.sinks.delete(sink);
+        if (group.sinks.size === 0) group.end.abort(signal.reason);
+        resolve();
+      };
+      signal.addEventListener("abort", leave, { once: true });
+    });
+    return Promise.race([left, group.done]).then(() => (group.sinks.size === 0 ? group.done : undefined));
   }
 
   return {
