@@ -27,7 +27,10 @@ export function readTls(spec: unknown, namespace: string, warn: (message: string
     if (typeof name === "string" && name !== "") {
       const reading = readSecretName(name, namespace);
       if (reading.ok) secret = reading.name;
-      else warn(`${field}.secretName: ${quote(name)} ${reading.why}; its hosts are shown the default certificate`);
+      else
+        warn(
+          `${field}.secretName: ${quote(name)} ${reading.why}; its hosts are shown the default certificate`,
+        );
     }
     found.push({ hosts, secret, field });
   }

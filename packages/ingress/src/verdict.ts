@@ -12,8 +12,8 @@ export interface Verdict {
 
 export type Reason =
   | "AnnotationInvalid"
-  | "AnnotationRefused"
   | "AnnotationsIgnored"
+  | "AnnotationRefused"
   | "BackendInvalid"
   | "BackendUnsupported"
   | "CertificateExpired"
