@@ -61,6 +61,7 @@ export async function runConfigRenderer(
   const proxies = bus.view(proxiesTable, {
     filter: `${encodeToken(options.fleet)}.*`,
     onChange: (key, value, { storedAt }) => renderer.proxyChanged(key, value, storedAt),
+    onRestart: () => renderer.proxiesReadAnew(),
   });
   const fleet = bus.view(fleetTable, {
     filter: fleetTable.keys.filterOf(options.fleet),

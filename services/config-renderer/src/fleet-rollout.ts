@@ -10,6 +10,13 @@ import type { Kit } from "@sluice/service-kit";
 import type { FleetRows } from "./fleet-rows.ts";
 import { nextRollout, noRollout, type RolloutProxy, type RolloutState } from "./rollout.ts";
 
+/**
+ * Proxies are listened to for so long before something is tried, ms: each says every two seconds what it runs with, and
+ * what failed there. A renderer that had just begun, on a table of an older copy, would choose another proxy for what
+ * has broken one already.
+ */
+const LISTEN_MS = 5000;
+
 interface Heard {
   readonly record: ProxyRecord;
   /** Monotonic, ms; `-Infinity`: it was there before, and nobody knows since when. */
@@ -27,12 +34,20 @@ export class FleetRollout {
   #orderedAt = 0;
   /** When it last looked at what the proxies say, monotonic, ms. */
   #lookedAt = 0;
+  /** Since when it hears of all that the proxies say, monotonic, ms. */
+  #listensSince: number;
   #attached = false;
 
   constructor(fleet: string, rows: FleetRows, kit: Pick<Kit, "clock" | "random" | "log" | "metrics">) {
     this.#fleet = fleet;
     this.#rows = rows;
     this.#kit = kit;
+    this.#listensSince = kit.clock.monotonic();
+  }
+
+  /** What the proxies say is read anew: of another life of the servers, it may be of an older copy. */
+  listensAnew(): void {
+    this.#listensSince = this.#kit.clock.monotonic();
   }
 
   /** The rows may be written from here on. */
@@ -81,10 +96,15 @@ export class FleetRollout {
     const { clock, random, log } = this.#kit;
     const now = clock.monotonic();
     // Away from the bus, or frozen: that nobody was heard of meanwhile says nothing.
-    if (now - this.#lookedAt > PROXY_LIVE_MS) this.#orderedAt = now;
+    if (now - this.#lookedAt > PROXY_LIVE_MS) {
+      this.#orderedAt = now;
+      this.#listensSince = now;
+    }
     this.#lookedAt = now;
-    const proxies = [...this.#proxies.values()].map((heard) => this.#proxyOf(heard, now));
     const state: RolloutState = this.#row === null ? noRollout : stateOf(this.#row);
+    // What is being tried goes on; nothing else begins before they could all be heard.
+    const heard = state.target !== null || now - this.#listensSince >= LISTEN_MS;
+    const proxies = heard ? [...this.#proxies.values()].map((each) => this.#proxyOf(each, now)) : [];
     const next = nextRollout(state, { wanted, proxies, orderAgeMs: now - this.#orderedAt });
     // The first order says that there are orders: without one proxies go ahead by themselves.
     if (next === state && this.#row !== null) return false;

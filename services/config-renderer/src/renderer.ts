@@ -199,6 +199,10 @@ export class Renderer implements HubSink {
     this.#rollOut();
   }
 
+  proxiesReadAnew(): void {
+    this.#rollout.listensAnew();
+  }
+
   // --- which proxy runs which profiles ------------------------------------------------------------------------------
 
   /** One that is gone is gone with the table: the proxies' next order goes on from the last one. */
