@@ -244,7 +244,7 @@ test("one upstream is balanced by each route as that route says", async (t) => {
   assert.equal(new Set(turns.slice(0, 3)).size, 3);
   for (const what of ["header", "argument", "cookie"]) {
     const found = new Set<string>();
-    for (let i = 0; i < 20; i++) {
+    for (let i = 0; i < 60; i++) {
       const headers: Record<string, string> =
         what === "header" ? { "x-user": `${i}` } : what === "cookie" ? { cookie: `tenant=${i}` } : {};
       const path = what === "argument" ? `/hash?id=${i}` : "/hash";
