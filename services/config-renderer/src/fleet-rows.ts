@@ -186,7 +186,7 @@ export class FleetRows {
 
   /** Whether a key that nothing desires is known to be unwanted. */
   #judge(key: string): boolean {
-    const [, kind, id] = key.split(".");
+    const [, kind, id, cluster] = key.split(".");
     // Clusters are a plain table: an empty one may just have been lost with its server. Only an unjoin that was seen,
     // or that stands in `intents`, removes.
     if (kind === "clusters") return this.#attached.intents.get(`unjoin.${id ?? ""}`) !== undefined;
@@ -202,7 +202,7 @@ export class FleetRows {
     if (what.kind !== "record") return false;
     const shard = topologyKeys.shardOf(what.spread, topologyKeys.defaultShards);
     const { topology } = this.#attached;
-    for (const unread of topology.unreadable) if (unread.startsWith(`${what.spread}.`)) return false;
+    if (topology.unreadable.has(`${what.spread}.${cluster}`)) return false;
     return topology.isSettled({ scope: "", shard });
   }
 
