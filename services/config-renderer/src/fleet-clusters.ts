@@ -42,11 +42,26 @@ export class FleetClusters {
     this.#intents = intents;
   }
 
-  /** A cluster that has peers, and of which nothing else is known; undefined: there is none. */
+  /** A cluster of which no row can be made yet, though there is to be one; undefined: there is none. */
   get unknown(): string | undefined {
-    return [...this.#recordsOf.keys()].find(
+    const ofPeers = [...this.#recordsOf.keys()].find(
       (cluster) => !this.#seen.has(cluster) && this.#options.peers[cluster] === undefined,
     );
+    return (
+      ofPeers ??
+      [...this.#seen.keys()].find((cluster) => this.#isUntold(cluster) && !this.#isUnjoined(cluster))
+    );
+  }
+
+  /** Where its peers may be has not been told since the bus was empty. */
+  #isUntold(cluster: string): boolean {
+    const seen = this.#seen.get(cluster);
+    if (seen === undefined || seen.record.nodeCidrs !== undefined) return false;
+    return (this.#options.peers[cluster] ?? []).length === 0;
+  }
+
+  #isUnjoined(cluster: string): boolean {
+    return this.#intents !== undefined && orderOf(this.#intents, "unjoin", cluster) !== undefined;
   }
 
   /** It has a peers record more, or one less. */
@@ -105,15 +120,14 @@ export class FleetClusters {
     const key = fleetKeys.cluster(this.#options.fleet, cluster);
     const seen = this.#seen.get(cluster);
     const fromFlags = this.#options.peers[cluster] ?? [];
-    const unjoined = orderOf(intents, "unjoin", cluster) !== undefined;
     // That its record was removed may have been lost with the bus; then it is gone once its last peers are.
-    const gone = unjoined && (seen === undefined || !this.#recordsOf.has(cluster));
+    const gone = this.#isUnjoined(cluster) && (seen === undefined || !this.#recordsOf.has(cluster));
     if (gone || (seen === undefined && fromFlags.length === 0)) {
       this.#rows.remove(key);
       return null;
     }
-    // Where its peers may be has not been told since the bus was empty: the row that proxies have, or none, stands.
-    if (seen !== undefined && seen.record.nodeCidrs === undefined && fromFlags.length === 0) return null;
+    // The row that proxies have, or none, stands.
+    if (this.#isUntold(cluster)) return null;
     const drain = orderOf(intents, "drain", cluster);
     const judged = judgeCluster(seen, drain, votesOn(cluster), this.#kit.clock.now());
     this.#rows.set(key, clusterRow(cluster, seen, fromFlags, judged));
