@@ -111,7 +111,11 @@ export class SimKubeClient implements KubeClient {
         if (faults.down > 0)
           return back(() => reject(new KubeUnreachableError(`${this.name}: connection refused`)));
         if (faults.unauthorized > 0) return back(() => reject(statusError(this.name, 401, "Unauthorized")));
-        if (list && faults.stuckList > 0) return;
+        if (list && faults.stuckList > 0) {
+          // Whoever asked waits for it until he gives up.
+          told?.(ms);
+          return;
+        }
         try {
           const answer = atServer();
           const slow = list && faults.slowList > 0 ? this.#random.between(1000, 20_000) : 0;
