@@ -113,12 +113,14 @@ export class SecretRows {
   }
 
   async #make(key: string, want: RowWant, trace: Trace | undefined): Promise<void> {
-    const known = [this.#rows.get(key), this.#there.get(key)].find(
-      (row) => row !== undefined && this.#isOf(row, want.contents),
-    );
-    const row = known ?? (await this.#sealed(want));
-    // It may have changed again meanwhile.
+    const known = () =>
+      [this.#rows.get(key), this.#there.get(key)].find(
+        (row) => row !== undefined && this.#isOf(row, want.contents),
+      );
+    const sealed = known() ?? (await this.#sealed(want));
+    // It may have changed again meanwhile, or the holder whom this process stands by for has sealed it too.
     if (this.#wants.get(key) !== want) return;
+    const row = known() ?? sealed;
     this.#rows.set(key, row);
     this.#sink.set(key, row, trace);
   }
