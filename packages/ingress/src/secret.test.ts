@@ -53,6 +53,9 @@ test("of a user map each key is a user", () => {
     joe: "{SHA}xyz",
   });
   assert.deepEqual(usersOf("user-map", {}), {});
+  assert.deepEqual(usersOf("user-map", { "jane\ud800": "x", "\udc00": "x", "\u{1f600}": "x" }), {
+    "\u{1f600}": "x",
+  });
   // A name of an object's own parts is a name like others.
   assert.deepEqual(Object.entries(usersOf("user-map", { toString: "x" }) as object), [["toString", "x"]]);
 });

@@ -140,7 +140,7 @@ function tooLarge(field: string): { readonly ok: false; readonly why: string } {
   return { ok: false, why: `its ${field} is larger than ${MAX_BYTES / 1000} kB` };
 }
 
-/** Whoever is none is not let in. */
+/** Whoever is none is not let in: half of a character (Cs) is none either, and no client could send it. */
 function isUser(user: string, hash: string): boolean {
-  return /^[^\p{Cc}:]{1,256}$/u.test(user) && /^[\x21-\x7e]{1,512}$/.test(hash);
+  return /^[^\p{Cc}\p{Cs}:]{1,256}$/u.test(user) && /^[\x21-\x7e]{1,512}$/.test(hash);
 }
