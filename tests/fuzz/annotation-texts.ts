@@ -90,6 +90,13 @@ const OWN: Readonly<Record<string, readonly string[]>> = {
   "default-backend": ["web", "spare"],
   "from-to-www-redirect": ["true"],
   "load-balance": ["round_robin", "ewma", "least_conn"],
+  "mirror-host": ["copies.example.test:8080", "$host", "[2001:db8::1]"],
+  "mirror-request-body": ["on", "off"],
+  "mirror-target": [
+    "http://10.0.0.1:8080",
+    "https://copies.example.test$request_uri",
+    "http://copies/$namespace?of=$args",
+  ],
   "permanent-redirect": ["https://www.example.test/new?x=1"],
   "proxy-body-size": ["0", "1m", "10g", "1k"],
   "proxy-buffer-size": ["4k", "16k"],

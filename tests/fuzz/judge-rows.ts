@@ -30,11 +30,32 @@ function judgeTexts(value: unknown, at: string): void {
 
 const PRINTABLE = /^[\x21-\x7e]{1,2048}$/;
 
+type Part = { readonly text: unknown } | { readonly variable: unknown };
+
 interface More {
   readonly redirect?: readonly [code: unknown, to: unknown];
   readonly rewrite?: unknown;
   readonly vhost?: unknown;
   readonly forwardedPrefix?: unknown;
+  readonly mirror?: {
+    readonly host: unknown;
+    readonly port: unknown;
+    readonly target: readonly Part[];
+    readonly hostHeader: readonly Part[];
+  };
+}
+
+/** Whom a proxy sends requests to that an object names: no text of a request's may say who that is. */
+function judgeMirror(
+  { host, port, target, hostHeader }: NonNullable<More["mirror"]>,
+  must: (right: boolean, what: string) => void,
+): void {
+  must(typeof host === "string" && /^[0-9a-z._:-]{1,253}$/.test(host), "copies to no host");
+  must(Number.isInteger(port) && Number(port) >= 1 && Number(port) <= 65_535, "copies to no port");
+  for (const part of [...target, ...hostHeader]) {
+    const text = "text" in part ? part.text : part.variable;
+    must(typeof text === "string" && /^[\x21-\x7e]*$/.test(text), "makes no line of a copy");
+  }
 }
 
 function judgePath(path: readonly unknown[], at: string): void {
@@ -57,6 +78,7 @@ function judgePath(path: readonly unknown[], at: string): void {
     if (text !== undefined)
       must(typeof text === "string" && PRINTABLE.test(text), "makes no header of its text");
   }
+  if (more.mirror !== undefined) judgeMirror(more.mirror, must);
   if (more.vhost !== undefined) must(/^[\w.:[\]-]{1,259}$/.test(String(more.vhost)), "has no Host");
 }
 

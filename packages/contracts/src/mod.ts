@@ -10,6 +10,7 @@ export * from "./fleet/client-certificate.ts";
 export * from "./fleet/headers.ts";
 export * from "./fleet/health.ts";
 export * from "./fleet/limits.ts";
+export * from "./fleet/mirror.ts";
 export * from "./fleet/policy.ts";
 export * from "./fleet/redirect.ts";
 export * from "./fleet/rollout.ts";

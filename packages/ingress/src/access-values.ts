@@ -1,6 +1,6 @@
 // How texts that say who may come in become values.
 import { type HashPart, parseCidr } from "@sluice/contracts";
-import { reader, type ValueReader } from "./annotation-values.ts";
+import { isAuthority, reader, type ValueReader } from "./annotation-values.ts";
 
 /** As many as a row can hold. */
 export const MAX_RANGES = 10_000;
@@ -128,21 +128,46 @@ function isHost(text: string): boolean {
   return text.length <= 253 && /^[a-z0-9]([-a-z0-9_]{0,62}\.?)*$/.test(text) && !text.includes("..");
 }
 
+/** Path and query where a URL says none: as they came. */
+const AS_IT_CAME = "$request_uri";
+
+/** @param unsaid path and query where the URL has none */
+function serviceUrlOf(text: string, unsaid: string): ServiceUrl | null {
+  const match =
+    /^(https?):\/\/(\$\{?\w+\}?|\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+)(?::([0-9]{1,5}))?([/?].*|\$(?:request_uri|\{request_uri\}))?$/.exec(
+      text,
+    );
+  if (match === null) return null;
+  const [, scheme, authority = "", port, rest = unsaid] = match;
+  const secure = scheme === "https";
+  const host = HOST_OF_RULE.test(authority) ? null : authority.toLowerCase();
+  const number = port === undefined ? (secure ? 443 : 80) : Number(port);
+  const target = templateOf(rest.startsWith("?") ? `/${rest}` : rest);
+  if (target === null || rest.includes("#") || number < 1 || number > 65_535) return null;
+  if (host !== null && !isHost(host)) return null;
+  return { secure, host: host === null ? null : host.replace(/^\[|\]$/g, ""), port: number, target };
+}
+
 /** Who is asked may not be for a request to say: of all variables the host of the rule alone may stand there. */
 export const serviceUrl: ValueReader<ServiceUrl> = reader(
   "an absolute http or https URL of printable ASCII, whose host is a name, an IP address or $host",
+  (text) => serviceUrlOf(text, "/"),
+);
+
+/** The host that was asked for cannot be who gets a copy: the copy would come back. */
+export const mirrorUrl: ValueReader<ServiceUrl & { readonly host: string }> = reader(
+  "an absolute http or https URL of printable ASCII, whose host is a name or an IP address",
   (text) => {
-    const match =
-      /^(https?):\/\/(\$\{?\w+\}?|\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+)(?::([0-9]{1,5}))?([/?].*)?$/.exec(text);
-    if (match === null) return null;
-    const [, scheme, authority = "", port, rest = "/"] = match;
-    const secure = scheme === "https";
-    const host = HOST_OF_RULE.test(authority) ? null : authority.toLowerCase();
-    const number = port === undefined ? (secure ? 443 : 80) : Number(port);
-    const target = templateOf(rest.startsWith("?") ? `/${rest}` : rest);
-    if (target === null || rest.includes("#") || number < 1 || number > 65_535) return null;
-    if (host !== null && !isHost(host)) return null;
-    return { secure, host: host === null ? null : host.replace(/^\[|\]$/g, ""), port: number, target };
+    const url = serviceUrlOf(text, AS_IT_CAME);
+    return url === null || url.host === null ? null : { ...url, host: url.host };
+  },
+);
+
+export const mirrorHost: ValueReader<HashPart> = reader(
+  "a host name or an IP address, with or without a port, or $host",
+  (text) => {
+    if (/^\$(?:host|\{host\})$/.test(text)) return { variable: "host" };
+    return isAuthority(text) ? { text } : null;
   },
 );
 

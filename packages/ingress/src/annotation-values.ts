@@ -142,7 +142,7 @@ export const serviceName: ValueReader<string> = reader("the name of a ServiceImp
   /^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/.test(text) ? text : null,
 );
 
-function isAuthority(text: string): boolean {
+export function isAuthority(text: string): boolean {
   const [, host = "", port] = /^([^:]*|\[.*\])(?::([0-9]{1,5}))?$/.exec(text) ?? [];
   const named = /^[0-9A-Za-z]([0-9A-Za-z._-]{0,251}[0-9A-Za-z])?$/.test(host);
   const isAddress = /^\[[0-9A-Fa-f:.]{2,45}\]$/.test(host) && URL.canParse(`http://${host}`);

@@ -10,6 +10,7 @@ import { checkHost } from "./host.ts";
 import { securedPaths } from "./https-redirect.ts";
 import { belongs, type ClassRules } from "./ingress-class.ts";
 import { limited } from "./limits.ts";
+import { mirrored } from "./mirror.ts";
 import {
   annotationsOf,
   createdAt,
@@ -150,6 +151,7 @@ export function compileIngress(
     draft.paths = withFirstByte(draft.paths, firstByteMs);
     draft.paths = balanced(redirected(routed(draft.paths, routes, ref.namespace), redirects), balance);
     draft.paths = headed(draft.paths, reading.policies.headers);
+    draft.paths = mirrored(draft.paths, reading.policies.mirror, ref);
     draft.paths = securedPaths(draft.paths, redirects, defaults.inClear);
     const backends = spoken(draft.paths, reading.policies.backends, ref.namespace, warn);
     draft.paths = backends.paths;

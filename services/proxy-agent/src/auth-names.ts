@@ -20,9 +20,12 @@ export interface AuthNamesOptions {
 
 type NameRow = Extract<NginxNameRow, { readonly addresses: unknown }>;
 
+/** Annotations that name services. */
+type Asking = "auth-url" | "mirror-target";
+
 interface Known {
-  /** Keys of the routes that ask it. */
-  readonly users: Set<string>;
+  /** Keys of the routes that ask it, and by which annotation. */
+  readonly users: Map<string, Asking>;
   addresses: readonly string[] | null;
   /** On the monotonic clock. */
   dueAt: number;
@@ -41,7 +44,7 @@ const LEAST_MS = 5000;
 const MOST_MS = 60_000;
 
 /**
- * Where the services are that are asked of requests (auth-url). They are looked up here, again and again, so that nginx waits
+ * Where the services are that are asked of requests (auth-url), or get copies of them (mirror-target). They are looked up here, again and again, so that nginx waits
  * for no name server, and because here it is judged which addresses may be asked: whoever may write an object must not make
  * a proxy ask itself, the machine that it runs on or a cloud's metadata service.
  */
@@ -71,23 +74,25 @@ export class AuthNames {
   /** A fleet record as it is now; undefined: it is gone. */
   set(key: string, value: FleetValue | undefined): void {
     if (key.split(".")[1] !== "routes") return;
-    const names = new Set(
-      (value as RouteRow | undefined)?.paths.flatMap(({ auth }) => auth?.host.toLowerCase() ?? []),
-    );
+    const names = new Map<string, Asking>();
+    for (const { auth, mirror } of (value as RouteRow | undefined)?.paths ?? []) {
+      if (mirror !== undefined) names.set(mirror.host.toLowerCase(), "mirror-target");
+      if (auth !== undefined) names.set(auth.host.toLowerCase(), "auth-url");
+    }
     const before = this.#of.get(key);
     if (names.size === 0 && before === undefined) return;
     for (const name of before ?? []) if (!names.has(name)) this.#leave(name, key);
     if (names.size === 0) this.#of.delete(key);
-    else this.#of.set(key, names);
-    for (const name of names) this.#enter(name, key);
+    else this.#of.set(key, new Set(names.keys()));
+    for (const [name, asking] of names) this.#enter(name, key, asking);
     this.#work.notify();
   }
 
-  #enter(name: string, key: string): void {
+  #enter(name: string, key: string, asking: Asking): void {
     const known = this.#names.get(name);
-    if (known !== undefined) known.users.add(key);
+    if (known !== undefined) known.users.set(key, asking);
     else if (this.#names.size < MOST_NAMES) {
-      const users = new Set([key]);
+      const users = new Map([[key, asking]]);
       this.#names.set(name, { users, addresses: null, dueAt: 0, failures: 0, problem: null, sent: true });
       this.#removed.delete(name);
     }
@@ -136,7 +141,7 @@ export class AuthNames {
       const { addresses, ttlSeconds } = await this.#ask(name);
       const verdicts = addresses.map((address) => ({ address, verdict: this.#filter(address) }));
       const refused = verdicts.flatMap(({ verdict }) => (verdict.allowed ? [] : [verdict.why]));
-      known.problem = refused.length === 0 ? null : `auth-url ${name} may not be asked: ${refused[0]}`;
+      known.problem = refused.length === 0 ? null : `${name} may not be asked: ${refused[0]}`;
       known.failures = 0;
       known.dueAt = clock.monotonic() + Math.min(MOST_MS, Math.max(LEAST_MS, ttlSeconds * 1000));
       const allowed = verdicts.flatMap(({ address, verdict }) => (verdict.allowed ? [address] : []));
@@ -144,7 +149,7 @@ export class AuthNames {
     } catch (err) {
       if (this.#kit.signal.aborted) return;
       // What it was is better than nothing: a name server that is away takes no service away.
-      known.problem = `auth-url ${name} cannot be looked up: ${err instanceof Error ? err.message : String(err)}`;
+      known.problem = `${name} cannot be looked up: ${err instanceof Error ? err.message : String(err)}`;
       known.dueAt = clock.monotonic() + Math.min(MOST_MS, 1000 * 2 ** known.failures++);
       this.#changed();
     }
@@ -193,7 +198,7 @@ export class AuthNames {
 
   get problems(): { key: string; problem: string }[] {
     return [...this.#names.values()].flatMap(({ users, problem }) =>
-      problem === null ? [] : [...users].map((key) => ({ key, problem })),
+      problem === null ? [] : [...users].map(([key, asking]) => ({ key, problem: `${asking} ${problem}` })),
     );
   }
 }

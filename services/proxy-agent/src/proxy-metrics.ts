@@ -52,6 +52,17 @@ export class ProxyMetrics {
     finished.inc({ resumed: "true" }, grown("handshakes_resumed"));
   }
 
+  #copies(grown: (name: string) => number): void {
+    const mirrored = this.#metrics.counter(
+      "sluice_proxy_mirrored_requests_total",
+      "Copies of requests for mirror-target: that it has answered, that failed, and that were not sent.",
+      ["result"],
+    );
+    mirrored.inc({ result: "answered" }, grown("mirrored"));
+    mirrored.inc({ result: "failed" }, grown("mirror_failures"));
+    mirrored.inc({ result: "dropped" }, grown("mirror_drops"));
+  }
+
   /** Who was not let in, and why that was not for the client to mend. */
   #admission(grown: (name: string) => number): void {
     const limited = this.#metrics.counter(
@@ -143,6 +154,7 @@ export class ProxyMetrics {
       .inc(grown("ejections"));
     this.#handshakes(grown);
     this.#admission(grown);
+    this.#copies(grown);
     this.#last = state.counters;
     this.#instance = state.instance;
   }

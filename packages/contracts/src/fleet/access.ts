@@ -26,18 +26,24 @@ export const Access = Type.Object({
 });
 export type Access = Type.Static<typeof Access>;
 
-const HEADER_NAME = "^[A-Za-z0-9_-]{1,128}$";
-
-/** A service that is asked of each request: 2xx lets it in, 401 and 403 go to the client, all else is 500. */
-export const AuthRequest = Type.Object({
+/** A service outside of the fleet's upstreams that gets requests made of a client's. */
+export const AskedService = Type.Object({
   /** https; the service's certificate is not verified. */
   secure: Type.Optional(Type.Literal(true)),
   /** A DNS name, or an IP address without brackets. */
   host: Type.String({ pattern: "^[0-9A-Za-z._:-]+$", maxLength: 253 }),
   port: PortNumber,
-  method: Type.String({ pattern: "^[A-Z]{1,16}$" }),
   /** Path and query. */
   target: Template,
+});
+export type AskedService = Type.Static<typeof AskedService>;
+
+const HEADER_NAME = "^[A-Za-z0-9_-]{1,128}$";
+
+/** A service that is asked of each request: 2xx lets it in, 401 and 403 go to the client, all else is 500. */
+export const AuthRequest = Type.Object({
+  ...AskedService.properties,
+  method: Type.String({ pattern: "^[A-Z]{1,16}$" }),
   /** Where clients go that are not signed in (302 in place of 401). */
   signin: Type.Optional(Template),
   /** X-Auth-Request-Redirect; absent: path and query as they came. */

@@ -5,6 +5,7 @@ import { Canary } from "./canary.ts";
 import { ClientCertificate } from "./client-certificate.ts";
 import { CookieChanges, Cors, ErrorPages } from "./headers.ts";
 import { Limits } from "./limits.ts";
+import { Mirror } from "./mirror.ts";
 
 /** What a path does with its requests, beside leading them somewhere. Nothing of it holds where a redirect answers. */
 export const PathPolicy = Type.Object({
@@ -30,6 +31,7 @@ export const PathPolicy = Type.Object({
   cors: Type.Optional(Cors),
   cookies: Type.Optional(CookieChanges),
   errors: Type.Optional(ErrorPages),
+  mirror: Type.Optional(Mirror),
   /** Its requests do not stand in the access log. */
   unlogged: Type.Optional(Type.Literal(true)),
 });

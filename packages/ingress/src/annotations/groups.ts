@@ -8,6 +8,7 @@ import { canaryAnnotations } from "./canary.ts";
 import { clientAnnotations } from "./client-certificates.ts";
 import { headerAnnotations } from "./headers.ts";
 import { limitAnnotations } from "./limits.ts";
+import { mirrorAnnotations } from "./mirror.ts";
 import { routeAnnotations } from "./paths.ts";
 import { redirectAnnotations } from "./redirects.ts";
 import { settingAnnotations } from "./sizes-and-times.ts";
@@ -64,6 +65,14 @@ export const groups = {
       "Data of a route; but the first object that changes headers of answers reloads nginx, as a set of sizes and times does.",
     ],
     headerAnnotations,
+  ),
+  mirror: group(
+    "Copies of requests",
+    [
+      "Data of a route; but the first object that has requests copied reloads nginx, as a set of sizes and times does. What",
+      "happens to which request: [copies of requests](mirror.md).",
+    ],
+    mirrorAnnotations,
   ),
   access: group(
     "Who may come in",

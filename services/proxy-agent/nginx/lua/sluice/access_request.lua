@@ -4,50 +4,24 @@
 local counters = require "sluice.counters"
 local http = require "sluice.access_http"
 local names = require "sluice.access_names"
+local outgoing = require "sluice.outgoing"
 local phases = require "sluice.phases"
 
-local concat, find, gsub, lower, match, sub, type = table.concat, string.find, string.gsub, string.lower, string.match,
-  string.sub, type
-local ngx, ipairs, pairs = ngx, ipairs, pairs
+local concat, gsub, ipairs, lower, match, sub, type = table.concat, string.gsub, ipairs, string.lower, string.match, string.sub,
+  type
+local ngx = ngx
+local add, fill, template_problem = outgoing.add, outgoing.fill, outgoing.template_problem
 
 local M = {}
 
--- Of what is known of the request; anything else is empty, as in nginx.
-local VALUES = {
-  args = function(var) return var.args end,
-  escaped_request_uri = function(var) return ngx.escape_uri(var.request_uri) end,
-  host = function(var) return var.host end,
-  http_host = function(var) return var.host .. var.sluice_port end,
-  remote_addr = function(var) return var.remote_addr end,
-  request_method = function(var) return var.request_method end,
-  request_uri = function(var) return var.request_uri end,
-  scheme = function(var) return var.sluice_scheme end,
-}
-
-local function template_problem(parts, what)
-  if type(parts) ~= "table" or #parts > 64 then return what .. " is no list of parts" end
-  for _, part in ipairs(parts) do
-    if type(part) ~= "table" then return "a part of " .. what .. " is no object" end
-    if part.variable ~= nil then
-      if not VALUES[part.variable] then return what .. " has an unknown variable" end
-    elseif type(part.text) ~= "string" or #part.text > 2048 or find(part.text, "[^\33-\126]") then
-      return "a part of " .. what .. " is neither text nor a variable"
-    end
-  end
-  return nil
-end
-
 -- Whoever sets these says where a request goes and where it ends.
-local FRAMING = {}
-for name in ("connection content-length expect host http2-settings keep-alive proxy proxy-connection te trailer "
-  .. "transfer-encoding upgrade"):gmatch("%S+") do FRAMING[name] = true end
+local FRAMING = outgoing.set("connection content-length expect host http2-settings keep-alive proxy proxy-connection te trailer "
+  .. "transfer-encoding upgrade")
 
 -- What is wrong with it; nil: nothing.
 function M.problem(auth)
-  if type(auth) ~= "table" then return "auth is no object" end
-  if type(auth.host) ~= "string" or #auth.host > 253 or find(auth.host, "[^%w._:-]") then return "auth: host is no host" end
-  local port = auth.port
-  if type(port) ~= "number" or port < 1 or port > 65535 or port % 1 ~= 0 then return "auth: port is not 1 to 65535" end
+  local why = outgoing.service_problem(auth, "auth")
+  if why then return why end
   if type(auth.method) ~= "string" or not match(auth.method, "^%u+$") then return "auth: method is none" end
   local headers = auth.headers or {}
   if type(headers) ~= "table" or #headers > 64 then return "auth: headers are no list" end
@@ -55,40 +29,17 @@ function M.problem(auth)
     if type(name) ~= "string" or #name > 128 or not match(name, "^[%w_-]+$") then return "auth: a header has no name" end
     if FRAMING[lower(name)] then return "auth: header " .. name .. " is not for a service to say" end
   end
-  return template_problem(auth.target, "target") or auth.signin and template_problem(auth.signin, "signin")
+  return auth.signin and template_problem(auth.signin, "signin")
     or auth.redirect and template_problem(auth.redirect, "redirect") or nil
 end
 
-local function fill(parts, var)
-  local out = {}
-  for i, part in ipairs(parts) do out[i] = part.text or VALUES[part.variable](var) or "" end
-  return concat(out)
-end
-
 -- Of the connection to us, or of a body that is not sent on; and what we say ourselves.
-local NOT_PASSED = {}
-for name in ("connection content-length expect host keep-alive proxy proxy-authenticate proxy-authorization proxy-connection te "
-  .. "trailer transfer-encoding upgrade x-auth-request-redirect x-forwarded-for x-forwarded-proto x-original-method "
-  .. "x-original-url x-real-ip x-request-id x-scheme x-sent-from"):gmatch("%S+") do NOT_PASSED[name] = true end
-
-local function add(lines, name, value)
-  -- nginx has let no such value in; whoever adds one must not write a header of ours.
-  if not find(value, "[%c\127]") then lines[#lines + 1] = name .. ": " .. value end
-end
+local NOT_PASSED = outgoing.set(outgoing.HOP .. " x-auth-request-redirect x-forwarded-for x-forwarded-proto x-original-method "
+  .. "x-original-url x-real-ip x-request-id x-scheme x-sent-from")
 
 local function request_text(guard, var)
-  local target = fill(guard.target, var)
-  if sub(target, 1, 1) ~= "/" or find(target, "[%c \127]") then return nil end
-  local lines = { guard.method .. " " .. target .. " HTTP/1.1", "Host: " .. guard.authority }
-  for name, value in pairs(ngx.req.get_headers(0, true)) do
-    if not NOT_PASSED[lower(name)] then
-      if type(value) == "table" then
-        for _, each in ipairs(value) do add(lines, name, each) end
-      elseif type(value) == "string" then
-        add(lines, name, value)
-      end
-    end
-  end
+  local lines = outgoing.begin(guard.method, fill(guard.target, var), guard.authority, NOT_PASSED)
+  if not lines then return nil end
   local uri = var.request_uri
   add(lines, "X-Original-URL", var.sluice_scheme .. "://" .. var.host .. var.sluice_port .. uri)
   add(lines, "X-Original-Method", var.request_method)
@@ -181,13 +132,8 @@ function M.refuse(guard, why, var, state)
 end
 
 function M.compile(auth, target)
-  local plain = auth.port == (auth.secure and 443 or 80)
-  local host = find(auth.host, ":", 1, true) and "[" .. auth.host .. "]" or auth.host
-  local guard = {
-    secure = auth.secure == true, host = lower(auth.host), port = auth.port, method = auth.method,
-    authority = plain and host or host .. ":" .. string.format("%d", auth.port),
-    target = auth.target, signin = auth.signin, redirect = auth.redirect, headers = auth.headers or {},
-  }
+  local guard = outgoing.service(auth)
+  guard.method, guard.signin, guard.redirect, guard.headers = auth.method, auth.signin, auth.redirect, auth.headers or {}
   local always = auth.alwaysSetCookie == true
   phases.filter(target, {
     apply = function(_, _, state)

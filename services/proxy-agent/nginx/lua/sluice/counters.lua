@@ -42,7 +42,7 @@ end
 
 local names = { "requests_1xx", "requests_2xx", "requests_3xx", "requests_4xx", "requests_5xx", "retries", "retries_refused", "ejections",
   "limited_requests", "limited_connections", "limits_forgotten", "limits_uncounted", "auth_failures", "passwords_unchecked",
-  "handshakes_begun", "handshakes_full", "handshakes_resumed" }
+  "handshakes_begun", "handshakes_full", "handshakes_resumed", "mirrored", "mirror_failures", "mirror_drops" }
 
 function M.all()
   M.flush()

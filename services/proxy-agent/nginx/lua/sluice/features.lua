@@ -7,6 +7,7 @@ local clients = require "sluice.clients"
 local https_only = require "sluice.https_only"
 local canary = require "sluice.canary"
 local limits = require "sluice.limits"
+local mirror = require "sluice.mirror"
 local first_byte = require "sluice.first_byte"
 local access_log = require "sluice.access_log"
 local cookies = require "sluice.cookies"
@@ -32,6 +33,7 @@ local features = {
   { key = "cookies", module = cookies },
   { key = "errors", module = errors },
   { key = "unlogged", module = access_log },
+  { key = "mirror", module = mirror },
 }
 
 -- What is wrong with what a path says; nil: nothing. What this version does not know is no fault: nobody acts on it.

@@ -13,6 +13,7 @@ local failures = require "sluice.failures"
 local ffi = require "ffi"
 local holds = require "sluice.holds"
 local loads = require "sluice.loads"
+local mirror = require "sluice.mirror"
 local retries = require "sluice.retries"
 local rewriting = require "sluice.rewriting"
 local router = require "sluice.router"
@@ -204,19 +205,21 @@ function M.rewrite()
   return uri
 end
 
--- In locations that guard: who may come in.
+-- In locations that guard: who may come in, and who gets a copy of it.
 function M.access()
   local target, why = find_route(var.host, var.uri)
   if not target then return say(why or "no-route") end
   local guards = target.guards
-  if not guards then return end
-  local state = state_of(this_request())
-  for i = 1, #guards do
-    local guard = guards[i]
-    local reason = guard.check(guard, var, state)
-    if reason then return say(reason) end
+  if guards then
+    local state = state_of(this_request())
+    for i = 1, #guards do
+      local guard = guards[i]
+      local reason = guard.check(guard, var, state)
+      if reason then return say(reason) end
+    end
+    state.passed = true
   end
-  state.passed = true
+  if target.mirror then mirror.copy(target.mirror, var) end
 end
 
 -- Answers over TLS: browsers are told to stay there, where the host has a certificate that they can trust.
