@@ -1,6 +1,7 @@
 // Objects with `canary: "true"` have no paths of their own: each of theirs stands beside the same path of another object and
 // takes some of its requests.
 import type { Canary, UpstreamRow } from "@sluice/contracts";
+import { pathsAt } from "./by-host.ts";
 import type { CompiledIngress, CompiledPath } from "./compile-ingress.ts";
 import type { Claim } from "./host-routes.ts";
 import { quote } from "./objects.ts";
@@ -105,8 +106,7 @@ export function addCanaries(canaries: readonly CompiledIngress[], on: CanaryHost
   const upstreams: UpstreamRow[] = [];
   const holders = new Map<string, string>();
   for (const ingress of canaries) {
-    for (const path of ingress.paths) {
-      if (path.host !== on.host) continue;
+    for (const path of pathsAt(ingress.paths, on.host)) {
       const key = keys.get(textOf(path.type, path.written, path.fallback));
       const claim = key === undefined ? undefined : on.claims.get(key);
       const upstream = addCanary(ingress, path, claim, key === undefined ? undefined : holders.get(key), on);

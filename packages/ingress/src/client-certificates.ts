@@ -1,4 +1,5 @@
 import type { ClientCertificate, HostClients, ProfileRow, RoutePath, RouteRow } from "@sluice/contracts";
+import { pathsAt } from "./by-host.ts";
 import { byAge, type CompiledIngress } from "./compile-ingress.ts";
 import type { HostRoutes } from "./host-routes.ts";
 import type { SecretLookup } from "./host-tls.ts";
@@ -76,7 +77,7 @@ export function withClients<Host extends HostRoutes>(
 ): Host {
   const { row } = routes;
   const asking = at
-    .filter(({ clients, paths }) => clients !== null && paths.some((path) => path.host === host))
+    .filter(({ clients, paths }) => clients !== null && pathsAt(paths, host).length > 0)
     .toSorted(byAge);
   const [owner] = asking;
   const demand = owner?.clients ?? null;

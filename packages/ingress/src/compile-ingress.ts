@@ -27,6 +27,7 @@ import { defaultProfile, phasesFor, profileOf } from "./profile.ts";
 import { type AnnotationDefaults, type AnnotationReading, readAnnotations } from "./read-annotations.ts";
 import { redirected } from "./redirect.ts";
 import { type OtherName, otherNames, type RoutePolicy, regexAsked, routed } from "./route-policy.ts";
+import { withinObject } from "./route-room.ts";
 import type { SecretNeed } from "./secret-need.ts";
 import { readTls, type TlsEntry } from "./tls-spec.ts";
 import type { Reason, Verdict } from "./verdict.ts";
@@ -168,6 +169,7 @@ export function compileIngress(
       ...headerSettings(reading.policies.headers),
     });
   }
+  draft.paths = withinObject(draft.paths, JSON.stringify(clients?.certificate ?? "").length, warn);
   return {
     key: keyOf(ingress),
     ref,

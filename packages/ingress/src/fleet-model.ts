@@ -7,6 +7,7 @@ import {
   type TopologyPeers,
   type UpstreamRow,
 } from "@sluice/contracts";
+import { namesOf } from "./by-host.ts";
 import { placeOf } from "./cluster-order.ts";
 import { type CompiledIngress, compileIngress } from "./compile-ingress.ts";
 import { type ConfigMap, type ConfigName, type ReadConfig, readConfig } from "./config-map/read-config.ts";
@@ -238,7 +239,7 @@ export class FleetModel {
     for (const host of this.#dirtyHosts) {
       // What it serves is served under its other names too; a set that grows is walked to its end.
       for (const { otherNames } of at(host)) {
-        for (const { name, of } of otherNames) if (of === host) this.#dirtyHosts.add(name);
+        for (const { name } of namesOf(otherNames, host)) this.#dirtyHosts.add(name);
       }
       const before = this.#hosts.get(host);
       const after = assembleSecured(host, around);

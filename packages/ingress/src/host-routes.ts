@@ -1,4 +1,5 @@
 import type { ProfileRow, RoutePath, RouteRow, UpstreamRow } from "@sluice/contracts";
+import { pathsAt } from "./by-host.ts";
 import { addCanaries } from "./canary.ts";
 import { byAge, type CompiledIngress, type CompiledPath } from "./compile-ingress.ts";
 import type { SecretLookup } from "./host-tls.ts";
@@ -87,8 +88,8 @@ export function assembleHost(
   for (const fallback of [false, true]) {
     for (const ingress of ordered) {
       const warn = warnings(ingress);
-      for (const path of ingress.paths) {
-        if (path.host !== host || path.fallback !== fallback) continue;
+      for (const path of pathsAt(ingress.paths, host)) {
+        if (path.fallback !== fallback) continue;
         const text: PathText = regexes?.of(path) ?? { path: path.path };
         const claim = `${path.type} ${text.path}`;
         const taken = claims.get(claim);

@@ -1,6 +1,7 @@
 // Which certificate a host is shown, by ingress-nginx's rules: the oldest object with a rule for the host and with a
 // `spec.tls` decides. Of its entries the first that names the host exactly counts, else the first whose certificate is
 // for the host. Where that does not lead to a certificate for the host, the default one is shown.
+import { pathsAt, tlsEntriesAt } from "./by-host.ts";
 import { byAge, type CompiledIngress } from "./compile-ingress.ts";
 import { quote } from "./objects.ts";
 import type { ReadSecret } from "./secret.ts";
@@ -20,6 +21,9 @@ export interface HostTls {
   readonly verdicts: ReadonlyMap<string, readonly Verdict[]>;
 }
 
+/** Entries of `spec.tls` whose certificates are looked at for a host that none names: each host of an object does so. */
+const MOST_LOOKED_AT = 100;
+
 export const noTls: HostTls = { secured: false, certificate: null, verdicts: new Map() };
 
 /** Certificate of a name that rules have. @param at MCIs with that host */
@@ -27,13 +31,13 @@ export function tlsOfHost(host: string, at: readonly CompiledIngress[], secrets:
   // Who asks for no host at all is shown the default certificate, whatever objects without a host say.
   if (host === "") return noTls;
   const owner = at
-    .filter(({ tls, paths }) => tls.length > 0 && paths.some((path) => path.host === host))
+    .filter(({ tls, paths }) => tls.length > 0 && pathsAt(paths, host).length > 0)
     .toSorted(byAge)[0];
   if (owner === undefined) return noTls;
   const verdicts = new Map<string, Verdict[]>();
   const warn = (reason: Reason, message: string) =>
     verdicts.set(owner.key, [{ object: owner.ref, type: "Warning", reason, message }]);
-  const named = owner.tls.find(({ hosts }) => hosts.includes(host));
+  const [named] = tlsEntriesAt(owner.tls, host);
   const certificate =
     named === undefined
       ? byCertificate(host, owner, secrets, warn)
@@ -104,7 +108,7 @@ function byCertificate(
   warn: (reason: Reason, message: string) => void,
 ): SecretNeed | null {
   let unread: SecretNeed | null = null;
-  for (const entry of owner.tls) {
+  for (const entry of owner.tls.slice(0, MOST_LOOKED_AT)) {
     const need = needOf(entry, owner);
     if (need === null) continue;
     const secret = secrets(secretKey(need));

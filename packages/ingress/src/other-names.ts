@@ -1,11 +1,13 @@
 import type { RouteRow } from "@sluice/contracts";
+import { namesOf, wishesFor } from "./by-host.ts";
 import { byAge, type CompiledIngress } from "./compile-ingress.ts";
 import { assembleHost, type HostRoutes, type ImportLookup, type LastBackend } from "./host-routes.ts";
 import type { SecretLookup } from "./host-tls.ts";
 import { quote } from "./objects.ts";
 import { defaultProfile } from "./profile.ts";
 import type { OtherName } from "./route-policy.ts";
-import type { Verdict } from "./verdict.ts";
+import { copiesOf } from "./route-room.ts";
+import type { Reason, Verdict } from "./verdict.ts";
 
 interface Wish extends OtherName {
   readonly ingress: CompiledIngress;
@@ -31,20 +33,18 @@ export function assembleName(
   const own = assembleHost(host, here, imports, last, secrets);
   const wishes = here
     .toSorted(byAge)
-    .flatMap((ingress) =>
-      ingress.otherNames.filter(({ name }) => name === host).map((wish): Wish => ({ ...wish, ingress })),
-    )
+    .flatMap((ingress) => wishesFor(ingress.otherNames, host).map((wish): Wish => ({ ...wish, ingress })))
     .sort((a, b) => Number(a.redirects) - Number(b.redirects));
   const [first] = wishes;
   if (first === undefined) return own;
   const verdicts = new Map(own.verdicts);
-  const refuse = ({ ingress, of, redirects }: Wish, by: string) => {
+  const refuse = ({ ingress, of, redirects }: Wish, by: string, reason: Reason = "HostTaken") => {
     const name = redirects ? "from-to-www-redirect" : "server-alias";
     const what = redirects ? `a redirect from ${host} to ${of}` : `${host} as another name of ${quote(of)}`;
     const message =
-      `metadata.annotations[nginx.ingress.kubernetes.io/${name}]: ${what} is left out, because ${by}; ` +
-      "remove one of the two";
-    const verdict: Verdict = { object: ingress.ref, type: "Warning", reason: "HostTaken", message };
+      `metadata.annotations[nginx.ingress.kubernetes.io/${name}]: ${what} is left out, because ${by}` +
+      (reason === "HostTaken" ? "; remove one of the two" : "");
+    const verdict: Verdict = { object: ingress.ref, type: "Warning", reason, message };
     verdicts.set(ingress.key, [...(verdicts.get(ingress.key) ?? []), verdict]);
   };
   if (own.row !== null) {
@@ -60,7 +60,14 @@ export function assembleName(
     return { ...own, row: wwwRow(host, first), profiles: [defaultProfile], verdicts, otherNameOf };
   }
   const { row, ...routes } = assembleHost(first.of, at(first.of), imports, last, secrets);
-  return { ...routes, row: row === null ? null : { ...row, host }, verdicts, otherNameOf };
+  if (row === null) return { ...routes, row, verdicts, otherNameOf };
+  const names = namesOf(first.ingress.otherNames, first.of).filter(({ redirects }) => !redirects);
+  const copies = copiesOf(row.paths);
+  if (names.findIndex(({ name }) => name === host) >= copies) {
+    refuse(first, `so many paths are served under ${copies} more names at most`, "NoRoom");
+    return { ...own, verdicts };
+  }
+  return { ...routes, row: { ...row, host }, verdicts, otherNameOf };
 }
 
 function wwwRow(host: string, { of, ingress: { ref } }: Wish): RouteRow {

@@ -33,6 +33,11 @@ export class ProfileGrants {
   /** By hash, as of the last `settle`. */
   #denied = new Map<string, Denial>();
   #dirty = false;
+  /** Asked for once for each host of an object. */
+  readonly #closed = new WeakMap<
+    CompiledIngress,
+    { readonly denial: Denial; readonly served: CompiledIngress }
+  >();
 
   constructor(most = MAX_PROFILES) {
     this.#most = most;
@@ -144,11 +149,15 @@ export class ProfileGrants {
     const denial = this.#denied.get(compiled.profile.hash);
     if (denial === undefined || !compiled.served) return compiled;
     if (denial.instead !== null) return { ...compiled, profile: denial.instead };
+    const known = this.#closed.get(compiled);
+    if (known?.denial === denial) return known.served;
     const paths = compiled.paths.map(({ spare: _, ...path }) => ({
       ...path,
       backend: { kind: "none" as const, problem: denial.why },
     }));
-    return { ...compiled, profile: defaultProfile, paths };
+    const served = { ...compiled, profile: defaultProfile, paths };
+    this.#closed.set(compiled, { denial, served });
+    return served;
   }
 
   /** What is to be said of the object; null: it gets what it asks for. */

@@ -1,6 +1,7 @@
 // Hosts whose paths are regular expressions. As in ingress-nginx one path that is one makes all of its host so, whoever
 // they belong to: nginx would look at the others only when no expression matches.
 import type { RoutePath } from "@sluice/contracts";
+import { pathsAt } from "./by-host.ts";
 import type { CompiledIngress, CompiledPath } from "./compile-ingress.ts";
 import { checkRegex, literalRegex } from "./path-regex.ts";
 
@@ -10,7 +11,7 @@ export const MAX_REGEXES = 1000;
 export type PathText = Pick<RoutePath, "path" | "regex">;
 
 export function hasRegexes(host: string, ingresses: readonly CompiledIngress[]): boolean {
-  return ingresses.some(({ paths }) => paths.some((path) => path.host === host && path.regex));
+  return ingresses.some(({ paths }) => pathsAt(paths, host).some((path) => path.regex));
 }
 
 /** What paths of a host become. */
@@ -21,7 +22,7 @@ export class RegexTexts {
   readonly #all: boolean;
 
   constructor(host: string, ingresses: readonly CompiledIngress[]) {
-    const paths = ingresses.flatMap((ingress) => ingress.paths.filter((path) => path.host === host));
+    const paths = ingresses.flatMap((ingress) => pathsAt(ingress.paths, host));
     this.#all = paths.length <= MAX_REGEXES;
     this.#exact = new Set(paths.filter(({ type }) => type === "Exact").map(({ written }) => written));
   }

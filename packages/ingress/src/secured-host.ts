@@ -5,6 +5,7 @@ import type { HostRoutes, ImportLookup, LastBackend } from "./host-routes.ts";
 import { type HostTls, noTls, type SecretLookup, tlsOfHost, tlsOfOtherName } from "./host-tls.ts";
 import { httpsOnly } from "./https-redirect.ts";
 import { assembleName, type NameRoutes } from "./other-names.ts";
+import { withinHost } from "./route-room.ts";
 import { type SecretNeed, secretId } from "./secret-need.ts";
 import type { Verdict } from "./verdict.ts";
 
@@ -33,7 +34,8 @@ export function wildcardOf(host: string): string | null {
 export function assembleSecured(host: string, around: Surroundings): SecuredHost {
   const routes = withCertificate(host, around);
   const whose = routes.otherNameOf ?? host;
-  const asked = withClients(routes, whose, around.at(whose), around.secrets);
+  const at = around.at(whose);
+  const asked = withinHost(withClients(routes, whose, at, around.secrets), at);
   // What is wrong is said where the host itself is.
   return whose === host ? asked : { ...asked, verdicts: routes.verdicts };
 }

@@ -31,6 +31,7 @@ export type Reason =
   | "ImportInvalid"
   | "ImportMissing"
   | "MoreProblems"
+  | "NoRoom"
   | "PathInvalid"
   | "PathTaken"
   | "PathTypeInvalid"
