@@ -17,6 +17,7 @@ import * as report from "./fleet/rollout-report.ts";
 import * as route from "./fleet/route.ts";
 import * as rows from "./fleet/rows.ts";
 import * as secret from "./fleet/secret.ts";
+import * as settings from "./fleet/settings.ts";
 import * as records from "./records.ts";
 
 // A newer writer and an older reader work together, and the other way round: what an earlier Sluice knew of the records
@@ -58,6 +59,7 @@ const shapes = {
   ...route,
   ...rows,
   ...secret,
+  ...settings,
 };
 const today = JSON.parse(JSON.stringify({ ...shapes, Envelope: EnvelopeShape })) as Schemas;
 

@@ -180,6 +180,7 @@ export const topologyKeys: KeySpace & {
 export const fleetKeys: KeySpace & {
   profile(fleet: string, hash: string): string;
   rollout(fleet: string): string;
+  settings(fleet: string): string;
   route(fleet: string, host: string): string;
   upstream(fleet: string, id: string): string;
   peers(fleet: string, id: string, cluster: string): string;
@@ -209,6 +210,7 @@ export const fleetKeys: KeySpace & {
   turnOf: (key) => (key.includes(".peers.") ? key.slice(key.lastIndexOf(".") + 1) : ""),
   profile: (fleet, hash) => `${encodeToken(fleet)}.profiles.${hash}`,
   rollout: (fleet) => `${encodeToken(fleet)}.rollout`,
+  settings: (fleet) => `${encodeToken(fleet)}.settings`,
   route: (fleet, host) => `${encodeToken(fleet)}.routes.${encodeHost(host)}`,
   upstream: (fleet, id) => `${encodeToken(fleet)}.upstreams.${id}`,
   peers: (fleet, id, cluster) => `${encodeToken(fleet)}.peers.${id}.${encodeToken(cluster)}`,

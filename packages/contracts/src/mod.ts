@@ -18,6 +18,7 @@ export * from "./fleet/rollout-report.ts";
 export * from "./fleet/route.ts";
 export * from "./fleet/rows.ts";
 export * from "./fleet/secret.ts";
+export * from "./fleet/settings.ts";
 export * from "./history.ts";
 export * from "./intents.ts";
 export * from "./keys.ts";

@@ -289,6 +289,8 @@ export const ProxyRecord = Type.Object({
   /** Peers that this proxy holds ejected now. */
   ejected: Type.Array(Type.Object({ cluster: Type.String(), peer: Type.String(), until: Instant })),
   httpAddress: Type.Optional(Type.String()),
+  /** Absent: TLS is not served. */
+  httpsAddress: Type.Optional(Type.String()),
   /** Absent: it brings every profile into nginx.conf as it comes. */
   rollout: Type.Optional(RolloutReport),
   /** Its data-path verdict of each cluster that it has peers of: dead once every peer of it is ejected. */

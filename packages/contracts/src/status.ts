@@ -126,6 +126,7 @@ export const StatusProxy = Type.Object({
   lastReload: Type.Optional(Type.Object({ msAgo: Age, ok: Type.Boolean(), why: Type.String() })),
   error: Type.Optional(Type.String()),
   httpAddress: Type.Optional(Type.String()),
+  httpsAddress: Type.Optional(Type.String()),
   problems: Type.Array(Type.Object({ key: Type.String(), problem: Type.String() })),
   ejected: Type.Array(Type.Object({ cluster: Type.String(), peer: Type.String(), until: Type.Number() })),
 });

@@ -3,6 +3,7 @@ import { RolloutRow } from "./fleet/rollout.ts";
 import { RouteRow } from "./fleet/route.ts";
 import { FleetCluster, PeersRow, ProfileRow, UpstreamRow } from "./fleet/rows.ts";
 import { SecretRow } from "./fleet/secret.ts";
+import { SettingsRow } from "./fleet/settings.ts";
 import { fleetKeys, type KeySpace, plainKeys, sliceKeys, topologyKeys } from "./keys.ts";
 import * as records from "./records.ts";
 
@@ -56,10 +57,12 @@ export type FleetValue =
   | PeersRow
   | FleetCluster
   | SecretRow
+  | SettingsRow
   | RolloutRow;
 const fleetSchemas: Readonly<Record<string, Type.TSchema>> = {
   profiles: ProfileRow,
   rollout: RolloutRow,
+  settings: SettingsRow,
   routes: RouteRow,
   upstreams: UpstreamRow,
   peers: PeersRow,

@@ -1,9 +1,11 @@
 import {
+  type FleetSettings,
   type FleetValue,
   fleetKeys,
   type PeersRow,
   type ProfileRow,
   type RefusedProfile,
+  type RefusedSetting,
   type TopologyPeers,
   type UpstreamRow,
 } from "@sluice/contracts";
@@ -11,6 +13,7 @@ import { namesOf } from "./by-host.ts";
 import { placeOf } from "./cluster-order.ts";
 import { type CompiledIngress, compileIngress } from "./compile-ingress.ts";
 import { type ConfigMap, type ConfigName, type ReadConfig, readConfig } from "./config-map/read-config.ts";
+import { refusals } from "./config-map/refused-settings.ts";
 import { FleetSecrets, type SecretChanges, type SecretOptions } from "./fleet-secrets.ts";
 import { importNames, type LastBackend } from "./host-routes.ts";
 import { type ClassRules, classRules } from "./ingress-class.ts";
@@ -88,7 +91,12 @@ export class FleetModel {
   readonly #profiles = new SharedRows<ProfileRow>(({ hash }) => hash);
   readonly #grants: ProfileGrants;
 
-  #config: ReadConfig = { defaults: noDefaults, verdicts: [] };
+  #config: ReadConfig = { defaults: noDefaults, settings: {}, verdicts: [] };
+  /** Of the ConfigMap that is read; null: none is, or there is none. */
+  #configObject: ConfigMap | null = null;
+  #refusedSettings: readonly RefusedSetting[] = [];
+  /** What the row said of it at the last `settle`, as text. */
+  #settingsSaid = "{}";
 
   readonly #dirtyHosts = new Set<string>();
   readonly #dirtyVerdicts = new Set<string>();
@@ -141,6 +149,7 @@ export class FleetModel {
     const of = this.#options.configMap;
     if (of == null) return;
     this.#config = readConfig(of, object);
+    this.#configObject = object;
     this.#dirtyVerdicts.add(`${CONFIG} ${of.namespace}/${of.name}`);
     this.#readAgain();
   }
@@ -180,6 +189,21 @@ export class FleetModel {
   /** Profiles that a proxy could not run with; routes follow at the next `settle`. @returns whether that is news */
   refuseProfiles(refused: readonly RefusedProfile[]): boolean {
     return this.#grants.refuse(refused);
+  }
+
+  /** Settings of listeners that a proxy could not run with; told at the next `settle`. @returns whether that is news */
+  refuseSettings(refused: readonly RefusedSetting[]): boolean {
+    const of = this.#options.configMap;
+    if (JSON.stringify(refused) === JSON.stringify(this.#refusedSettings)) return false;
+    this.#refusedSettings = refused;
+    if (of == null) return false;
+    this.#dirtyVerdicts.add(`${CONFIG} ${of.namespace}/${of.name}`);
+    return true;
+  }
+
+  /** What the ConfigMap says of listeners, refused or not. */
+  settings(): FleetSettings {
+    return { ...this.#config.settings };
   }
 
   /** What objects ask for and may have, refused or not, by hash; without the default one. */
@@ -224,6 +248,7 @@ export class FleetModel {
       this.#started = true;
       rows.set(fleetKeys.profile(fleet, defaultProfile.hash), defaultProfile);
     }
+    this.#settleSettings(rows);
     for (const key of this.#grants.settle()) this.#touch(key);
     const at = (host: string) =>
       [...this.#byHost.get(host)].map((key) =>
@@ -280,6 +305,15 @@ export class FleetModel {
     return { rows, services, removedUpstreams, ...this.#secrets.settle(), verdicts };
   }
 
+  #settleSettings(rows: Map<string, FleetValue | null>): void {
+    const { fleet, configMap: source } = this.#options;
+    const settings = this.settings();
+    const said = JSON.stringify(settings);
+    if (source == null || said === this.#settingsSaid) return;
+    this.#settingsSaid = said;
+    rows.set(fleetKeys.settings(fleet), said === "{}" ? null : { source: { ...source }, settings });
+  }
+
   #verdictsOf(object: string): readonly Verdict[] {
     const space = object.indexOf(" ");
     const key = object.slice(space + 1);
@@ -290,7 +324,7 @@ export class FleetModel {
       const mismatches = exported === undefined ? [] : portMismatches(imported, exported);
       return bounded([...imported.verdicts, ...mismatches]);
     }
-    if (object.slice(0, space) === CONFIG) return bounded(this.#config.verdicts);
+    if (object.slice(0, space) === CONFIG) return bounded(this.#configVerdicts());
     const compiled = this.#ingresses.get(key);
     if (compiled === undefined) return [];
     const profile = this.#grants.verdict(compiled);
@@ -299,6 +333,12 @@ export class FleetModel {
     for (const host of [...hostsOf(compiled)].sort())
       said.push(...(this.#hosts.get(host)?.verdicts.get(key) ?? []));
     return bounded(said);
+  }
+
+  #configVerdicts(): readonly Verdict[] {
+    const of = this.#options.configMap;
+    if (of == null) return [];
+    return [...refusals(of, this.#configObject, this.#refusedSettings), ...this.#config.verdicts];
   }
 
   /** Its routes are to be made again. */

@@ -2,6 +2,7 @@ export { isCipherList, isTlsName, tlsProtocolWords } from "./backend-values.ts";
 export { buildFleet, type World } from "./build-fleet.ts";
 export { clusterGroups } from "./cluster-order.ts";
 export { type FleetChanges, FleetModel, type FleetOptions, verdictKey } from "./fleet-model.ts";
+export { type ListenerSettings, readListenerSettings } from "./listener-settings.ts";
 export type { IngressClass, KubeObject, MultiClusterIngress, ObjectRef, ServiceImport } from "./objects.ts";
 export { buildPeers, type ClusterPlace } from "./peers.ts";
 export {

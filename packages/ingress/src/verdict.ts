@@ -43,6 +43,7 @@ export type Reason =
   | "RuleInvalid"
   | "SecretInvalid"
   | "SecretMissing"
+  | "SettingRefused"
   | "SpecInvalid"
   | "TlsNotServed";
 

@@ -1,9 +1,11 @@
 import {
+  type FleetSettings,
   fleetKeys,
   PROXY_LIVE_MS,
   type ProfileRow,
   type ProxyRecord,
   type RefusedProfile,
+  type RefusedSetting,
   type RolloutRow,
 } from "@sluice/contracts";
 import type { Kit } from "@sluice/service-kit";
@@ -65,6 +67,10 @@ export class FleetRollout {
     return this.#row?.refused ?? [];
   }
 
+  get refusedSettings(): readonly RefusedSetting[] {
+    return this.#row?.refusedSettings ?? [];
+  }
+
   /** What the table holds: the newest order goes on, whoever gave it. One of an older copy of the table does not. */
   adopt(row: RolloutRow): void {
     if (this.#row !== null && row.n < this.#row.n) return;
@@ -91,8 +97,8 @@ export class FleetRollout {
     this.#proxies.set(key, { record, at: old ? Number.NEGATIVE_INFINITY : clock.monotonic() });
   }
 
-  /** Decides what follows now. @returns whether other profiles are refused than before */
-  advance(wanted: ReadonlyMap<string, ProfileRow>): boolean {
+  /** Decides what follows now. @returns whether other profiles or settings are refused than before */
+  advance(wanted: ReadonlyMap<string, ProfileRow>, settings: FleetSettings): boolean {
     const { clock, random, log } = this.#kit;
     const now = clock.monotonic();
     // Away from the bus, or frozen: that nobody was heard of meanwhile says nothing.
@@ -104,13 +110,18 @@ export class FleetRollout {
     const state: RolloutState = this.#row === null ? noRollout : stateOf(this.#row);
     // What is being tried goes on; nothing else begins before they could all be heard.
     const heard = state.target !== null || now - this.#listensSince >= LISTEN_MS;
-    const proxies = heard ? [...this.#proxies.values()].map((each) => this.#proxyOf(each, now)) : [];
-    const next = nextRollout(state, { wanted, proxies, orderAgeMs: now - this.#orderedAt });
+    const proxies = heard
+      ? [...this.#proxies.values()].map((each) => this.#proxyOf(each, now, settings))
+      : [];
+    const next = nextRollout(state, { wanted, settings, proxies, orderAgeMs: now - this.#orderedAt });
     // The first order says that there are orders: without one proxies go ahead by themselves.
     if (next === state && this.#row !== null) return false;
     const n = (this.#row?.n ?? 0) + 1;
     const order = `${n}.${Math.floor(random.next() * 2 ** 32).toString(16)}`;
-    const newlyRefused = next.refused.filter(({ hash }) => !state.refused.some((each) => each.hash === hash));
+    const newlyRefused = [
+      ...next.refused.filter(({ hash }) => !state.refused.some((each) => each.hash === hash)),
+      ...(next.refusedSettings ?? []).slice(state.refusedSettings?.length ?? 0),
+    ];
     this.#count(state, next);
     log.info(
       {
@@ -123,15 +134,22 @@ export class FleetRollout {
       "another order of rollout",
     );
     this.#take({ ...next, n, order });
-    return JSON.stringify(next.refused) !== JSON.stringify(state.refused);
+    return refusedOf(next) !== refusedOf(state);
   }
 
-  #proxyOf({ record, at }: Heard, now: number): RolloutProxy {
+  #proxyOf({ record, at }: Heard, now: number, settings: FleetSettings): RolloutProxy {
     const live = now - at <= PROXY_LIVE_MS && record.nginx.up && record.source === "bus";
     if (record.rollout === undefined) return { name: record.proxy, live };
+    // Of an earlier version: it would say that it runs what it has not even read.
+    if (record.rollout.settings !== true && this.#saysSettings(settings)) return { name: record.proxy, live };
     const { failed: _, ...report } = record.rollout;
     // What failed under an older order may have been mended since.
     return { name: record.proxy, live, report: report.order === this.#row?.order ? record.rollout : report };
+  }
+
+  #saysSettings(wanted: FleetSettings): boolean {
+    const all = [wanted, this.#row?.proven?.settings ?? {}, this.#row?.target?.settings ?? {}];
+    return all.some((settings) => Object.keys(settings).length > 0);
   }
 
   #count(before: RolloutState, next: RolloutState): void {
@@ -141,13 +159,22 @@ export class FleetRollout {
       ["result"],
     );
     if (before.target !== null && next.target?.id !== before.target.id) {
-      const proven = next.refused.length <= before.refused.length && next.atOnce >= before.atOnce;
+      const refused = ({ refused: all, refusedSettings = [] }: RolloutState) =>
+        all.length + refusedSettings.length;
+      const proven = refused(next) <= refused(before) && next.atOnce >= before.atOnce;
       ended.inc({ result: proven ? "proven" : "stopped" });
     }
     this.#kit.metrics
       .gauge("sluice_profiles_refused", "Profiles that a proxy of the fleet could not run with.")
       .set(next.refused.length);
+    this.#kit.metrics
+      .gauge("sluice_settings_refused", "Settings of listeners that a proxy of the fleet could not run with.")
+      .set(next.refusedSettings?.length ?? 0);
   }
+}
+
+function refusedOf({ refused, refusedSettings = [] }: RolloutState): string {
+  return JSON.stringify([refused, refusedSettings]);
 }
 
 function stateOf({ n: _, order: __, ...state }: RolloutRow): RolloutState {

@@ -19,7 +19,9 @@ const DOUBT_MS = 50;
 /** Below: what is written first and removed last when a new holder brings the table in order. */
 export function rowOrder(key: string): number {
   return (
-    { profiles: 0, rollout: 0, clusters: 0, secrets: 0, upstreams: 1, peers: 2 }[key.split(".")[1] ?? ""] ?? 3
+    { profiles: 0, rollout: 0, settings: 0, clusters: 0, secrets: 0, upstreams: 1, peers: 2 }[
+      key.split(".")[1] ?? ""
+    ] ?? 3
   );
 }
 

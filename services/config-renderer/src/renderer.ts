@@ -217,12 +217,14 @@ export class Renderer implements HubSink {
     const ports = this.#ports;
     if (ports === undefined || !ports.holder.holding || !ports.proxies.connected) return;
     if (!this.#current || !this.#rows.hubKnown) return;
-    if (this.#rollout.advance(this.#model.profiles())) this.#refuse();
+    if (this.#rollout.advance(this.#model.profiles(), this.#model.settings())) this.#refuse();
   }
 
-  /** Objects whose profile has been refused are served otherwise. */
+  /** Objects whose profile has been refused are served otherwise; of settings the ConfigMap is told. */
   #refuse(): void {
-    if (this.#model.refuseProfiles(this.#rollout.refused)) this.#touch();
+    const { refused, refusedSettings } = this.#rollout;
+    const news = [this.#model.refuseProfiles(refused), this.#model.refuseSettings(refusedSettings)];
+    if (news.includes(true)) this.#touch();
   }
 
   // --- the hub -------------------------------------------------------------------------------------------------------

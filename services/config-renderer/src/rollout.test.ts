@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { ProfileRow, RolloutReport } from "@sluice/contracts";
+import type { FleetSettings, ProfileRow, RolloutReport } from "@sluice/contracts";
 import fc from "fast-check";
 import {
   configurationOf,
@@ -13,11 +13,11 @@ import {
 
 const row = (hash: string): ProfileRow => ({ hash, settings: { readTimeoutMs: hash.length } });
 const wantedOf = (...hashes: string[]) => new Map(hashes.map((hash) => [hash, row(hash)]));
-const idOf = (...hashes: string[]) => configurationOf(hashes.map(row)).id;
+const idOf = (...hashes: string[]) => configurationOf(hashes.map(row), {}).id;
 const proxy = (name: string, report: Partial<RolloutReport> = {}, live = true): RolloutProxy => ({
   name,
   live,
-  report: { order: "1", runs: "", ...report },
+  report: { order: "1", runs: "", settings: true, ...report },
 });
 const names = (count: number) =>
   Array.from({ length: count }, (_, i) => `proxy-${String(i).padStart(3, "0")}`);
@@ -79,7 +79,7 @@ test("a failure stops it, and the profile that did it is refused until nobody as
   const stopped = nextRollout(begun, view);
   assert.deepEqual(stopped.refused, [{ hash: "bad", proxy: "one", why: "invalid number" }]);
   assert.deepEqual([stopped.admitted, hashes(stopped.target)], [["one"], ["good"]]);
-  const proven = { ...noRollout, proven: configurationOf([]), refused: stopped.refused };
+  const proven = { ...noRollout, proven: configurationOf([], {}), refused: stopped.refused };
   assert.equal(nextRollout(proven, { wanted: wantedOf("bad"), proxies, orderAgeMs: 0 }), proven);
   const forgotten = nextRollout(proven, { wanted: wantedOf(), proxies, orderAgeMs: 0 });
   assert.deepEqual(forgotten.refused, []);
@@ -143,7 +143,84 @@ test("proxies of an earlier version are neither let nor waited for", () => {
   assert.deepEqual(hashes(state.proven), ["a"]);
 });
 
-/** A fleet that does what it is told, one proxy at a time, in whose hands some profiles break nginx. */
+/** A state in which these settings are what every proxy runs with. */
+const provenWith = (settings: FleetSettings): RolloutState => ({
+  ...noRollout,
+  proven: configurationOf([], settings),
+});
+
+test("a setting of listeners is tried by one proxy first, and so is that it is taken away", () => {
+  const proxies = [proxy("one"), proxy("two")];
+  const wanted = wantedOf();
+  const begun = nextRollout(provenWith({}), {
+    wanted,
+    settings: { keepAliveMs: 5000 },
+    proxies,
+    orderAgeMs: 0,
+  });
+  assert.deepEqual(
+    [begun.admitted, begun.target?.settings, begun.proven?.settings],
+    [["one"], { keepAliveMs: 5000 }, {}],
+  );
+  const other = nextRollout(provenWith({ keepAliveMs: 5000 }), {
+    wanted,
+    settings: { keepAliveMs: 9000 },
+    proxies,
+    orderAgeMs: 0,
+  });
+  assert.deepEqual(other.proven?.settings, { keepAliveMs: 5000 }, "until the new one is proven");
+  const gone = nextRollout(provenWith({ keepAliveMs: 5000 }), {
+    wanted,
+    settings: {},
+    proxies,
+    orderAgeMs: 0,
+  });
+  assert.deepEqual(
+    [gone.admitted, gone.target?.settings, gone.proven?.settings],
+    [["one"], {}, { keepAliveMs: 5000 }],
+  );
+});
+
+test("a setting that would not do is refused with its value, and the proven one goes on until another is said", () => {
+  const proxies = [proxy("one"), proxy("two")];
+  const wanted = wantedOf();
+  const settings = { keepAliveMs: 9000 };
+  const begun = nextRollout(provenWith({ keepAliveMs: 5000 }), { wanted, settings, proxies, orderAgeMs: 0 });
+  const failed = { configuration: begun.target?.id ?? "", why: "no answer" };
+  const after = { wanted, settings, proxies: [proxy("one", { failed }), proxy("two")], orderAgeMs: 0 };
+  const stopped = nextRollout(begun, after);
+  assert.deepEqual(stopped.refusedSettings, [
+    { setting: "keepAliveMs", value: 9000, proxy: "one", why: "no answer" },
+  ]);
+  assert.deepEqual([stopped.target, stopped.proven?.settings], [null, { keepAliveMs: 5000 }]);
+  assert.equal(nextRollout(stopped, after), stopped, "it is not tried again");
+  const mended = nextRollout(stopped, { ...after, settings: { keepAliveMs: 8000 } });
+  assert.deepEqual([mended.refusedSettings, mended.target?.settings], [undefined, { keepAliveMs: 8000 }]);
+  const back = nextRollout(stopped, { ...after, settings: { keepAliveMs: 5000 } });
+  assert.deepEqual([back.refusedSettings, back.target], [undefined, null]);
+});
+
+test("of settings nothing is said by an earlier renderer, and nothing is taken away for it", () => {
+  const earlier: RolloutState = { ...noRollout, proven: configurationOf([]) };
+  const proxies = [proxy("one")];
+  const begun = nextRollout(earlier, {
+    wanted: wantedOf(),
+    settings: { hsts: false },
+    proxies,
+    orderAgeMs: 0,
+  });
+  assert.deepEqual([begun.proven?.settings, begun.target?.settings], [undefined, { hsts: false }]);
+  assert.equal(configurationOf([]).id, configurationOf([], {}).id);
+  assert.notEqual(configurationOf([]).id, configurationOf([], { hsts: false }).id);
+});
+
+const settingsOf = (names: readonly string[]) => Object.fromEntries(names.map((name) => [name, 1]));
+const SETTING = /^[A-Z]$/;
+
+/**
+ * A fleet that does what it is told, one proxy at a time, in whose hands some profiles and settings break nginx. Settings
+ * have capital letters.
+ */
 function play(
   count: number,
   all: readonly string[],
@@ -152,12 +229,13 @@ function play(
   choose: (n: number) => number,
 ): { hurt: Set<string>; state: RolloutState; failures: number } {
   let state = noRollout;
-  const wanted = wantedOf(...all);
+  const wanted = wantedOf(...all.filter((name) => !SETTING.test(name)));
+  const settings = settingsOf(all.filter((name) => SETTING.test(name)));
   const reports = new Map(names(count).map((name) => [name, proxy(name)]));
   const hurt = new Set<string>();
   let failures = 0;
   for (let step = 0; step < 2000; step++) {
-    const next = nextRollout(state, { wanted, proxies: [...reports.values()], orderAgeMs: 0 });
+    const next = nextRollout(state, { wanted, settings, proxies: [...reports.values()], orderAgeMs: 0 });
     const idle = [...reports.values()].filter(
       ({ name, report }) =>
         next.target !== null && next.admitted.includes(name) && report?.runs !== next.target.id,
@@ -169,7 +247,8 @@ function play(
     state = next;
     const mine = idle[idle.length > 0 ? choose(idle.length) : 0];
     if (mine === undefined || state.target === null) continue;
-    const breaks = state.target.profiles.filter(({ hash }) => bad.has(hash)).map(({ hash }) => hash);
+    const tried = [...(hashes(state.target) ?? []), ...Object.keys(state.target.settings ?? {})];
+    const breaks = tried.filter((name) => bad.has(name));
     if (breaks.length === 0) reports.set(mine.name, proxy(mine.name, { runs: state.target.id }));
     else {
       hurt.add(mine.name);
@@ -177,7 +256,7 @@ function play(
       const failed = {
         configuration: state.target.id,
         why: "it broke",
-        ...(tells ? { profile: breaks[0] as string } : {}),
+        ...(tells ? { [SETTING.test(breaks[0] as string) ? "setting" : "profile"]: breaks[0] } : {}),
       };
       reports.set(mine.name, proxy(mine.name, { runs: mine.report?.runs ?? "", failed }));
     }
@@ -185,8 +264,8 @@ function play(
   return { hurt, state, failures };
 }
 
-test("whatever profiles break nginx, one proxy is hurt at most, and all others are proven in the end", () => {
-  const letters = [..."abcdefghijklmnop"];
+test("whatever profiles and settings break nginx, one proxy is hurt at most, and all others are proven in the end", () => {
+  const letters = [..."ABCDEFGHabcdefgh"];
   fc.assert(
     fc.property(
       fc.integer({ min: 1, max: 12 }),
@@ -199,10 +278,15 @@ test("whatever profiles break nginx, one proxy is hurt at most, and all others a
         const choose = (n: number) => (chance.next().value as number) % n;
         const { hurt, state, failures } = play(count, all, bad, tells, choose);
         assert.ok(hurt.size <= 1, `${[...hurt].join()} were hurt`);
-        assert.deepEqual(state.refused.map(({ hash }) => hash).sort(), [...bad].sort());
+        const refused = [
+          ...state.refused.map(({ hash }) => hash),
+          ...(state.refusedSettings ?? []).map(({ setting }) => setting),
+        ];
+        assert.deepEqual(refused.sort(), [...bad].sort());
+        const good = all.filter((name) => !bad.has(name));
         assert.deepEqual(
-          hashes(state.proven),
-          all.filter((hash) => !bad.has(hash)),
+          [...Object.keys(state.proven?.settings ?? {}), ...(hashes(state.proven) ?? [])],
+          good,
         );
         const most = tells ? bad.size : bad.size * 2 * (Math.log2(letters.length) + 1);
         assert.ok(failures <= most, `${failures} failures to find ${bad.size} of ${all.length}`);

@@ -1,5 +1,12 @@
 import { createHash } from "node:crypto";
-import type { Configuration, ProfileRow, RolloutReport, RolloutRow } from "@sluice/contracts";
+import type {
+  Configuration,
+  FleetSettings,
+  ProfileRow,
+  RefusedSetting,
+  RolloutReport,
+  RolloutRow,
+} from "@sluice/contracts";
 
 /** A proxy, as far as a rollout asks. */
 export interface RolloutProxy {
@@ -13,6 +20,8 @@ export interface RolloutProxy {
 export interface RolloutView {
   /** Every profile that an object asks for and may have, by hash, the refused ones too; without the default one. */
   readonly wanted: ReadonlyMap<string, ProfileRow>;
+  /** What is said of listeners, refused or not. Default: nothing. */
+  readonly settings?: FleetSettings;
   readonly proxies: readonly RolloutProxy[];
   /** Milliseconds since the order was given. */
   readonly orderAgeMs: number;
@@ -39,11 +48,39 @@ export const noRollout: RolloutState = {
   atOnce: ANY_NUMBER,
 };
 
-/** Equal sets of profiles have one id, whatever order they come in. */
-export function configurationOf(profiles: Iterable<ProfileRow>): Configuration {
+/** Equal sets have one id, whatever order they come in. @param settings absent: nothing is said of them */
+export function configurationOf(profiles: Iterable<ProfileRow>, settings?: FleetSettings): Configuration {
   const sorted = [...profiles].sort((a, b) => (a.hash < b.hash ? -1 : 1));
+  const said = Object.entries(settings ?? {}).sort(([a], [b]) => (a < b ? -1 : 1));
   const text = sorted.map(({ hash }) => hash).join();
-  return { id: createHash("sha256").update(text).digest("hex").slice(0, 16), profiles: sorted };
+  const id = createHash("sha256")
+    .update(said.length === 0 ? text : `${text} ${JSON.stringify(said)}`)
+    .digest("hex")
+    .slice(0, 16);
+  return { id, profiles: sorted, ...(settings === undefined ? {} : { settings: Object.fromEntries(said) }) };
+}
+
+/** One setting as it shall be; without a value: as a proxy has it by itself. */
+type SettingChange = Pick<RefusedSetting, "setting" | "value">;
+
+/** In the order of their names. */
+function changesOf(before: FleetSettings, after: FleetSettings): SettingChange[] {
+  const names = [...new Set([...Object.keys(before), ...Object.keys(after)])].sort();
+  return names
+    .filter((name) => before[name] !== after[name])
+    .map((setting) => {
+      const value = after[setting];
+      return value === undefined ? { setting } : { setting, value };
+    });
+}
+
+function changed(settings: FleetSettings, changes: readonly SettingChange[]): FleetSettings {
+  const next = new Map(Object.entries(settings));
+  for (const { setting, value } of changes) {
+    if (value === undefined) next.delete(setting);
+    else next.set(setting, value);
+  }
+  return Object.fromEntries(next);
 }
 
 /**
@@ -84,7 +121,8 @@ function judge(state: RolloutState, target: Configuration, view: RolloutView): R
   if (patient && waitedFor.some((name) => byName.get(name)?.live === true)) return state;
   const rest = candidates.filter(({ name }) => !state.admitted.includes(name));
   if (rest.length === 0) {
-    const proven = configurationOf(target.profiles.filter(({ hash }) => wanted.has(hash)));
+    const kept = target.profiles.filter(({ hash }) => wanted.has(hash));
+    const proven = configurationOf(kept, target.settings);
     return { ...state, proven, target: null, admitted: [], atOnce: Math.min(ANY_NUMBER, state.atOnce * 2) };
   }
   const step = Math.ceil(candidates.length * STEP);
@@ -98,20 +136,26 @@ function stopped(
   state: RolloutState,
   target: Configuration,
   proxy: string,
-  { why, profile }: { readonly why: string; readonly profile?: string },
+  { why, profile, setting }: { readonly why: string; readonly profile?: string; readonly setting?: string },
 ): RolloutState {
   const before = new Set(state.proven?.profiles.map(({ hash }) => hash));
   const fresh = target.profiles.filter(({ hash }) => !before.has(hash));
-  const named =
-    target.profiles.find(({ hash }) => hash === profile) ?? (fresh.length === 1 ? fresh[0] : undefined);
+  const changes = changesOf(state.proven?.settings ?? {}, target.settings ?? {});
   const open = { ...state, target: null, admitted: [] };
+  const said = { proxy, why: why.slice(0, MAX_WHY) };
+  const count = fresh.length + changes.length;
+  const change = changes.find((each) => each.setting === setting) ?? (count === 1 ? changes[0] : undefined);
+  if (change !== undefined) {
+    return { ...open, refusedSettings: [...(state.refusedSettings ?? []), { ...change, ...said }] };
+  }
+  const named = target.profiles.find(({ hash }) => hash === profile) ?? (count === 1 ? fresh[0] : undefined);
   // It is one of several: half of them are tried next.
-  if (named === undefined) return { ...open, atOnce: Math.max(1, Math.ceil(fresh.length / 2)) };
-  return { ...open, refused: [...state.refused, { hash: named.hash, proxy, why: why.slice(0, MAX_WHY) }] };
+  if (named === undefined) return { ...open, atOnce: Math.max(1, Math.ceil(count / 2)) };
+  return { ...open, refused: [...state.refused, { hash: named.hash, ...said }] };
 }
 
-/** What is tried next, and by whom; nothing is where no object asks for a profile that has not been tried. */
-function begin(state: RolloutState, { wanted, proxies }: RolloutView): RolloutState {
+/** What is tried next, and by whom; nothing is where nobody asks for anything that has not been tried. */
+function begin(state: RolloutState, { wanted, settings = {}, proxies }: RolloutView): RolloutState {
   // Nobody asks for it any more, e.g. because its object says something else now: it may be tried again.
   const refused = state.refused.filter(({ hash }) => wanted.has(hash));
   const out = new Set(refused.map(({ hash }) => hash));
@@ -119,11 +163,26 @@ function begin(state: RolloutState, { wanted, proxies }: RolloutView): RolloutSt
   const tried = new Set(state.proven?.profiles.map(({ hash }) => hash));
   const fresh = able.filter(({ hash }) => !tried.has(hash)).sort((a, b) => (a.hash < b.hash ? -1 : 1));
   const kept = able.filter(({ hash }) => tried.has(hash));
-  const proven = state.proven === null && fresh.length > 0 ? null : configurationOf(kept);
-  const settled = { ...state, proven, refused };
+  const before = state.proven?.settings ?? {};
+  const asked = changesOf(before, settings);
+  const isAsked = (of: SettingChange) =>
+    asked.some((each) => each.setting === of.setting && each.value === of.value);
+  const refusedSettings = (state.refusedSettings ?? []).filter(isAsked);
+  const changes = asked.filter(
+    ({ setting, value }) => !refusedSettings.some((each) => each.setting === setting && each.value === value),
+  );
+  const count = fresh.length + changes.length;
+  // Of settings an earlier renderer said nothing, and proxies keep theirs until others are proven.
+  const unsaid = state.proven?.settings === undefined && changes.length > 0;
+  const proven =
+    state.proven === null && count > 0 ? null : configurationOf(kept, unsaid ? undefined : before);
+  const { refusedSettings: _, ...rest } = state;
+  const settled = { ...rest, proven, refused, ...(refusedSettings.length === 0 ? {} : { refusedSettings }) };
   const [first] = liveOf(proxies);
-  if (fresh.length === 0 || first === undefined) return settled;
-  const target = configurationOf([...kept, ...fresh.slice(0, state.atOnce)]);
+  if (count === 0 || first === undefined) return settled;
+  const profiles = fresh.slice(0, state.atOnce);
+  const more = changes.slice(0, state.atOnce - profiles.length);
+  const target = configurationOf([...kept, ...profiles], changed(before, more));
   return { ...settled, target, admitted: [first.name] };
 }
 

@@ -1,5 +1,6 @@
 // ingress-nginx's ConfigMap, key by key. A key of this list acts, or whoever wrote it is told what to use instead;
 // docs/reference/configmap.md is made from it.
+import { type SettingKey, settingKeys } from "./listener-keys.ts";
 
 /** One key, or several of one kind: `*` stands for anything. */
 interface Named {
@@ -37,7 +38,7 @@ export interface RefusedKey extends Named {
   readonly protects?: (value: string) => boolean;
 }
 
-export type ConfigKey = DefaultKey | ModelKey | FixedKey | RefusedKey;
+export type ConfigKey = DefaultKey | ModelKey | SettingKey | FixedKey | RefusedKey;
 
 const defaultOf = (annotation: string, name = annotation): DefaultKey => ({
   kind: "default",
@@ -56,10 +57,9 @@ const NO_WAF =
   "there is no ModSecurity here; put a web application firewall before the proxies, or before the backend";
 const NO_COMPRESSION = "answers are not compressed here; have backends compress what they answer";
 const NO_TRACER = "requests are not reported to a tracer; traceparent is passed on to peers";
-const OWN_TLS = "TLS 1.2 and 1.3 with modern ciphers are served, and nothing else";
+const OWN_TLS = "the proxy-agent's own: certificates and keys come from Secrets of objects";
 const OWN_LISTENERS = "where nginx listens is said to the proxy-agent";
 const OWN_SIZES = "the proxy-agent sizes nginx itself";
-const NOT_YET = "not supported yet";
 
 /** The first whose name fits counts. */
 export const configKeys: readonly ConfigKey[] = [
@@ -112,10 +112,13 @@ export const configKeys: readonly ConfigKey[] = [
     unsaid: "/.well-known/acme-challenge",
     note: "paths that begin so are served in clear, whatever ssl-redirect says; /.well-known/acme-challenge where nothing is said, for who issues a certificate asks for that in clear",
   },
+  ...settingKeys,
+  refused("proxy-protocol-header-timeout", "write client-header-timeout: nginx waits as long for both"),
+  refused("disable-http-access-log", "write disable-access-log: only HTTP is served"),
+  refused("disable-stream-access-log", "only HTTP is served"),
   fixed("allow-snippet-annotations", "false", "text for nginx.conf is never taken from an object"),
   fixed("allow-cross-namespace-resources", "false", "Secrets of another namespace are refused"),
   fixed("allow-backend-server-header", "false", "the header Server is the proxy's own"),
-  fixed("server-tokens", "false", "nginx does not tell its version"),
   fixed("enable-modsecurity", "false", NO_WAF),
   fixed("enable-owasp-modsecurity-crs", "false", NO_WAF),
   fixed("use-gzip", "false", NO_COMPRESSION),
@@ -137,32 +140,12 @@ export const configKeys: readonly ConfigKey[] = [
     "false",
     "peers see path and query as they came, unless the route rewrites",
   ),
-  fixed("generate-request-id", "true", "a request without X-Request-Id gets one"),
-  fixed("use-http2", "true", "clients may speak HTTP/2 over TLS"),
   fixed("http-redirect-code", "308", "methods and bodies are kept"),
   fixed("limit-req-status-code", "503", "what is above a limit gets 503"),
   fixed("limit-conn-status-code", "503", "what is above a limit gets 503"),
-  fixed("hsts", "true", `${NOT_YET}: hosts with a certificate of their own answer it over TLS`),
-  fixed("hsts-include-subdomains", "true", NOT_YET),
-  fixed("hsts-max-age", "31536000", NOT_YET),
-  fixed("hsts-preload", "false", NOT_YET),
-  fixed("ssl-protocols", "TLSv1.2 TLSv1.3", OWN_TLS),
-  fixed("ssl-session-tickets", "false", OWN_TLS),
-  fixed("ssl-session-cache", "true", OWN_TLS),
-  fixed("ssl-early-data", "false", OWN_TLS),
+  fixed("ssl-early-data", "false", "what is sent early may be sent twice"),
   fixed("ssl-reject-handshake", "false", "a name without a certificate is shown the default one"),
-  fixed("enable-ocsp", "false", OWN_TLS),
-  fixed("use-forwarded-headers", "false", `${NOT_YET}: what a client says of itself is not believed`),
-  fixed(
-    "compute-full-forwarded-for",
-    "false",
-    `${NOT_YET}: peers are told the address that nginx sees, and no other`,
-  ),
-  fixed("forwarded-for-header", "X-Forwarded-For", NOT_YET),
-  fixed("enable-real-ip", "false", NOT_YET),
-  fixed("use-proxy-protocol", "false", NOT_YET),
-  refused("proxy-real-ip-cidr", `${NOT_YET}: nobody's word on addresses is taken`),
-  refused("proxy-protocol-header-timeout", NOT_YET),
+  fixed("enable-ocsp", "false", "answers of OCSP are not stapled"),
   refused(
     "no-auth-locations",
     "give paths that all may reach a MultiClusterIngress with enable-global-auth: false",
@@ -191,16 +174,10 @@ export const configKeys: readonly ConfigKey[] = [
   ),
   refused("hide-headers", "have backends leave them out"),
   refused("global-allowed-response-headers", "another ConfigMap is not read for it"),
-  ...[
-    "access-log-*",
-    "http-access-log-path",
-    "stream-access-log-path",
-    "disable-*access-log",
-    "skip-access-log-urls",
-  ].map((name) =>
+  ...["access-log-*", "http-access-log-path", "stream-access-log-path"].map((name) =>
     refused(
       name,
-      "what is logged, and where, is said to the proxy-agent; enable-access-log: false leaves out an object's requests",
+      "where it is logged is said to the proxy-agent; enable-access-log: false leaves out an object's requests",
     ),
   ),
   refused("enable-access-log-for-default-backend", "what no rule takes is logged as all else is"),
@@ -220,12 +197,7 @@ export const configKeys: readonly ConfigKey[] = [
     "worker-*",
     "max-worker-*",
     "enable-multi-accept",
-    "keep-alive*",
-    "upstream-keepalive-*",
     "http2-*",
-    "client-header-*",
-    "client-body-timeout",
-    "large-client-header-buffers",
     "lua-shared-dicts",
     "grpc-buffer-size-kb",
   ].map((name) => refused(name, OWN_SIZES)),

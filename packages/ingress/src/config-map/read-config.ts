@@ -1,4 +1,5 @@
 import { groups } from "../annotations/groups.ts";
+import type { ListenerSettings } from "../listener-settings.ts";
 import { fieldsOf, type KubeObject, type ObjectRef, quote } from "../objects.ts";
 import { type AnnotationDefaults, annotationNamed, noDefaults } from "../read-annotations.ts";
 import type { Verdict } from "../verdict.ts";
@@ -11,6 +12,8 @@ export interface ConfigMap extends KubeObject {
 
 export interface ReadConfig {
   readonly defaults: AnnotationDefaults;
+  /** What it says of listeners. */
+  readonly settings: Partial<ListenerSettings>;
   /** On the ConfigMap. */
   readonly verdicts: readonly Verdict[];
 }
@@ -20,7 +23,7 @@ export interface ConfigName {
   readonly name: string;
 }
 
-function configRef({ namespace, name }: ConfigName, object: ConfigMap | null): ObjectRef {
+export function configRef({ namespace, name }: ConfigName, object: ConfigMap | null): ObjectRef {
   const uid = object?.metadata.uid;
   return { apiVersion: "v1", kind: "ConfigMap", namespace, name, ...(uid === undefined ? {} : { uid }) };
 }
@@ -38,6 +41,7 @@ export function readConfig(of: ConfigName, object: ConfigMap | null): ReadConfig
   const auth = {};
   const texts = new Map<string, string>();
   const protection: AnnotationDefaults["protection"][number][] = [];
+  const settings: Partial<Record<keyof ListenerSettings, string | number | boolean>> = {};
   let forbidden: readonly string[] = [];
   let { inClear } = noDefaults;
   const close = (key: string, why: string, unless: readonly string[]) => {
@@ -65,6 +69,18 @@ export function readConfig(of: ConfigName, object: ConfigMap | null): ReadConfig
       if (value.trim() === known.value) continue;
       const what = `data[${key}]: ${quote(value)} is not used, ${known.value} holds`;
       warn("ConfigMapIgnored", `${what}: ${known.why}`);
+    } else if (known.kind === "setting") {
+      const reading = known.value.read(value);
+      if (reading.ok) settings[known.setting] = reading.value;
+      else {
+        const { meanwhile, unsaid } = known;
+        if (meanwhile !== undefined) settings[known.setting] = meanwhile.value;
+        const holds = unsaid === "" ? "it is as if it were not there" : `${unsaid} holds`;
+        warn(
+          "ConfigMapInvalid",
+          `data[${key}]: ${quote(value)} ${reading.why}; ${meanwhile?.what ?? holds} until then`,
+        );
+      }
     } else if (known.kind === "model") {
       const words = value.split(",").flatMap((word) => (word.trim() === "" ? [] : [word.trim()]));
       if (key === "annotation-value-word-blocklist") forbidden = words;
@@ -103,6 +119,7 @@ export function readConfig(of: ConfigName, object: ConfigMap | null): ReadConfig
   }
   return {
     verdicts,
+    settings: settings as Partial<ListenerSettings>,
     defaults: {
       policies: policies as AnnotationDefaults["policies"],
       auth,
