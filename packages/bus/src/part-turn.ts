@@ -1,5 +1,5 @@
 import { type Part, StepDownError } from "@sluice/contracts";
-import { Backoff, LinkedAbort, slept } from "@sluice/service-kit";
+import { Backoff, LinkedAbort, rejectedBy, slept } from "@sluice/service-kit";
 import type { HoldOptions } from "./hold-options.ts";
 
 /** How long a source may take before the part is left to others, ms. */
@@ -83,7 +83,7 @@ export class PartTurn {
     };
     const watching = watch();
     try {
-      await Promise.race([readSource(limited), rejected(limited)]);
+      await Promise.race([readSource(limited), rejectedBy(limited)]);
     } finally {
       read.abort();
       await watching;
@@ -100,12 +100,4 @@ export class PartTurn {
 
 export function steppingDown(table: string, { scope, shard }: Part, why: string): StepDownError {
   return new StepDownError(`${table} ${[scope, shard].filter(Boolean).join("/")}: ${why}`);
-}
-
-/** Rejects with the signal's reason once it aborts. */
-async function rejected(signal: AbortSignal): Promise<never> {
-  signal.throwIfAborted();
-  const { promise, reject } = Promise.withResolvers<never>();
-  signal.addEventListener("abort", () => reject(signal.reason), { once: true });
-  return promise;
 }

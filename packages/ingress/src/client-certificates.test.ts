@@ -6,6 +6,7 @@ import { buildFleet } from "./build-fleet.ts";
 import type { FleetOptions } from "./fleet-model.ts";
 import type { MultiClusterIngress } from "./objects.ts";
 import { ReadSecret } from "./secret.ts";
+import { type WebIngress, webIngress } from "./testing/web-ingress.ts";
 
 const HOST = "web.example.test";
 const authority = await trialAuthority();
@@ -16,37 +17,9 @@ const options: FleetOptions = {
   servesTls: true,
 };
 
-interface Written {
-  readonly name?: string;
-  readonly path?: string;
-  readonly host?: string;
-  readonly year?: number;
-  readonly annotations?: Readonly<Record<string, string>>;
-}
+type Written = Omit<WebIngress, "hosts"> & { readonly host?: string };
 
-function mci({
-  name = "web",
-  path = "/",
-  host = HOST,
-  year = 2026,
-  annotations = {},
-}: Written): MultiClusterIngress {
-  const backend = { service: { name: "web", port: { number: 80 } } };
-  return {
-    metadata: {
-      name,
-      namespace: "shop",
-      creationTimestamp: `${year}-01-01T00:00:00Z`,
-      annotations: Object.fromEntries(
-        Object.entries(annotations).map(([key, value]) => [`nginx.ingress.kubernetes.io/${key}`, value]),
-      ),
-    },
-    spec: {
-      ingressClassName: "nginx",
-      rules: [{ host, http: { paths: [{ path, pathType: "Prefix", backend }] } }],
-    },
-  };
-}
+const mci = ({ host = HOST, ...more }: Written) => webIngress({ hosts: [host], ...more });
 
 const authorities = new ReadSecret({
   metadata: { name: "ca", namespace: "shop", uid: "u-ca", resourceVersion: "7" },

@@ -7,6 +7,7 @@ import { buildFleet, type World } from "./build-fleet.ts";
 import { FleetModel, type FleetOptions } from "./fleet-model.ts";
 import type { MultiClusterIngress } from "./objects.ts";
 import { ReadSecret } from "./secret.ts";
+import { webIngress } from "./testing/web-ingress.ts";
 
 const DAY_MS = 86_400_000;
 const NOW = Date.parse("2026-06-01T00:00:00Z");
@@ -39,41 +40,6 @@ function secret(name: string, data: Readonly<Record<string, string>>, namespace 
 
 const tls = (name: string, { cert, key }: TrialCertificate) =>
   secret(name, { "tls.crt": cert, "tls.key": key });
-
-interface Written {
-  readonly name?: string;
-  readonly hosts: readonly string[];
-  readonly tls?: readonly object[];
-  readonly path?: string;
-  readonly annotations?: Readonly<Record<string, string>>;
-  readonly year?: number;
-}
-
-function mci({
-  name = "web",
-  hosts,
-  tls: entries,
-  path = "/",
-  annotations = {},
-  year = 2026,
-}: Written): MultiClusterIngress {
-  const backend = { service: { name: "web", port: { number: 80 } } };
-  return {
-    metadata: {
-      name,
-      namespace: "shop",
-      creationTimestamp: `${year}-01-01T00:00:00Z`,
-      annotations: Object.fromEntries(
-        Object.entries(annotations).map(([key, value]) => [`nginx.ingress.kubernetes.io/${key}`, value]),
-      ),
-    },
-    spec: {
-      ingressClassName: "nginx",
-      ...(entries === undefined ? {} : { tls: entries }),
-      rules: hosts.map((host) => ({ host, http: { paths: [{ path, pathType: "Prefix", backend }] } })),
-    },
-  };
-}
 
 const options: FleetOptions = {
   fleet: "default",
@@ -125,7 +91,12 @@ const entry = (secretName: string, ...hosts: string[]) => ({ secretName, hosts }
 test("a host is shown the Secret of the entry that names it, and sends who comes in clear to https", () => {
   const built = buildFleet(
     world(
-      [mci({ hosts: ["web.example.test"], tls: [entry("no", "no.test"), entry("web", "WEB.example.test")] })],
+      [
+        webIngress({
+          hosts: ["web.example.test"],
+          tls: [entry("no", "no.test"), entry("web", "WEB.example.test")],
+        }),
+      ],
       {
         web: tls("web", web),
       },
@@ -142,7 +113,7 @@ test("a host is shown the Secret of the entry that names it, and sends who comes
 });
 
 test("a host that no entry names is shown the first certificate that is for it, else the default one", () => {
-  const ingress = mci({
+  const ingress = webIngress({
     hosts: ["a.example.test", "b.c.example.test"],
     tls: [entry("web", "web.example.test"), entry("wild", "*.example.test")],
   });
@@ -157,9 +128,9 @@ test("a host that no entry names is shown the first certificate that is for it, 
 test("of several objects with TLS for one host the oldest decides", () => {
   const hosts = ["web.example.test"];
   const ingresses = [
-    mci({ name: "young", hosts, year: 2026, path: "/y", tls: [entry("web", ...hosts)] }),
-    mci({ name: "old", hosts, year: 2024, path: "/o", tls: [entry("wild", ...hosts)] }),
-    mci({ name: "without", hosts, year: 2020 }),
+    webIngress({ name: "young", hosts, year: 2026, path: "/y", tls: [entry("web", ...hosts)] }),
+    webIngress({ name: "old", hosts, year: 2024, path: "/o", tls: [entry("wild", ...hosts)] }),
+    webIngress({ name: "without", hosts, year: 2020 }),
   ];
   const built = buildFleet(world(ingresses, { web: tls("web", web), wild: tls("wild", wild) }), options);
   assert.deepEqual(shown(built), {
@@ -169,8 +140,8 @@ test("of several objects with TLS for one host the oldest decides", () => {
 
 test("a host without TLS below a wildcard host with TLS is shown that one's, and nobody else is", () => {
   const ingresses = [
-    mci({ name: "wild", hosts: ["*.example.test"], tls: [entry("wild", "*.example.test")] }),
-    mci({ name: "plain", hosts: ["a.example.test", "a.b.example.test", "example.test"] }),
+    webIngress({ name: "wild", hosts: ["*.example.test"], tls: [entry("wild", "*.example.test")] }),
+    webIngress({ name: "plain", hosts: ["a.example.test", "a.b.example.test", "example.test"] }),
   ];
   const built = buildFleet(world(ingresses, { wild: tls("wild", wild) }), options);
   assert.deepEqual(shown(built), {
@@ -182,7 +153,7 @@ test("a host without TLS below a wildcard host with TLS is shown that one's, and
 });
 
 const one = (...names: string[]) => [
-  mci({ hosts: ["web.example.test"], tls: names.map((name) => entry(name, "web.example.test")) }),
+  webIngress({ hosts: ["web.example.test"], tls: names.map((name) => entry(name, "web.example.test")) }),
 ];
 
 test("what is wrong with a Secret is said on the object, and the host is served", () => {
@@ -202,7 +173,7 @@ test("what is wrong with a Secret is said on the object, and the host is served"
   for (const [name, [held, reason, certificate]] of Object.entries(cases)) {
     const host = name === "for another name" ? "web.other.test" : "web.example.test";
     const built = buildFleet(
-      world([mci({ hosts: [host], tls: [entry("web", host)] })], { web: held }),
+      world([webIngress({ hosts: [host], tls: [entry("web", host)] })], { web: held }),
       options,
     );
     assert.deepEqual(shown(built), { [host]: [certificate ?? "default", "/ https"] }, name);
@@ -218,7 +189,7 @@ test("a Secret of another namespace is refused by name, and an entry without one
   assert.deepEqual(said(built), ["web SecretInvalid"]);
   assert.match(built.verdicts[0]?.message ?? "", /another namespace.*copy it to namespace shop/);
   const bare = buildFleet(
-    world([mci({ hosts: ["web.example.test"], tls: [{ hosts: ["web.example.test"] }] })]),
+    world([webIngress({ hosts: ["web.example.test"], tls: [{ hosts: ["web.example.test"] }] })]),
     options,
   );
   assert.deepEqual(shown(bare), { "web.example.test": ["default", "/ https"] });
@@ -267,7 +238,7 @@ test("ssl-redirect and force-ssl-redirect mean what they do in ingress-nginx", (
       buildFleet(
         world(
           [
-            mci({
+            webIngress({
               hosts: ["web.example.test"],
               path,
               annotations,
@@ -294,9 +265,12 @@ test("ssl-redirect and force-ssl-redirect mean what they do in ingress-nginx", (
 test("another name of a host has its certificate where that is for the name, too", () => {
   const annotations = { "server-alias": "www.web.example.test,b.example.test" };
   const built = buildFleet(
-    world([mci({ hosts: ["web.example.test"], tls: [entry("both", "web.example.test")], annotations })], {
-      both: tls("both", both),
-    }),
+    world(
+      [webIngress({ hosts: ["web.example.test"], tls: [entry("both", "web.example.test")], annotations })],
+      {
+        both: tls("both", both),
+      },
+    ),
     options,
   );
   assert.deepEqual(shown(built), {
@@ -307,7 +281,7 @@ test("another name of a host has its certificate where that is for the name, too
   const www = buildFleet(
     world(
       [
-        mci({
+        webIngress({
           hosts: ["web.example.test"],
           tls: [entry("both", "web.example.test")],
           annotations: { "from-to-www-redirect": "true" },
@@ -327,7 +301,7 @@ test("the default certificate stands in the row of no host, be that row there fo
   assert.equal(built.secrets.get("shop-wild-tls")?.kind, "row");
   // Objects without a host do not change what strangers are shown.
   const all = buildFleet(
-    world([mci({ hosts: [""], tls: [entry("web", "")] })], { web: tls("web", web) }),
+    world([webIngress({ hosts: [""], tls: [entry("web", "")] })], { web: tls("web", web) }),
     withDefault,
   );
   assert.deepEqual(shown(all), { "": ["shop-wild-tls", "/ http"] });
@@ -344,8 +318,8 @@ test("without a key to seal for nothing of a Secret is asked for, and that is sa
 test("a Secret is named from the first object that does to the last", () => {
   const model = new FleetModel(options);
   const [a, b] = [
-    mci({ name: "a", hosts: ["a.test"], tls: [entry("web")] }),
-    mci({ name: "b", hosts: ["b.test"], tls: [entry("web")] }),
+    webIngress({ name: "a", hosts: ["a.test"], tls: [entry("web")] }),
+    webIngress({ name: "b", hosts: ["b.test"], tls: [entry("web")] }),
   ];
   model.setIngress(a);
   assert.deepEqual([...model.settle().named], [["shop/web", true]]);
@@ -420,7 +394,10 @@ test("after any sequence of changes the model says what a fresh one says of what
       for (const each of steps) {
         if ("ingress" in each) {
           const { named, secretName, withTls, ...more } = each.ingress;
-          const written = mci({ ...more, ...(withTls ? { tls: [{ secretName, hosts: named }] } : {}) });
+          const written = webIngress({
+            ...more,
+            ...(withTls ? { tls: [{ secretName, hosts: named }] } : {}),
+          });
           left.set(`shop/${more.name}`, written);
           model.setIngress(written);
         } else if ("gone" in each) {

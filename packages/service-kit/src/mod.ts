@@ -1,3 +1,4 @@
+export { rejectedBy } from "./aborted.ts";
 export { Backoff } from "./backoff.ts";
 export { Bursts } from "./bursts.ts";
 export { type Clock, slept, systemClock } from "./clock.ts";

@@ -1,29 +1,15 @@
 // The ConfigMap of all objects: read before anything is published, and followed.
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
-import { MemoryServer } from "@sluice/bus/testing";
 import { fleetKeys, type ProfileRow, type RouteRow } from "@sluice/contracts";
 import { type ConfigMap, resources } from "@sluice/kube";
-import { FakeHub } from "./testing/fake-hub.ts";
-import { addImport, addIngress, FakeAggregator, startRenderer, watchFleet } from "./testing/world.ts";
+import { shopWorld, startRenderer } from "./testing/world.ts";
 
 const configMap = { namespace: "shop", name: "config" };
 const soon = { timeout: 60_000, interval: 10 };
 
 function world(t: TestContext) {
-  const server = new MemoryServer();
-  const hub = new FakeHub();
-  const aggregator = new FakeAggregator(server);
-  const controller = new AbortController();
-  const fleet = watchFleet(server, controller.signal);
-  addImport(hub);
-  addIngress(hub);
-  aggregator.exports([{ name: "", port: 80, protocol: "TCP" }]);
-  aggregator.peers("member1", ["10.1.0.1"]);
-  t.after(async () => {
-    controller.abort();
-    await aggregator.stop();
-  });
+  const { server, hub, fleet } = shopWorld(t);
   const settings = () => {
     const row = fleet.get("default.routes.shop_example_test") as RouteRow | undefined;
     const profile = row?.paths[0]?.profile;

@@ -1,10 +1,8 @@
 import assert from "node:assert/strict";
 import { suite, type TestContext, test } from "node:test";
-import { MemoryServer } from "@sluice/bus/testing";
 import type { FleetCluster, PeersRow, RouteRow } from "@sluice/contracts";
 import { type MultiClusterIngress, resources } from "@sluice/kube";
-import { FakeHub } from "./testing/fake-hub.ts";
-import { addImport, addIngress, FakeAggregator, startRenderer, watchFleet } from "./testing/world.ts";
+import { addImport, addIngress, shopWorld, startRenderer } from "./testing/world.ts";
 
 const route = "default.routes.shop_example_test";
 const upstream = "default.upstreams.shop-web";
@@ -16,27 +14,9 @@ const addresses = (row: unknown) => (row as PeersRow | undefined)?.peers.map((p)
 const within = (t: TestContext, condition: () => void) =>
   t.waitFor(condition, { timeout: 60_000, interval: 10 });
 
-/** A hub with one import and one MCI, an aggregator with one peer, a reader, and no renderer yet. */
-function world(t: TestContext) {
-  const server = new MemoryServer();
-  const hub = new FakeHub();
-  const aggregator = new FakeAggregator(server);
-  const controller = new AbortController();
-  const fleet = watchFleet(server, controller.signal);
-  addImport(hub);
-  addIngress(hub);
-  aggregator.exports([{ name: "", port: 80, protocol: "TCP" }]);
-  aggregator.peers("member1", ["10.1.0.1"]);
-  t.after(async () => {
-    controller.abort();
-    await aggregator.stop();
-  });
-  return { server, hub, aggregator, fleet };
-}
-
 /** The same with a renderer whose first rows are there. */
 async function served(t: TestContext) {
-  const given = world(t);
+  const given = shopWorld(t);
   const renderer = startRenderer(given.server, given.hub);
   t.after(() => renderer.stop());
   await within(t, () => assert.ok(given.fleet.settled && given.fleet.rows.has(route)));
@@ -45,7 +25,7 @@ async function served(t: TestContext) {
 
 /** The same with a peer in another cluster. */
 async function servedByTwo(t: TestContext) {
-  const given = world(t);
+  const given = shopWorld(t);
   given.aggregator.peers("member2", ["10.2.0.1"]);
   await given.aggregator.cluster({ cluster: "member2" });
   const renderer = startRenderer(given.server, given.hub);
@@ -143,7 +123,7 @@ suite("config-renderer", { concurrency: true }, () => {
   });
 
   test("what went while no renderer ran is removed once the hub has been listed", async (t) => {
-    const { server, hub, aggregator, fleet } = world(t);
+    const { server, hub, aggregator, fleet } = shopWorld(t);
     addIngress(hub, "other");
     const first = startRenderer(server, hub);
     await within(t, () => assert.ok(fleet.settled && fleet.rows.has("default.routes.other_example_test")));
@@ -183,7 +163,7 @@ suite("config-renderer", { concurrency: true }, () => {
   });
 
   test("kinds whose CRDs come late are waited for", async (t) => {
-    const { server, hub, fleet } = world(t);
+    const { server, hub, fleet } = shopWorld(t);
     hub.missing.add(resources.serviceImport.plural);
     hub.missing.add(resources.multiClusterIngress.plural);
     const renderer = startRenderer(server, hub);
@@ -195,7 +175,7 @@ suite("config-renderer", { concurrency: true }, () => {
   });
 
   test("a fleet is not settled while nobody can tell what the hub holds", async (t) => {
-    const { server, hub, fleet } = world(t);
+    const { server, hub, fleet } = shopWorld(t);
     hub.leave();
     const renderer = startRenderer(server, hub);
     t.after(() => renderer.stop());
@@ -239,7 +219,7 @@ suite("config-renderer", { concurrency: true }, () => {
   });
 
   test("a cluster's row holds what its Nodes and a person allow, and says stale when its heartbeat is old", async (t) => {
-    const { server, hub, aggregator, fleet } = world(t);
+    const { server, hub, aggregator, fleet } = shopWorld(t);
     const renderer = startRenderer(server, hub);
     t.after(() => renderer.stop());
     await aggregator.cluster({ cluster: "member1", nodeCidrs: ["10.9.0.0/24", "127.0.0.0/8"] });
@@ -251,7 +231,7 @@ suite("config-renderer", { concurrency: true }, () => {
   });
 
   test("a cluster whose Nodes nobody has listed yet takes no row away from the proxies that have one", async (t) => {
-    const { server, hub, aggregator, fleet } = world(t);
+    const { server, hub, aggregator, fleet } = shopWorld(t);
     const first = startRenderer(server, hub);
     await aggregator.cluster({ cluster: "member2", nodeCidrs: ["10.2.0.0/16"] });
     const allowed = () => (fleet.get("default.clusters.member2") as FleetCluster | undefined)?.allowed;
@@ -267,7 +247,7 @@ suite("config-renderer", { concurrency: true }, () => {
   });
 
   test("an MCI's status gets the fleet's address, under our field manager alone", async (t) => {
-    const { server, hub } = world(t);
+    const { server, hub } = shopWorld(t);
     addIngress(hub, "theirs", "web", "other");
     const renderer = startRenderer(server, hub);
     t.after(() => renderer.stop());
@@ -300,7 +280,7 @@ suite("config-renderer", { concurrency: true }, () => {
   });
 
   test("an MCI that names a missing service answers 503, and one Event on it says why", async (t) => {
-    const { server, hub, fleet } = world(t);
+    const { server, hub, fleet } = shopWorld(t);
     addIngress(hub, "broken", "nowhere");
     const renderer = startRenderer(server, hub);
     t.after(() => renderer.stop());
@@ -320,7 +300,7 @@ suite("config-renderer", { concurrency: true }, () => {
   });
 
   test("an import whose port name no slice has is told so", async (t) => {
-    const { server, hub, aggregator } = world(t);
+    const { server, hub, aggregator } = shopWorld(t);
     aggregator.exports([{ name: "http", port: 80, protocol: "TCP" }]);
     const renderer = startRenderer(server, hub);
     t.after(() => renderer.stop());

@@ -4,14 +4,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Writable } from "node:stream";
 import { after, suite, type TestContext, test } from "node:test";
-import { MemoryServer } from "@sluice/bus/testing";
+import type { MemoryServer } from "@sluice/bus/testing";
 import { type FleetValue, fleetTable, type RouteRow, type SecretRow } from "@sluice/contracts";
 import { type MultiClusterIngress, resources, type Secret } from "@sluice/kube";
 import { type TrialCertificate, trialCertificate } from "@sluice/native-tools/testing";
 import { openSealed, readPrivateKey, readPublicKey, writeFleetKey } from "@sluice/sealing";
 import { createLogger } from "@sluice/service-kit";
-import { FakeHub } from "./testing/fake-hub.ts";
-import { addImport, FakeAggregator, startRenderer, watchFleet } from "./testing/world.ts";
+import type { FakeHub } from "./testing/fake-hub.ts";
+import { importWorld, startRenderer } from "./testing/world.ts";
 
 const folder = await mkdtemp(join(tmpdir(), "sluice-secrets-"));
 after(() => rm(folder, { recursive: true }));
@@ -55,17 +55,8 @@ function putIngress(hub: FakeHub, withTls = true): void {
 
 /** A hub with an import and an MCI with TLS, a reader, and no renderer yet. */
 function world(t: TestContext) {
-  const server = new MemoryServer();
-  const hub = new FakeHub();
-  const aggregator = new FakeAggregator(server);
-  const controller = new AbortController();
-  const fleet = watchFleet(server, controller.signal);
-  addImport(hub);
+  const { server, hub, fleet } = importWorld(t);
   putIngress(hub);
-  t.after(async () => {
-    controller.abort();
-    await aggregator.stop();
-  });
   return { server, hub, fleet, start: () => startRenderer(server, hub, { fleetKey }) };
 }
 
@@ -177,7 +168,7 @@ suite("Secrets of the hub", { concurrency: 6 }, () => {
     await within(t, () => assert.equal(chain(fleet), second.cert));
     const there = async () => {
       const rows = await raw(server);
-      const claims = [...rows.keys()].filter((key) => key.startsWith("default._meta.claim.")).length;
+      const claims = [...(await rows.keys())].filter((key) => key.startsWith("default._meta.claim.")).length;
       const idAt = (key: string) => JSON.parse(rows.get(key) ?? "{}").id;
       const synced = idAt("default._meta.synced") === idAt(`default._meta.claim.${claims}`);
       return { text: JSON.parse(rows.get(row) ?? "{}").data, whole: synced ? claims : 0, claims };

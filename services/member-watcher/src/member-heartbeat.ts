@@ -1,7 +1,7 @@
 import type { Bus } from "@sluice/bus";
 import { type ClusterRecord, clustersTable, plainKeys } from "@sluice/contracts";
 import { type KubeClient, type Node, reflect, resourcePath, resources } from "@sluice/kube";
-import { type Kit, slept, TimeLimit } from "@sluice/service-kit";
+import { type Kit, rejectedBy, slept, TimeLimit } from "@sluice/service-kit";
 import { nodeCidrs } from "./exported-service.ts";
 
 /** How often a member says that it lives, and how long its API may take to answer. */
@@ -134,10 +134,7 @@ export function startHeartbeat(
   }
 
   async function told(signal: AbortSignal): Promise<void> {
-    const over = new Promise<void>((_, reject) =>
-      signal.addEventListener("abort", () => reject(signal.reason), { once: true }),
-    );
-    signal.throwIfAborted();
+    const over = rejectedBy(signal);
     await Promise.race([asked.promise, over]);
     say();
     await Promise.race([clusters.idle(), over]);

@@ -1,7 +1,8 @@
-import { open, readFile, rename } from "node:fs/promises";
+import { open, rename } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { FleetValue } from "@sluice/contracts";
 import type { NginxNameRow, NginxRow } from "./nginx-row.ts";
+import { readIfThere, syncFolder } from "./private-file.ts";
 
 /** A fleet record with the row that nginx had for it; null: it had none yet. */
 export interface LastGoodEntry {
@@ -97,10 +98,7 @@ function sameEntries(a: readonly LastGoodEntry[], b: readonly LastGoodEntry[]): 
 }
 
 async function linesOf(path: string): Promise<string[]> {
-  const text = await readFile(path, "utf8").catch((error: NodeJS.ErrnoException) => {
-    if (error.code === "ENOENT") return "";
-    throw error;
-  });
+  const text = (await readIfThere(path)) ?? "";
   // Our own file, replaced atomically: every line but the empty last one is whole.
   return text.split("\n").filter((line) => line !== "");
 }
@@ -122,11 +120,5 @@ async function replaceLines(path: string, head: string, entries: readonly unknow
     await file.close();
   }
   await rename(next, path);
-  // The rename itself is on the disk once the folder is.
-  const folder = await open(dirname(path), "r");
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
-  }
+  await syncFolder(dirname(path));
 }

@@ -1,17 +1,14 @@
-import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { accessLogPathOf } from "./access-log.ts";
 import type { UnixNginxClient } from "./nginx-client.ts";
 import { pidFileOf } from "./nginx-conf.ts";
 import { ProcessReader } from "./nginx-processes.ts";
 import type { ObservePorts } from "./observe-nginx.ts";
+import { readIfThere } from "./private-file.ts";
 
 async function masterOf(dir: string): Promise<number | null> {
-  const text = await readFile(pidFileOf(dir), "utf8").catch((error: NodeJS.ErrnoException) => {
-    // It has not begun, or has ended.
-    if (error.code === "ENOENT") return "";
-    throw error;
-  });
+  // None: it has not begun, or has ended.
+  const text = (await readIfThere(pidFileOf(dir))) ?? "";
   const pid = Number(text.trim());
   return Number.isInteger(pid) && pid > 1 ? pid : null;
 }

@@ -1,6 +1,6 @@
-import { open, readFile, rm } from "node:fs/promises";
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
-import { replaceFile } from "./private-file.ts";
+import { readIfThere, replaceFile, syncFolder } from "./private-file.ts";
 
 /** What nginx is being brought to; on the disk while that goes on, so that an agent which it ends knows of it. */
 interface Trial {
@@ -25,10 +25,7 @@ export class TrialFile implements TrialStore {
   }
 
   async load(): Promise<Trial | null> {
-    const text = await readFile(this.#path, "utf8").catch((error: NodeJS.ErrnoException) => {
-      if (error.code === "ENOENT") return null;
-      throw error;
-    });
+    const text = await readIfThere(this.#path);
     // Our own file in a folder that is ours alone, replaced as a whole.
     return text === null ? null : (JSON.parse(text) as Trial);
   }
@@ -37,11 +34,6 @@ export class TrialFile implements TrialStore {
     if (trial === null) return rm(this.#path, { force: true });
     await replaceFile(this.#path, `${JSON.stringify(trial)}\n`);
     // What follows may end the machine: the rename has to be on the disk before.
-    const folder = await open(this.#dir, "r");
-    try {
-      await folder.sync();
-    } finally {
-      await folder.close();
-    }
+    await syncFolder(this.#dir);
   }
 }

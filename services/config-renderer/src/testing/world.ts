@@ -1,5 +1,6 @@
+import type { TestContext } from "node:test";
 import type { Bus, PartHolder } from "@sluice/bus";
-import { type MemoryServer, memoryBus } from "@sluice/bus/testing";
+import { MemoryServer, memoryBus } from "@sluice/bus/testing";
 import {
   type ClusterRecord,
   clustersTable,
@@ -18,7 +19,7 @@ import { type MultiClusterIngress, resources, type ServiceImport } from "@sluice
 import { createKit, type Logger } from "@sluice/service-kit";
 import { runConfigRenderer } from "../config-renderer.ts";
 import type { ConfigRendererOptions } from "../options.ts";
-import type { FakeHub } from "./fake-hub.ts";
+import { FakeHub } from "./fake-hub.ts";
 
 const options: ConfigRendererOptions = {
   fleet: "default",
@@ -186,4 +187,28 @@ export function addIngress(hub: FakeHub, name = "shop", backend = "web", classNa
       ],
     },
   });
+}
+
+/** A hub with one import, an aggregator that knows nothing, a reader of the fleet, and no renderer yet. */
+export function importWorld(t: TestContext) {
+  const server = new MemoryServer();
+  const hub = new FakeHub();
+  const aggregator = new FakeAggregator(server);
+  const controller = new AbortController();
+  const fleet = watchFleet(server, controller.signal);
+  addImport(hub);
+  t.after(async () => {
+    controller.abort();
+    await aggregator.stop();
+  });
+  return { server, hub, aggregator, fleet };
+}
+
+/** The same with one MCI, and one peer in member1. */
+export function shopWorld(t: TestContext) {
+  const given = importWorld(t);
+  addIngress(given.hub);
+  given.aggregator.exports([{ name: "", port: 80, protocol: "TCP" }]);
+  given.aggregator.peers("member1", ["10.1.0.1"]);
+  return given;
 }

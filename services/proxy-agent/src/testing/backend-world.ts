@@ -12,6 +12,7 @@ import { buildFleet, type KubeObject, ReadSecret } from "@sluice/ingress";
 import { readPrivateKey, readPublicKey, seal, writeFleetKey } from "@sluice/sealing";
 import { type TestAgent, testAgent, testFleet } from "./agent-world.ts";
 import type { TestCertificate } from "./certificates.ts";
+import { importedFrom } from "./imported.ts";
 import { type TestNginx, testNginx } from "./proxy-world.ts";
 
 /** A request as a peer saw it. */
@@ -213,7 +214,6 @@ export async function backendWorld(
   const publicKey = await readPublicKey(files.publicFile);
   const privateKey = await readPrivateKey(files.privateFile);
   const agent = testAgent(nginx, server, { member1: ["127.25.0.0/16"] }, { fleetKeys: [privateKey] });
-  const names = Object.keys(backends);
   const before = new Set<string>();
   let verdicts: readonly string[] = [];
   const known: string[] = [];
@@ -233,18 +233,7 @@ export async function backendWorld(
       const built = buildFleet(
         {
           ingresses: [...given.map(objectOf), mark],
-          imports: names.map((name) => ({
-            metadata: { namespace: "shop", name },
-            spec: { ports: [{ port: 80 }] },
-          })),
-          classes: [],
-          peers: names.map((service) => ({
-            namespace: "shop",
-            service,
-            cluster: "member1",
-            ports: { "": (backends[service] ?? []).map(({ address, port }) => ({ address, port })) },
-          })),
-          exported: new Map(names.map((name) => [`shop/${name}`, new Set([""])])),
+          ...importedFrom(backends),
           secrets: new Map(
             Object.entries(secrets).map(([name, data]) => [
               `shop/${name}`,

@@ -99,6 +99,25 @@ export async function testNginx(
   return nginx;
 }
 
+/** @param began when it was asked for, by performance.now() */
+export function readAnswer(response: IncomingMessage, began: number): Promise<TestAnswer> {
+  return new Promise((resolve, reject) => {
+    let body = "";
+    response.on("data", (chunk: Buffer) => {
+      body += chunk.toString();
+    });
+    response.on("error", reject);
+    response.on("end", () =>
+      resolve({
+        status: response.statusCode ?? 0,
+        headers: response.headers,
+        body,
+        ms: performance.now() - began,
+      }),
+    );
+  });
+}
+
 function get(
   address: string,
   path: string,
@@ -119,21 +138,7 @@ function get(
         agent: options.fresh === true ? false : agent,
         signal,
       },
-      (response) => {
-        let body = "";
-        response.on("data", (chunk: Buffer) => {
-          body += chunk.toString();
-        });
-        response.on("error", reject);
-        response.on("end", () =>
-          resolve({
-            status: response.statusCode ?? 0,
-            headers: response.headers,
-            body,
-            ms: performance.now() - began,
-          }),
-        );
-      },
+      (response) => readAnswer(response, began).then(resolve, reject),
     );
     sent.on("error", reject);
     sent.end(options.body);

@@ -6,6 +6,7 @@ import { fleetKeys } from "@sluice/contracts";
 import { buildFleet, type KubeObject, ReadSecret } from "@sluice/ingress";
 import { testAgent, testFleet } from "./agent-world.ts";
 import { fleetSealer } from "./fleet-sealer.ts";
+import { importedFrom } from "./imported.ts";
 import { type TestNginx, type TestPod, testNginx } from "./proxy-world.ts";
 
 const soon = { timeout: 30_000, interval: 10 };
@@ -79,7 +80,6 @@ export async function servedWorld(
     { fleetKeys: sealer.keys, authAddresses: ["127.25.0.0/16"] },
   );
   const secrets: ServedWorld["secrets"] = new Map();
-  const names = Object.keys(services);
   const before = new Set<string>();
   let verdicts: readonly string[] = [];
   let profiles = 0;
@@ -90,18 +90,7 @@ export async function servedWorld(
     const built = buildFleet(
       {
         ingresses: [...given, mark].map(ingressOf),
-        imports: names.map((name) => ({
-          metadata: { namespace: "shop", name },
-          spec: { ports: [{ port: 80 }] },
-        })),
-        classes: [],
-        peers: names.map((service) => ({
-          namespace: "shop",
-          service,
-          cluster: "member1",
-          ports: { "": (services[service] ?? []).map(({ address, port }) => ({ address, port })) },
-        })),
-        exported: new Map(names.map((name) => [`shop/${name}`, new Set([""])])),
+        ...importedFrom(services),
         secrets: new Map(
           [...secrets].map(([name, data]) => {
             const secret = new ReadSecret({ metadata: { namespace: "shop", name }, data });

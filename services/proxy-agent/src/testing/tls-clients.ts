@@ -4,7 +4,7 @@ import { Agent, type RequestOptions, request } from "node:https";
 import { type ConnectionOptions, connect, type TLSSocket } from "node:tls";
 import type { NginxSecret } from "../nginx-row.ts";
 import type { TestCertificate } from "./certificates.ts";
-import type { TestAnswer, TestNginx } from "./proxy-world.ts";
+import { readAnswer, type TestAnswer, type TestNginx } from "./proxy-world.ts";
 
 export function certificateRow(id: string, { chain, key }: TestCertificate): NginxSecret {
   return { k: "secret", id, chain, key };
@@ -101,21 +101,7 @@ export function secureGet(
         headers: { host: name, ...headers },
         ...options,
       },
-      (response) => {
-        let body = "";
-        response.on("data", (chunk: Buffer) => {
-          body += chunk.toString();
-        });
-        response.on("error", reject);
-        response.on("end", () =>
-          resolve({
-            status: response.statusCode ?? 0,
-            headers: response.headers,
-            body,
-            ms: performance.now() - began,
-          }),
-        );
-      },
+      (response) => readAnswer(response, began).then(resolve, reject),
     );
     sent.on("error", reject);
     sent.end(sentBody);

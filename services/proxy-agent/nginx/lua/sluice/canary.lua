@@ -2,8 +2,9 @@
 -- worker. A request is judged by what it says of itself, and by chance.
 local policies = require "sluice.policies"
 local session_side = require "sluice.session_side"
+local is_text = require("sluice.values").is_text
 
-local find, lower, match, type = string.find, string.lower, string.match, type
+local lower, match, type = string.lower, string.match, type
 local random, re_find, setmetatable = math.random, ngx.re.find, setmetatable
 
 local M = {}
@@ -12,18 +13,14 @@ local function is_count(value, least)
   return type(value) == "number" and value >= least and value <= 1000000 and value % 1 == 0
 end
 
-local function is_text(value, most)
-  return type(value) == "string" and #value > 0 and #value <= most and not find(value, "%c")
-end
-
 local function header_problem(header)
   if type(header) ~= "table" then return "header is no object" end
   local name, value, pattern = header.name, header.value, header.pattern
   if type(name) ~= "string" or #name > 128 or not match(name, "^[a-z0-9_]+$") then return "header's name is no name" end
   -- In UTF-8 a character has up to four bytes.
-  if value ~= nil and not is_text(value, 4096) then return "header's value is no text" end
+  if value ~= nil and not is_text(value, "%c", 4096) then return "header's value is no text" end
   if pattern ~= nil then
-    if not is_text(pattern, 8192) then return "header's pattern is no text" end
+    if not is_text(pattern, "%c", 8192) then return "header's pattern is no text" end
     local _, _, why = re_find("", pattern)
     return why
   end
@@ -37,7 +34,7 @@ function M.problem(canary)
   if type(id) ~= "string" or #id > 128 or not match(id, "^[0-9a-z-]+$") then return "canary's upstream is no name" end
   if canary.weight ~= nil and not is_count(canary.weight, 0) then return "canary's weight is no number" end
   if of ~= nil and not is_count(of, 1) then return "what canary's weight is of is no number" end
-  if cookie ~= nil and (not is_text(cookie, 128) or find(cookie, "[^%w_.%-]")) then return "canary's cookie is no name" end
+  if cookie ~= nil and (not is_text(cookie, "[^%w_.%-]", 128)) then return "canary's cookie is no name" end
   local why = canary.header ~= nil and header_problem(canary.header)
     or canary.balance ~= nil and policies.problem(canary.balance)
   return why or nil

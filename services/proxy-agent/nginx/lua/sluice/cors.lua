@@ -1,6 +1,7 @@
 -- CORS, as ingress-nginx does it: an OPTIONS request of an origin that may is answered here, every other answer to such
 -- an origin gets the headers, and what the peer said under their names is replaced. To other origins nothing is added.
 local phases = require "sluice.phases"
+local is_text = require("sluice.values").is_text
 
 local ngx = ngx
 local find, lower, match, sub = string.find, string.lower, string.match, string.sub
@@ -10,10 +11,6 @@ local type = type
 local M = {}
 
 local MOST_ORIGINS = 64
-
-local function is_text(value, unwanted, most)
-  return type(value) == "string" and #value > 0 and #value <= most and not find(value, unwanted)
-end
 
 -- What is wrong with it; nil: nothing.
 function M.problem(cors)

@@ -5,16 +5,13 @@ local counters = require "sluice.counters"
 local open = require "sluice.limits_open"
 local phases = require "sluice.phases"
 local ranges = require "sluice.access_ranges"
+local whole = require("sluice.values").is_whole
 
 local L = ngx.shared.sluice_limits
 local ipairs, max, now, type = ipairs, math.max, ngx.now, type
 local count = counters.add
 
 local M = {}
-
-local function whole(value, low, high)
-  return type(value) == "number" and value >= low and value <= high and value % 1 == 0
-end
 
 local function rates_problem(rates)
   if rates == nil then return nil end

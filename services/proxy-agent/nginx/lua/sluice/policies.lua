@@ -1,7 +1,9 @@
 -- How a route wants its upstream balanced, where that is not by taking turns: checked when the row comes, and compiled
 -- once per worker. Which variables a key may be made of is decided here as well; nothing of it is ever evaluated.
+local is_text = require("sluice.values").is_text
+
 local concat = table.concat
-local find, lower, match, type = string.find, string.lower, string.match, type
+local lower, match, type = string.lower, string.match, type
 local var = ngx.var
 
 local M = {}
@@ -14,10 +16,6 @@ local function is_variable(name)
   if type(name) ~= "string" or #name > 128 then return false end
   return VARIABLES[name] or match(name, "^http_[a-z0-9_]+$") or match(name, "^arg_[a-z0-9_]+$")
     or match(name, "^cookie_[a-z0-9_]+$")
-end
-
-local function is_text(value, pattern, most)
-  return type(value) == "string" and #value > 0 and #value <= most and not find(value, pattern)
 end
 
 local function is_seconds(value)

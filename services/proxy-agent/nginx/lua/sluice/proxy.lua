@@ -20,6 +20,7 @@ local router = require "sluice.router"
 local settings = require "sluice.settings"
 local traffic = require "sluice.traffic"
 local upstreams = require "sluice.upstreams"
+local last_number = require("sluice.values").last_number
 
 local ngx, now, get_method = ngx, ngx.now, ngx.req.get_method
 local var = ngx.var
@@ -280,10 +281,6 @@ local function may_limit(u)
   return not accept or not accept:find("text/event-stream", 1, true)
 end
 
-local function last_of(list)
-  return list and list:match("([^ ,:]+)%s*$")
-end
-
 local function profile_of(name)
   return settings.profiles[name] or settings.profiles.default
 end
@@ -448,7 +445,7 @@ end
 -- The last try's failure never comes back to the balancer. A peer that answered 502 itself has sent a header.
 local function last_failed(state, status)
   local address = var.upstream_addr
-  if not address or state and state.given_up or tonumber(last_of(var.upstream_header_time)) then return end
+  if not address or state and state.given_up or last_number(var.upstream_header_time) then return end
   local u = enter()
   local peer = u and (state and state.peer or last_peer(u))
   if peer then failures.note(u, peer, status) end
@@ -489,7 +486,7 @@ local function answered(state)
   end
   local limit = state.limit
   if limit and now() - state.since >= limit then
-    local header, whole = tonumber(last_of(var.upstream_header_time)), tonumber(last_of(var.upstream_response_time))
+    local header, whole = last_number(var.upstream_header_time), last_number(var.upstream_response_time)
     if header and whole and header < limit and whole - header >= limit then holds.mark_streams(id) end
   end
 end
@@ -497,7 +494,7 @@ end
 -- Seconds to the first byte of the last try; nil: it had none.
 local function measured(state, status)
   local failed_last = status == 502 or status == 504
-  loads.finish(state, not failed_last and tonumber(last_of(var.upstream_header_time)) or nil)
+  loads.finish(state, not failed_last and last_number(var.upstream_header_time) or nil)
 end
 
 -- What was refused before it had a host or a path is nobody's.

@@ -1,6 +1,7 @@
 -- What a route makes of its requests on their way to a peer, and of redirects: texts with $1 to $9 in them, taken apart
 -- once per worker and filled per request. Nothing of them is ever evaluated.
 local patterns = require "sluice.patterns"
+local is_text = require("sluice.values").is_text
 
 local byte, concat, find, format, gsub, match, sub = string.byte, table.concat, string.find, string.format, string.gsub,
   string.match, string.sub
@@ -8,10 +9,6 @@ local type = type
 local SLASH, QUESTION = byte("/"), byte("?")
 
 local M = {}
-
-local function is_text(value, unwanted, most)
-  return type(value) == "string" and #value > 0 and #value <= most and not find(value, unwanted)
-end
 
 local KEEPS = { groups = true, query = true, scheme = true, uri = true }
 

@@ -16,9 +16,10 @@ local patterns = require "sluice.patterns"
 local rewriting = require "sluice.rewriting"
 local names = require "sluice.access_names"
 local secrets = require "sluice.secrets"
+local whole = require("sluice.values").is_whole
 
 local D = ngx.shared.sluice_rows
-local floor, match, tonumber, type = math.floor, string.match, tonumber, type
+local match, tonumber, type = string.match, tonumber, type
 
 local M = {}
 
@@ -54,10 +55,6 @@ local function address_of(text)
   if is_ipv4(text) then return text end
   if is_ipv6(text) then return "[" .. text .. "]" end
   return nil
-end
-
-local function whole(value, low, high)
-  return type(value) == "number" and value >= low and value <= high and floor(value) == value
 end
 
 local function name(value)

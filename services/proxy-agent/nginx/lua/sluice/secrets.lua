@@ -5,6 +5,7 @@
 local cjson = require "cjson.safe"
 local ffi = require "ffi"
 local ssl = require "ngx.ssl"
+local is_text = require("sluice.values").is_text
 
 ffi.cdef [[
 void *OPENSSL_sk_value(const void *stack, int at);
@@ -25,13 +26,9 @@ local MOST_KEY = 32 * 1024
 -- Bytes of shared memory that secrets never take: what is there must stay changeable.
 local RESERVE = 64 * 1024
 
-local function is_text(value, most)
-  return type(value) == "string" and #value > 0 and #value <= most
-end
-
 local function pair_problem(row)
-  if not is_text(row.chain, MOST_CHAIN) then return "certificate: no PEM of up to 100 KiB" end
-  if not is_text(row.key, MOST_KEY) then return "certificate: its private key is missing" end
+  if not is_text(row.chain, nil, MOST_CHAIN) then return "certificate: no PEM of up to 100 KiB" end
+  if not is_text(row.key, nil, MOST_KEY) then return "certificate: its private key is missing" end
   local chain = ssl.parse_pem_cert(row.chain)
   local key = chain and ssl.parse_pem_priv_key(row.key)
   local leaf = key and C.OPENSSL_sk_value(chain, 0)
@@ -45,7 +42,7 @@ local function pair_problem(row)
 end
 
 local function authorities_problem(pem)
-  if not is_text(pem, MOST_AUTHORITIES) then return "authorities: no PEM of up to 500 KiB" end
+  if not is_text(pem, nil, MOST_AUTHORITIES) then return "authorities: no PEM of up to 500 KiB" end
   local parsed = ssl.parse_pem_cert(pem)
   C.ERR_clear_error()
   return not parsed and "authorities: no certificates in PEM that nginx can read" or nil

@@ -4,11 +4,12 @@
 local base = require "resty.core.base"
 local cjson = require "cjson.safe"
 local utf8 = require("sluice.access_log").utf8
+local last_number = require("sluice.values").last_number
 
 local F = ngx.shared.sluice_holds
 local now, start_time, get_method = ngx.now, ngx.req.start_time, ngx.req.get_method
 local new_tab = base.new_tab
-local ceil, concat, format, match, tonumber = math.ceil, table.concat, string.format, string.match, tonumber
+local ceil, concat, format, tonumber = math.ceil, table.concat, string.format, tonumber
 
 local M = {}
 
@@ -107,10 +108,6 @@ local function series_of(labels, method, status)
   return by_status and by_status[status]
 end
 
-local function last_of(list)
-  return list and tonumber(match(list, "([^ ,:]+)%s*$"))
-end
-
 -- A request that has ended. `labels`: of its route.
 function M.count(labels, var, status)
   local method = METHODS[get_method()] or "other"
@@ -130,13 +127,13 @@ function M.count(labels, var, status)
   local whole = var.upstream_response_time
   if not whole then return end
   -- Of several tries the last one, which has answered.
-  local seconds = tonumber(whole) or last_of(whole)
+  local seconds = tonumber(whole) or last_number(whole)
   if seconds then observe_time(series, RESPONSE, seconds, weight) end
   local header = var.upstream_header_time
-  seconds = tonumber(header) or last_of(header)
+  seconds = tonumber(header) or last_number(header)
   if seconds then observe_time(series, HEADER, seconds, weight) end
   local connect = var.upstream_connect_time
-  seconds = tonumber(connect) or last_of(connect)
+  seconds = tonumber(connect) or last_number(connect)
   if seconds then observe_time(series, CONNECT, seconds, weight) end
 end
 
