@@ -1,6 +1,6 @@
 import { trialAuthority, trialCertificate } from "@sluice/native-tools/testing";
-import { SeededRandom } from "../simulation/seeded-random.ts";
-import { type HostileObject, hostileObject } from "./hostile-object.ts";
+import { objectOf } from "./certain-objects.ts";
+import type { HostileObject } from "./hostile-object.ts";
 import { NginxJudge } from "./judge-nginx.ts";
 import { Judge, type Pem, type Rendered } from "./judge-object.ts";
 import { shrinkJson } from "./shrink-json.ts";
@@ -16,6 +16,8 @@ export interface Violation {
 /** Violations of a batch that are made small, and those that are looked for at all. */
 const MAX_TOLD = 3;
 const MAX_FOUND = 10;
+/** Characters of an object that is made small: each of hundreds of tries costs what it costs. */
+const MAX_SHRUNK = 500_000;
 
 /** What came of objects that violated nothing: who reaches nothing finds nothing. */
 export interface Reached {
@@ -67,7 +69,7 @@ export class Batches implements AsyncDisposable {
     const found: Violation[] = [];
     for (const seed of seeds) {
       if (found.length >= MAX_FOUND) return found;
-      const object = hostileObject(new SeededRandom(seed));
+      const object = objectOf(seed);
       const what = this.#problemOf(object, (rendered) => {
         judged.push({ seed, object, rendered, foreign: object.kind === "rows" });
       });
@@ -113,7 +115,8 @@ export class Batches implements AsyncDisposable {
     same: (smaller: HostileObject) => Promise<boolean>,
     before: number,
   ): Promise<Violation> {
-    return { seed, what, object: before < MAX_TOLD ? await shrinkJson(object, same) : object };
+    const small = before < MAX_TOLD && JSON.stringify(object).length <= MAX_SHRUNK;
+    return { seed, what, object: small ? await shrinkJson(object, same) : object };
   }
 
   #problemOf(object: HostileObject, good?: (rendered: Rendered) => void): string | null {

@@ -47,11 +47,13 @@ const FLEET = "default";
 const CONFIG = { namespace: NAMESPACE, name: "nginx-configuration" };
 /** As NATS has it where nobody says otherwise: a larger record is refused by its writer, by name. */
 const MAX_RECORD = 1024 * 1024;
-/** Milliseconds of this thread's own work for one object, whatever is in it: a hundred times what the largest take. */
-const MAX_CPU_MS = 5000;
-/** Bytes that are made of one byte of an object: 32 aliases repeat the paths of a host, each path with all its policy. */
-const MAX_GROWTH = 400;
-const ALWAYS_BYTES = 4_000_000;
+/** Milliseconds of this thread's own work for one object, whatever is in it: several times what the largest take. */
+const MAX_CPU_MS = 3000;
+/** Bytes of all routes that an object asks for: each path has all that its annotations say, and other names repeat them. */
+const MAX_ROUTES = 9_000_000;
+/** Of all other rows: bytes that are made of one byte of an object. */
+const MAX_GROWTH = 8;
+const ALWAYS_BYTES = 1_000_000;
 const MAX_MESSAGE = 2000;
 const MAX_VERDICTS = 16;
 
@@ -320,21 +322,29 @@ function modelRecords(object: HostileObject, pem: Pem): Records {
   );
   judgeVerdicts(verdicts);
   const records = new Map<string, FleetValue>();
-  let bytes = 0;
+  const bytes = { routes: 0, others: 0 };
   let left = false;
   for (const [key, row] of [...secretRows(secrets, opened), ...rows]) {
     const text = JSON.stringify(row);
     if (text.includes("PRIVATE KEY")) throw new UnexpectedError(`${key} holds a private key in clear`);
-    bytes += text.length;
+    const route = key.startsWith(fleetKeys.route(FLEET, "").replace(/[^.]*$/, ""));
+    bytes[route ? "routes" : "others"] += text.length;
     if (text.length > MAX_RECORD) {
+      // The bus would refuse it, and all that anybody has on that host would stay as it was.
+      if (route) throw new UnexpectedError(`${key} is larger than a record: ${text.length} bytes`);
       left = true;
       continue;
     }
     records.set(key, decode(fleetTable.schemaOf(key)!, JSON.parse(text), key) as FleetValue);
   }
   const given = JSON.stringify(object).length;
-  if (bytes > ALWAYS_BYTES + MAX_GROWTH * given) {
-    throw new UnexpectedError(`of ${given} bytes it makes ${bytes}`);
+  if (
+    bytes.routes > MAX_ROUTES * object.ingresses.length ||
+    bytes.others > ALWAYS_BYTES + MAX_GROWTH * given
+  ) {
+    throw new UnexpectedError(
+      `of ${given} bytes it makes ${bytes.routes} of routes and ${bytes.others} of others`,
+    );
   }
   return { records, left, opened };
 }

@@ -39,6 +39,24 @@ export const plants: readonly Mutation[] = [
     to: "const PLAIN = /^[^]{1,2048}$/;",
   },
   {
+    name: "room",
+    file: "packages/ingress/src/route-room.ts",
+    from: "bytesOf(row) <= MOST_OF_A_HOST",
+    to: "bytesOf(row) > 0",
+  },
+  {
+    name: "room of an object",
+    file: "packages/ingress/src/route-room.ts",
+    from: "return left < 0;",
+    to: "return left === undefined;",
+  },
+  {
+    name: "look-ups",
+    file: "packages/ingress/src/by-host.ts",
+    from: "list.length < INDEXED_FROM",
+    to: "INDEXED_FROM > 0",
+  },
+  {
     name: "identity",
     file: "services/proxy-agent/src/nginx-backends.ts",
     from: "digest(JSON.stringify([shown, proof]))",

@@ -6,6 +6,8 @@ export interface PublishedInput {
   /** `path`, `host`, `tls`, or an annotation behind `nginx.ingress.kubernetes.io/`. */
   readonly at: string;
   readonly text: string;
+  /** It is taken as it is, and harms nobody: what it means here. */
+  readonly taken?: string;
 }
 
 const TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token";
@@ -38,6 +40,7 @@ export const published: readonly PublishedInput[] = [
     tried: "a path that is the token's file",
     at: "path",
     text: "/var/run/secrets/kubernetes.io/serviceaccount/",
+    taken: "a path like any other: no path names a file here",
   },
   {
     cve: "CVE-2021-25746",
@@ -152,6 +155,7 @@ export const published: readonly PublishedInput[] = [
     tried: "an answer 401 of an auth service that becomes a page, and with it a way in",
     at: "custom-http-errors",
     text: "401,403",
+    taken: "whoever is refused is shown the default backend's page; the peer is not asked",
   },
   {
     cve: "CVE-2026-24514",

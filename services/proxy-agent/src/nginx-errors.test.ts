@@ -62,6 +62,35 @@ test("the default backend answers statuses that its object names, and is told wh
   assert.doesNotMatch(alone.body, /sorry/);
 });
 
+test("who is refused is shown the page of the default backend, and the peer is not asked", async (t) => {
+  const web = await testPod(t, "127.25.92.1", "web");
+  const errors = await testPod(t, "127.25.92.2", "errors", undefined, (_, { headers }) => ({
+    status: Number(headers["x-code"]),
+    body: "sorry",
+  }));
+  const pages = { "custom-http-errors": "401,403,500", "default-backend": "pages" };
+  // Nobody answers there: of whom nobody knows whether he may come in, 500.
+  const unanswered = { ...pages, "auth-url": "http://127.25.92.9:9/" };
+  const denied = { ...pages, "denylist-source-range": "0.0.0.0/0" };
+  const world = await servedWorld(
+    t,
+    { web: [web], pages: [errors] },
+    { name: "denied", annotations: denied, hosts: { [HOST]: ["P / -> web"] } },
+    { name: "asked", annotations: unanswered, hosts: { "asked.example.test": ["P / -> web"] } },
+  );
+  assert.deepEqual(world.verdicts, []);
+  for (const [host, status] of [
+    [HOST, 403],
+    ["asked.example.test", 500],
+  ] as const) {
+    for (const method of ["GET", "POST"]) {
+      const answer = await world.nginx.get("/", { host, method });
+      assert.deepEqual([answer.status, answer.body === "web"], [status, false], `${method} ${host}`);
+    }
+  }
+  assert.equal(web.requests, 0);
+});
+
 test("without a default backend a named status stays, and the peer's text goes", async (t) => {
   const web = await testPod(t, "127.25.91.1", "web", undefined, () => ({
     status: 404,
