@@ -2,12 +2,14 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import {
+  clustersTable,
   encodeEnvelope,
   fleetTable,
   loggedTables,
   type SliceValue,
   slicesTable,
   type TableSpec,
+  topologyTable,
 } from "@sluice/contracts";
 import { createKit } from "@sluice/service-kit";
 import type { BusLog, LogEntry } from "./log.ts";
@@ -182,6 +184,42 @@ export function logContract(name: string, start: () => Promise<ContractServer>):
       slices.filter(({ late }) => late).length,
       slices.findIndex(({ late }) => !late),
     );
+  });
+
+  test(`${name}: from wherever one reads to wherever, of all tables or of one, it is all that lies between`, {
+    timeout,
+  }, async () => {
+    await using stand = new Stand(await start());
+    const id = await stand.claim();
+    for (let i = 0; i < 24; i++) {
+      // A server that has read its files again counts wrongly what is left to deliver.
+      if (i === 12) {
+        await stand.newest();
+        await stand.server.restart();
+        await stand.newest();
+      }
+      await stand.slice(id, `cart-${i % 3}`, `10.0.1.${i}`);
+      await stand.put(topologyTable, `shop.web-${i % 4}._service`, json({ i }));
+      for (let j = 0; j < 3; j++) await stand.put(clustersTable, `member${j}`, json({ i }));
+    }
+    const newest = await stand.newest();
+    const all = await stand.entries();
+    assert.equal(all.length, newest);
+    for (const table of [undefined, "boot", "slices", "topology"]) {
+      for (let from = 1; from <= newest + 1; from += 7) {
+        for (const to of [Math.min(newest, from + 9), newest]) {
+          const range = { from, to, ...(table === undefined ? {} : { table }) };
+          const found = await Array.fromAsync(stand.log.read(range, stand.signal));
+          assert.deepEqual(
+            found.map(({ seq }) => seq),
+            all
+              .filter((each) => each.seq >= from && each.seq <= to && (table ?? each.table) === each.table)
+              .map(({ seq }) => seq),
+            `${table ?? "all"} from ${from} to ${to}`,
+          );
+        }
+      }
+    }
   });
 
   test(`${name}: who feeds it stops when told to, however long it has waited for something`, {

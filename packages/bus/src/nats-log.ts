@@ -150,8 +150,8 @@ export class NatsLog implements BusLog {
           range.follow === true ? Number.POSITIVE_INFINITY : Math.min(range.to ?? extent.last, extent.last);
         if (next > end) return;
         const filter = range.table === undefined ? `${logStream.prefix}>` : logSubject(range.table, ">");
-        const from = startAt(filter, next);
-        for await (const message of messages(life, logStream.name, from, end, signal)) {
+        const wanted = { stream: logStream.name, filter, from: next, end };
+        for await (const message of messages(life, wanted, signal)) {
           backoff.reset();
           next = message.info.streamSequence + 1;
           yield entryOf(message);
@@ -169,11 +169,9 @@ export class NatsLog implements BusLog {
   async *snapshot(spec: TableSpec, filter: string, signal: AbortSignal): AsyncGenerator<StoredEntry> {
     signal.throwIfAborted();
     const life = this.#lives.now();
-    const stream = streamOf(spec);
-    const found = await life.jsm.streams.getMessage(stream, { last_by_subj: subjectOf(spec, filter) });
-    if (found === null) return;
     const prefix = subjectOf(spec, "");
-    for await (const message of messages(life, stream, startAt(prefix + filter, 1), found.seq, signal)) {
+    const wanted = { stream: streamOf(spec), filter: prefix + filter, from: 1, end: Number.MAX_SAFE_INTEGER };
+    for await (const message of messages(life, wanted, signal)) {
       const { streamSequence, timestampNanos } = message.info;
       yield {
         key: message.subject.slice(prefix.length),
@@ -345,48 +343,66 @@ function millis(time: string): number {
   return Number(nanos) / 1e6;
 }
 
-function startAt(filter: string, seq: number): OrderedConsumerOptions {
-  return {
-    filter_subjects: filter,
-    deliver_policy: DeliverPolicy.StartSequence,
-    opt_start_seq: Math.max(1, seq),
-  } as OrderedConsumerOptions;
+/** Messages of a stream from a sequence on. */
+interface Wanted {
+  readonly stream: string;
+  readonly filter: string;
+  readonly from: number;
+  /** Last sequence of interest; beyond what is there: all that is there now; Infinity: what comes, too. */
+  readonly end: number;
 }
 
-/** Messages of a stream up to a sequence; pulled as they are taken, so that what waits in memory is bounded. */
-async function* messages(
-  life: LogLife,
-  stream: string,
-  from: OrderedConsumerOptions,
-  end: number,
-  signal: AbortSignal,
-): AsyncGenerator<JsMsg> {
-  const consumer = await life.js.consumers.get(stream, from);
-  const bounded = Number.isFinite(end);
+/**
+ * Pulled as they are taken, so that what waits in memory is bounded. Where they end is asked for by sequence: what the
+ * server counts as pending is wrong where a consumer begins in the middle of a file that the server has read again
+ * (2.9.10: too few, and also below 0).
+ * @throws BusUnreachableError when not all of it came
+ */
+async function* messages(life: LogLife, wanted: Wanted, signal: AbortSignal): AsyncGenerator<JsMsg> {
+  const { stream, filter } = wanted;
+  const bounded = Number.isFinite(wanted.end);
+  let next = Math.max(1, wanted.from);
+  let { end } = wanted;
+  if (bounded) {
+    const newest = await life.jsm.streams.getMessage(stream, { last_by_subj: filter });
+    end = Math.min(end, newest?.seq ?? 0);
+    if (next > end) return;
+  }
+  const consumer = await life.js.consumers.get(stream, {
+    filter_subjects: filter,
+    deliver_policy: DeliverPolicy.StartSequence,
+    opt_start_seq: next,
+  } as OrderedConsumerOptions);
   let pulled: ConsumerMessages | undefined;
   let silence: NodeJS.Timeout | undefined;
   const stop = () => pulled?.stop();
   const both = AbortSignal.any([signal, life.over.signal]);
+  /** The last message of interest may have gone meanwhile: its bucket keeps one a key, the log bounds its bytes. */
+  const isLeft = async () => {
+    const query = { seq: next, next_by_subj: filter };
+    const found = await life.jsm.streams.getMessage(stream, query);
+    return found !== null && found.seq <= end;
+  };
   try {
-    if (bounded && (await consumer.info()).num_pending === 0) return;
     both.throwIfAborted();
     pulled = await consumer.consume({ max_messages: IN_FLIGHT });
     both.addEventListener("abort", stop, { once: true });
-    // The last message of interest may have gone meanwhile: its bucket keeps one a key, the log bounds its bytes.
-    const ask = async () => {
-      if ((await consumer.info()).num_pending === 0) stop();
+    const stopAtEnd = async () => {
+      if (!(await isLeft())) stop();
     };
-    if (bounded) silence = setInterval(() => void ask().catch(stop), SILENCE_MS);
+    // Without an answer it is asked again at the end.
+    if (bounded) silence = setInterval(() => void stopAtEnd().catch(stop), SILENCE_MS);
     for await (const message of pulled) {
       silence?.refresh();
-      const { streamSequence, pending } = message.info;
+      const { streamSequence } = message.info;
       if (streamSequence > end) return;
+      next = streamSequence + 1;
       yield message;
-      if (bounded && (streamSequence === end || pending === 0)) return;
+      if (streamSequence === end) return;
     }
     // Stopped: by the end of everything, of the connection, or because nothing is left.
     signal.throwIfAborted();
-    if (life.over.signal.aborted)
+    if (life.over.signal.aborted || (bounded && (await isLeft())))
       throw new BusUnreachableError("the connection to NATS ended while the log was read");
   } finally {
     clearInterval(silence);
