@@ -26,7 +26,7 @@ export interface ListenerSettings {
   readonly tlsCurves: string;
   readonly tlsSessionCache: boolean;
   readonly tlsSessionCacheBytes: number;
-  readonly tlsSessionMs: number;
+  readonly tlsSessionSeconds: number;
   readonly tlsSessionTickets: boolean;
   readonly tlsBufferBytes: number;
   readonly http2: boolean;
@@ -63,7 +63,7 @@ export const listenerBounds = {
   hstsMaxAgeSeconds: [0, 2 ** 31 - 1],
   // A zone of nginx has eight pages at least.
   tlsSessionCacheBytes: [2 ** 20, 2 ** 28],
-  tlsSessionMs: [1000, 24 * HOUR_MS],
+  tlsSessionSeconds: [1, 86_400],
   tlsBufferBytes: [1024, 2 ** 16],
   http2Streams: [1, 10_000],
   keepAliveMs: [0, HOUR_MS],

@@ -10,6 +10,10 @@ export interface ClientTrust {
   readonly proxyProtocol?: boolean;
   /** What they say in X-Forwarded-For, -Proto, -Host and -Port holds. */
   readonly forwardedHeaders?: boolean;
+  /** The client's address is the one in X-Forwarded-For, or in the header in its place; nothing else of it holds. */
+  readonly realIp?: boolean;
+  /** Where clients come by PROXY protocol, its address goes before that of the header. */
+  readonly proxyProtocolFirst?: boolean;
   /** In place of X-Forwarded-For, e.g. `CF-Connecting-IP`. */
   readonly forwardedForHeader?: string;
   /** Peers get what they said in X-Forwarded-For and who they are behind it, not the client's address alone. */
@@ -33,17 +37,26 @@ function constant(variable: Value, value: Value): Directive {
 
 /** Who the client is: nginx takes it from a header or from PROXY protocol only where the connection is trusted. */
 function realAddress(trust: ClientTrust): Directive[] {
-  const { proxyProtocol = false, forwardedHeaders = false, forwardedForHeader = "X-Forwarded-For" } = trust;
-  if (trust.from.length === 0 || !(proxyProtocol || forwardedHeaders)) return [];
+  const {
+    proxyProtocol = false,
+    forwardedHeaders = false,
+    realIp = false,
+    proxyProtocolFirst = false,
+  } = trust;
+  if (trust.from.length === 0 || !(proxyProtocol || forwardedHeaders || realIp)) return [];
+  const byHeader = (forwardedHeaders || realIp) && !(proxyProtocol && proxyProtocolFirst);
   return [
     ...trust.from.map((each) => d("set_real_ip_from", [cidr(each)])),
     // Of both, the header: whoever speaks PROXY protocol may be one of several that are trusted.
-    d("real_ip_header", [forwardedHeaders ? headerName(forwardedForHeader) : w`proxy_protocol`]),
+    d("real_ip_header", [
+      byHeader ? headerName(trust.forwardedForHeader ?? "X-Forwarded-For") : w`proxy_protocol`,
+    ]),
     d("real_ip_recursive", [w`on`]),
   ];
 }
 
 function believed(trust: ClientTrust): Directive[] {
+  const first = trust.proxyProtocol === true && trust.proxyProtocolFirst === true;
   return [
     d(
       "geo",
@@ -73,10 +86,15 @@ function believed(trust: ClientTrust): Directive[] {
           d(
             "map",
             [w`$http_x_forwarded_for`, w`$sluice_full_for`],
-            [
-              d('""', [w`$realip_remote_addr`]),
-              d("default", [w`"$http_x_forwarded_for, $realip_remote_addr"`]),
-            ],
+            first
+              ? [
+                  d('""', [w`$proxy_protocol_addr`]),
+                  d("default", [w`"$http_x_forwarded_for, $proxy_protocol_addr"`]),
+                ]
+              : [
+                  d('""', [w`$realip_remote_addr`]),
+                  d("default", [w`"$http_x_forwarded_for, $realip_remote_addr"`]),
+                ],
           ),
           d(
             "map",

@@ -8,6 +8,7 @@ import {
   type RolloutRow,
   type RouteRow,
   type SecretRow,
+  type SettingsRow,
   type UpstreamRow,
 } from "@sluice/contracts";
 import type { CheckedPeer } from "./checks/active-checks.ts";
@@ -103,6 +104,7 @@ export class FleetRows {
   #heldOf = noRows();
   readonly #profileKeys = new Set<string>();
   #rolloutKey: string | undefined;
+  #settingsKey: string | undefined;
   /** By upstream. */
   readonly #checks = new Map<string, HealthCheck>();
 
@@ -121,6 +123,7 @@ export class FleetRows {
     this.#wanted.set(key, value);
     if (key.split(".")[1] === "profiles") this.#profileKeys.add(key);
     if (key.split(".")[1] === "rollout") this.#rolloutKey = key;
+    if (key.split(".")[1] === "settings") this.#settingsKey = key;
     const name = nameOf(key, value);
     if (name === null) return;
     this.#nameOf.set(key, name);
@@ -145,6 +148,7 @@ export class FleetRows {
     this.#wanted.delete(key);
     this.#profileKeys.delete(key);
     if (key === this.#rolloutKey) this.#rolloutKey = undefined;
+    if (key === this.#settingsKey) this.#settingsKey = undefined;
     this.#nameOf.delete(key);
     this.#dirty.delete(key);
     this.#versions.delete(key);
@@ -511,6 +515,12 @@ export class FleetRows {
       const value = this.#wanted.get(key);
       if (value !== undefined) yield [key, value as ProfileRow];
     }
+  }
+
+  /** What is said of the fleet's listeners, and its fleet key; undefined: nothing is. */
+  get settings(): readonly [key: string, row: SettingsRow] | undefined {
+    const key = this.#settingsKey;
+    return key === undefined ? undefined : [key, this.#wanted.get(key) as SettingsRow];
   }
 
   /** Which profiles this fleet's proxies may run; undefined: nobody has said. */

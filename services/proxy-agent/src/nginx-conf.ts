@@ -1,4 +1,4 @@
-import { defaultSettings, type ProfileSettings } from "@sluice/ingress";
+import { defaultSettings, type ListenerSettings, type ProfileSettings } from "@sluice/ingress";
 import { type AccessLog, accessLogFormat, accessLogOf } from "./access-log.ts";
 import {
   type ClientTrust,
@@ -57,6 +57,8 @@ export interface NginxConf {
   /** Absent: nobody is believed about a client. */
   readonly clients?: ClientTrust;
   readonly requestIds?: RequestIds;
+  /** What the fleet says for all its proxies, of what no flag of a proxy's own says. */
+  readonly listeners: Partial<ListenerSettings>;
   /** By name; `default` is what nginx.conf says without any of them. */
   readonly profiles: ReadonlyMap<string, ProfileSettings>;
 }
@@ -154,12 +156,40 @@ export function proxyHeaders(
 }
 
 /** Keep-alive on both sides, alike in every upstream block that is measured against another. */
-export function upstreamKeepalive(): Directive[] {
+export function upstreamKeepalive(listeners: Partial<ListenerSettings> = {}): Directive[] {
+  const { peerConnections = 256, peerRequests = 100_000, peerIdleMs, peerLifeMs } = listeners;
   return [
-    d("keepalive", [number(256)]),
-    d("keepalive_requests", [number(100_000)]),
-    d("keepalive_timeout", [w`60s`]),
+    d("keepalive", [number(peerConnections)]),
+    d("keepalive_requests", [number(peerRequests)]),
+    d("keepalive_timeout", [peerIdleMs === undefined ? w`60s` : milliseconds(peerIdleMs)]),
+    ...(peerLifeMs === undefined ? [] : [d("keepalive_time", [milliseconds(peerLifeMs)])]),
   ];
+}
+
+/** What clients may take: of their listeners alone, for nginx speaks to itself and to the agent too. */
+function clientLimits(listeners: Partial<ListenerSettings>): Directive[] {
+  const out: Directive[] = [];
+  const say = <K extends keyof ListenerSettings>(
+    key: K,
+    name: string,
+    value: (v: ListenerSettings[K]) => Value | readonly Value[],
+  ) => {
+    const said = listeners[key];
+    if (said !== undefined) out.push(d(name, [value(said)].flat()));
+  };
+  say("keepAliveMs", "keepalive_timeout", milliseconds);
+  say("keepAliveRequests", "keepalive_requests", number);
+  say("headerTimeoutMs", "client_header_timeout", milliseconds);
+  say("headerBufferBytes", "client_header_buffer_size", number);
+  say("largeHeaderBuffers", "large_client_header_buffers", (text) => headerBuffers(text));
+  say("bodyTimeoutMs", "client_body_timeout", milliseconds);
+  say("http2Streams", "http2_max_concurrent_streams", number);
+  return out;
+}
+
+/** @param text such as `4 8192` */
+function headerBuffers(text: string, least: readonly [count: number, bytes: number] = [0, 0]): Value[] {
+  return text.split(" ").map((given, i) => number(Math.max(Number(given), least[i] ?? 0)));
 }
 
 export function processDirectives(conf: NginxConf): Directive[] {
@@ -179,7 +209,7 @@ export function processDirectives(conf: NginxConf): Directive[] {
 export function httpBasics(conf: NginxConf): Directive[] {
   return [
     d("access_log", [w`off`]),
-    d("server_tokens", [w`off`]),
+    d("server_tokens", [onOff(conf.listeners.versionTold ?? false)]),
     ...temporaryPaths(conf.dir),
     d("keepalive_requests", [number(100_000)]),
   ];
@@ -206,12 +236,13 @@ export function luaDirectives(conf: NginxConf): Directive[] {
 }
 
 /** The upstream of every request: the peer is chosen per request, never written here. */
-export function peersUpstream(): Directive {
-  return d("upstream", [w`sluice_peers`], chosenPeers());
+export function peersUpstream(listeners: Partial<ListenerSettings> = {}): Directive {
+  return d("upstream", [w`sluice_peers`], chosenPeers(listeners));
 }
 
-function chosenPeers(): Directive[] {
-  return [d("server", [w`0.0.0.1`]), lua("balancer_by_lua_block")`sluice.balance()`, ...upstreamKeepalive()];
+function chosenPeers(listeners: Partial<ListenerSettings>): Directive[] {
+  const keepalive = upstreamKeepalive(listeners);
+  return [d("server", [w`0.0.0.1`]), lua("balancer_by_lua_block")`sluice.balance()`, ...keepalive];
 }
 
 export function proxyPolicy(conf: NginxConf): Directive[] {
@@ -308,6 +339,7 @@ function clientServer(conf: NginxConf, listener: readonly Directive[], secure: b
     [
       ...listener,
       d("server_name", [w`_`]),
+      ...clientLimits(conf.listeners),
       lua("log_by_lua_block")`sluice.log()`,
       ...accessLogOf(conf.accessLog, conf.dir),
       d(
@@ -362,8 +394,16 @@ function replyServer(conf: NginxConf): Directive {
     [],
     [
       d("listen", [unixSocket(replySocketPathOf(conf.dir))]),
-      // The request was measured where it came in.
+      // The request was measured where it came in; what it has more is what peers are told.
       d("client_max_body_size", [number(0)]),
+      ...(conf.listeners.largeHeaderBuffers === undefined
+        ? []
+        : [
+            d(
+              "large_client_header_buffers",
+              headerBuffers(conf.listeners.largeHeaderBuffers, [8, 16 * 1024]),
+            ),
+          ]),
       d("location", [w`/`], [lua("content_by_lua_block")`sluice.reply()`]),
     ],
   );
@@ -386,9 +426,9 @@ export function nginxConf(conf: NginxConf): string {
         ...accessLogFormat(conf.accessLog),
         ...proxyHeaders(),
         ...proxyPolicy(conf),
-        peersUpstream(),
-        ...backendUpstreams(conf.profiles.values(), chosenPeers),
-        ...errorUpstream([...conf.profiles.values()], upstreamKeepalive()),
+        peersUpstream(conf.listeners),
+        ...backendUpstreams(conf.profiles.values(), () => chosenPeers(conf.listeners)),
+        ...errorUpstream([...conf.profiles.values()], upstreamKeepalive(conf.listeners)),
         clientServer(
           conf,
           [d("listen", [listenAddress(conf.httpAddress), w`default_server`, ...preface(conf.clients)])],
@@ -396,7 +436,13 @@ export function nginxConf(conf: NginxConf): string {
         ),
         ...(conf.https === undefined
           ? []
-          : [clientServer(conf, tlsListener(conf.https, conf.version, preface(conf.clients)), true)]),
+          : [
+              clientServer(
+                conf,
+                tlsListener(conf.https, conf.version, preface(conf.clients), conf.listeners),
+                true,
+              ),
+            ]),
         apiServer(conf),
         replyServer(conf),
       ],

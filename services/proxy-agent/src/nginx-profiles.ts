@@ -1,5 +1,5 @@
-import type { ProfileRow, ProxyRecord, RolloutReport, RolloutRow } from "@sluice/contracts";
-import type { ProfileSettings } from "@sluice/ingress";
+import type { FleetSettings, ProfileRow, ProxyRecord, RolloutReport, RolloutRow } from "@sluice/contracts";
+import { type ListenerSettings, type ProfileSettings, readListenerSettings } from "@sluice/ingress";
 import { type Kit, slept } from "@sluice/service-kit";
 import type { FleetRows } from "./fleet-rows.ts";
 import { withAuthorities } from "./nginx-backends.ts";
@@ -12,6 +12,7 @@ import type { TrialStore } from "./trial-file.ts";
 import { Wake } from "./wake.ts";
 
 type Profiles = ReadonlyMap<string, ProfileSettings>;
+type Listeners = Partial<ListenerSettings>;
 type Failed = Extract<ReloadOutcome, { readonly ok: false }>;
 
 export interface NginxProfilesPorts {
@@ -19,7 +20,10 @@ export interface NginxProfilesPorts {
   plan(): Promise<NginxOptions | null>;
   /** Profiles of the configuration with which nginx last came up well. */
   kept(): Promise<Profiles>;
+  /** What the fleet said of listeners then. Absent: nothing is kept of it. */
+  keptListeners?(): Promise<Listeners>;
   readonly trial: TrialStore;
+  /** @param options with what the fleet says of listeners */
   reload(options: NginxOptions, profiles: Profiles, check: ReloadCheck): Promise<ReloadOutcome>;
 }
 
@@ -42,6 +46,8 @@ interface Goal {
   /** Id of the configuration in the order; `""`: it is none of an order's. */
   readonly configuration: string;
   readonly profiles: Profiles;
+  /** Absent: what it has. */
+  readonly listeners?: Listeners;
   /** Others wait for what becomes of it here. */
   readonly first?: true;
   /** Nothing beside these, not even what routes still use. */
@@ -72,6 +78,7 @@ export class NginxProfiles {
   readonly #wake = new Wake();
   /** What nginx runs with, as far as it is known. */
   #loaded: Profiles | null = null;
+  #listeners: Listeners = {};
   #rendered = { of: "", hash: "" };
   #heard = { order: "", at: 0 };
   #report: RolloutReport | undefined;
@@ -79,7 +86,7 @@ export class NginxProfiles {
   #problems: { key: string; problem: string }[] = [];
   /** What would not do: tried again when it is another text, or after a while; another order is told of it meanwhile. */
   #refused: { readonly hash: string; readonly at: number; readonly outcome: Failed } | undefined;
-  #httpAddress: string | undefined;
+  #addresses: Pick<ProxyRecord, "httpAddress" | "httpsAddress"> = {};
   reloads: Pick<ProxyRecord["nginx"], "reloads" | "takenBack" | "lastReload"> = { reloads: 0 };
 
   constructor(
@@ -105,8 +112,9 @@ export class NginxProfiles {
     return this.#problems;
   }
 
-  get httpAddress(): string | undefined {
-    return this.#httpAddress;
+  /** Where clients come in. */
+  get addresses(): Pick<ProxyRecord, "httpAddress" | "httpsAddress"> {
+    return this.#addresses;
   }
 
   notify(): void {
@@ -153,14 +161,19 @@ export class NginxProfiles {
       return;
     }
     health.set("plan", null);
-    this.#httpAddress = plan.httpAddress;
+    const { httpAddress, httpsAddress } = plan;
+    this.#addresses = { httpAddress, ...(httpsAddress === undefined ? {} : { httpsAddress }) };
     const { state } = this.#host;
     if (state === null) return;
     await this.#look(plan, state);
     const order = this.#rows.rollout;
     this.#failed = failureUnder(order, this.#failed);
     this.#problems = [];
-    const goal = this.#goal(order) ?? { configuration: "", profiles: await this.#ports.kept() };
+    const goal = this.#goal(order) ?? {
+      configuration: "",
+      profiles: await this.#ports.kept(),
+      listeners: await this.#keptListeners(),
+    };
     if (!this.#serves(goal, order)) await this.#reload(plan, goal, order);
     this.#rows.setProfiles(new Set(["default", ...(this.#loaded ?? new Map()).keys()]));
     if (order !== undefined) this.#tell(order);
@@ -169,14 +182,20 @@ export class NginxProfiles {
 
   /** Finds out which profiles nginx runs with. */
   async #look(plan: NginxOptions, { config }: NginxState): Promise<void> {
-    if (this.#loaded !== null && this.#hashOf(plan, this.#loaded) === config) return;
+    if (this.#loaded !== null && this.#hashOf(plan, this.#loaded, this.#listeners) === config) return;
     const kept = await this.#ports.kept();
-    this.#loaded = this.#hashOf(plan, kept) === config ? kept : null;
+    this.#listeners = await this.#keptListeners();
+    this.#loaded = this.#hashOf(plan, kept, this.#listeners) === config ? kept : null;
   }
 
-  #hashOf(plan: NginxOptions, profiles: Profiles): string {
-    const of = JSON.stringify([plan, [...profiles]]);
-    if (of !== this.#rendered.of) this.#rendered = { of, hash: renderNginx(plan, profiles).hash };
+  async #keptListeners(): Promise<Listeners> {
+    return (await this.#ports.keptListeners?.()) ?? {};
+  }
+
+  #hashOf(plan: NginxOptions, profiles: Profiles, listeners: Listeners): string {
+    const of = JSON.stringify([plan, listeners, [...profiles]]);
+    if (of !== this.#rendered.of)
+      this.#rendered = { of, hash: renderNginx({ ...plan, listeners }, profiles).hash };
     return this.#rendered.hash;
   }
 
@@ -186,11 +205,14 @@ export class NginxProfiles {
     const { target, proven, admitted } = order;
     if (target !== null && admitted.includes(this.#host.proxy) && this.#may(order, target.id)) {
       const profiles = this.#read(target.profiles, order);
+      const listeners = this.#readListeners(target.settings, order);
       const first = admitted[0] === this.#host.proxy || admitted.length <= 2;
       if (this.#failed?.configuration !== target.id)
-        return { configuration: target.id, profiles, ...(first ? { first } : {}) };
+        return { configuration: target.id, profiles, ...listeners, ...(first ? { first } : {}) };
     }
-    return proven === null ? null : { configuration: proven.id, profiles: this.#read(proven.profiles) };
+    if (proven === null) return null;
+    const listeners = this.#readListeners(proven.settings);
+    return { configuration: proven.id, profiles: this.#read(proven.profiles), ...listeners };
   }
 
   #may(order: RolloutRow, target: string): boolean {
@@ -203,7 +225,26 @@ export class NginxProfiles {
   /** Nobody orders: each profile as it comes. */
   #everything(): Goal {
     const rows = [...this.#rows.profileRows()].sort(([a], [b]) => (a < b ? -1 : 1));
-    return { configuration: "", profiles: this.#read(rows.map(([, row]) => row)), exact: true };
+    const profiles = this.#read(rows.map(([, row]) => row));
+    const listeners = this.#readListeners(this.#rows.settings?.[1].settings ?? {});
+    return { configuration: "", profiles, ...listeners, exact: true };
+  }
+
+  /** @param trial of what is tried here: one that this version cannot read has failed */
+  #readListeners(given: FleetSettings | undefined, trial?: RolloutRow): Pick<Goal, "listeners"> {
+    if (given === undefined) return {};
+    const { settings: listeners, problems } = readListenerSettings(given);
+    const key = this.#settingsKey;
+    for (const { setting, why } of problems) {
+      this.#problems.push({ key, problem: why });
+      if (trial?.target == null) continue;
+      this.#failed = { order: trial.order, configuration: trial.target.id, why, setting };
+    }
+    return { listeners };
+  }
+
+  get #settingsKey(): string {
+    return this.#rows.settings?.[0] ?? "settings";
   }
 
   /** @param trial of what is tried here: one that this version cannot read has failed */
@@ -231,7 +272,7 @@ export class NginxProfiles {
 
   #serves(goal: Goal, order: RolloutRow | undefined): boolean {
     const loaded = this.#loaded;
-    if (loaded === null) return false;
+    if (loaded === null || !this.#hasListeners(goal.listeners)) return false;
     if (goal.exact === true && loaded.size !== goal.profiles.size) return false;
     for (const [name, settings] of goal.profiles) {
       if (JSON.stringify(loaded.get(name)) !== JSON.stringify(settings)) return false;
@@ -251,11 +292,13 @@ export class NginxProfiles {
       for (const [name, settings] of this.#loaded ?? (await this.#ports.kept()))
         if (used.has(name) && !profiles.has(name)) profiles.set(name, settings);
     }
-    const hash = this.#hashOf(plan, profiles);
+    const listeners = goal.listeners ?? this.#listeners;
+    const hash = this.#hashOf(plan, profiles, listeners);
     const before = await this.#ports.trial.load();
     // Where that was begun and not ended, nobody knows yet whether it does.
     if (hash === this.#host.state?.config && before === null) {
       this.#loaded = profiles;
+      this.#listeners = listeners;
       return;
     }
     const { clock } = this.#kit;
@@ -268,7 +311,7 @@ export class NginxProfiles {
     await this.#ports.trial.save({ configuration: goal.configuration, begun });
     let outcome: ReloadOutcome;
     try {
-      outcome = await this.#ports.reload(plan, profiles, {
+      outcome = await this.#ports.reload({ ...plan, listeners }, profiles, {
         probes: fresh,
         probationMs: goal.first === true ? PROBATION_MS : 0,
       });
@@ -278,11 +321,14 @@ export class NginxProfiles {
       throw error;
     }
     await this.#ports.trial.save(null);
-    this.#note(outcome, profiles);
+    const changed = changedNames(this.#listeners, listeners);
+    this.#note(outcome, profiles, changed);
     if (outcome.ok) {
-      this.#metrics.reloaded("profiles");
-      log.info({ profiles: profiles.size }, "nginx reloaded for other profiles");
+      const forSettings = changed.length > 0 && fresh.length === 0;
+      this.#metrics.reloaded(forSettings ? "settings" : "profiles");
+      log.info({ profiles: profiles.size, settings: changed }, "nginx reloaded");
       this.#loaded = profiles;
+      this.#listeners = listeners;
       this.#refused = undefined;
     } else {
       this.#metrics.reloaded("rolled_back");
@@ -295,22 +341,29 @@ export class NginxProfiles {
     if (!outcome.ok) this.#wake.notify();
   }
 
-  #note(outcome: ReloadOutcome, profiles: ReadonlyMap<string, ProfileSettings>): void {
+  #note(outcome: ReloadOutcome, profiles: Profiles, settings: readonly string[]): void {
     const { reloads, takenBack = 0 } = this.reloads;
     const before: ReadonlyMap<string, unknown> = this.#loaded ?? new Map();
     const fresh = [...profiles.keys()].filter((hash) => !before.has(hash)).length;
     const gone = [...before.keys()].filter((hash) => !profiles.has(hash)).length;
-    const why = outcome.ok ? `profiles: ${fresh} new, ${gone} gone` : outcome.why.slice(0, MAX_LAST_WHY);
+    const other = settings.length === 0 ? "" : `; settings: ${settings.join(", ")}`;
+    const why = outcome.ok ? `profiles: ${fresh} new, ${gone} gone${other}` : outcome.why;
     this.reloads = {
       reloads: reloads + 1,
       ...(outcome.ok && takenBack === 0 ? {} : { takenBack: takenBack + (outcome.ok ? 0 : 1) }),
-      lastReload: { at: this.#kit.clock.now(), ok: outcome.ok, why },
+      lastReload: { at: this.#kit.clock.now(), ok: outcome.ok, why: why.slice(0, MAX_LAST_WHY) },
     };
   }
 
-  #gaveUp({ configuration, profiles }: Goal, order: RolloutRow | undefined, { why, profile }: Failed): void {
+  #gaveUp(goal: Goal, order: RolloutRow | undefined, { why, profile }: Failed): void {
+    const { configuration, profiles } = goal;
+    const others = !this.#hasListeners(goal.listeners);
+    if (others) this.#problems.push({ key: this.#settingsKey, problem: `nginx.conf with it: ${why}` });
     for (const [key, row] of this.#rows.profileRows()) {
-      const concerned = profile === undefined ? profiles.has(row.hash) : row.hash === profile;
+      const tried = others
+        ? profiles.has(row.hash) && this.#loaded?.has(row.hash) !== true
+        : profiles.has(row.hash);
+      const concerned = profile === undefined ? tried : row.hash === profile;
       if (concerned) this.#problems.push({ key, problem: `nginx.conf with it: ${why}` });
     }
     if (order === undefined) return;
@@ -322,18 +375,26 @@ export class NginxProfiles {
     };
   }
 
+  /** @param listeners absent: whatever it has will do */
+  #hasListeners(listeners: Listeners | undefined): boolean {
+    return listeners === undefined || changedNames(this.#listeners, listeners).length === 0;
+  }
+
   #has(hash: string): boolean {
     return profileName(hash) === "default" || this.#loaded?.has(hash) === true;
   }
 
   #tell(order: RolloutRow): void {
-    const runs = [order.target, order.proven].find((each) =>
-      each?.profiles.every(({ hash }) => this.#has(hash)),
+    const runs = [order.target, order.proven].find(
+      (each) =>
+        each?.profiles.every(({ hash }) => this.#has(hash)) &&
+        this.#hasListeners(each.settings as Listeners | undefined),
     );
     const failed = this.#failed;
     this.#report = {
       order: order.order,
       runs: runs?.id ?? "",
+      settings: true,
       ...(failed === undefined
         ? {}
         : {
@@ -341,10 +402,17 @@ export class NginxProfiles {
               configuration: failed.configuration,
               why: failed.why,
               ...(failed.profile === undefined ? {} : { profile: failed.profile }),
+              ...(failed.setting === undefined ? {} : { setting: failed.setting }),
             },
           }),
     };
   }
+}
+
+/** Names of settings that differ, sorted. */
+function changedNames(before: Listeners, after: Listeners): string[] {
+  const names = [...new Set([...Object.keys(before), ...Object.keys(after)])] as (keyof Listeners)[];
+  return names.filter((name) => before[name] !== after[name]).sort();
 }
 
 /** What failed under another order may do under this one, but for what ended the agent itself. */

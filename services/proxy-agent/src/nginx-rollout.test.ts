@@ -3,7 +3,14 @@ import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { suite, type TestContext, test } from "node:test";
 import { MemoryServer } from "@sluice/bus/testing";
-import { type Configuration, fleetKeys, type ProfileRow, type RolloutRow } from "@sluice/contracts";
+import {
+  type Configuration,
+  type FleetSettings,
+  fleetKeys,
+  type ProfileRow,
+  type RolloutReport,
+  type RolloutRow,
+} from "@sluice/contracts";
 import { type TestAgent, testAgent, testFleet } from "./testing/agent-world.ts";
 import { type TestNginx, testNginx, testPod } from "./testing/proxy-world.ts";
 import { TrialFile } from "./trial-file.ts";
@@ -62,8 +69,9 @@ async function world(t: TestContext, more: Parameters<typeof testNginx>[1] = {})
   const reported = (agent: TestAgent, n: number) =>
     t.waitFor(() => {
       const report = agent.records.at(-1)?.rollout;
-      assert.equal(report?.order, `${n}.test`);
-      return report;
+      assert.deepEqual([report?.order, report?.settings], [`${n}.test`, true]);
+      const { settings: _, ...said } = report as RolloutReport;
+      return said;
     }, soon);
   return { nginx, server, fleet, pod, give, post, reported };
 }
@@ -199,5 +207,50 @@ suite("an order of rollout", { concurrency: 2 }, () => {
     give(order(1, { target: configuration("a", small), admitted: ["proxy1"] }));
     const agent = testAgent(nginx, server);
     assert.deepEqual(await reported(agent, 1), { order: "1.test", runs: configuration("a").id });
+  });
+
+  test("settings of listeners are tried, proven and taken back like profiles, and what is not said of them stays", async (t) => {
+    const { nginx, server, fleet, give, reported } = await world(t, { https: true });
+    fleet.route("shop.example.test", "web");
+    const settings = (id: string, given: FleetSettings) => ({ ...configuration(id), settings: given });
+    const version = async () => (await nginx.get("/", { fresh: true })).headers.server;
+    give(order(1, { target: settings("a", { versionTold: true }), admitted: ["another"] }));
+    const agent = testAgent(nginx, server);
+    assert.deepEqual(await reported(agent, 1), { order: "1.test", runs: "" });
+    assert.equal(await version(), "nginx", "it was not let");
+    give(order(2, { target: settings("a", { versionTold: true }), admitted: ["proxy1"] }));
+    assert.deepEqual(await reported(agent, 2), { order: "2.test", runs: configuration("a").id });
+    assert.match(String(await version()), /^nginx\/1/);
+    const { httpsAddress, nginx: told } = agent.records.at(-1) ?? {};
+    assert.equal(told?.lastReload?.why, "profiles: 0 new, 0 gone; settings: versionTold");
+    assert.equal(httpsAddress, nginx.options.httpsAddress);
+
+    // The certificate that is shown here is of the other kind: nobody could be greeted by TLS.
+    const proven = settings("a", { versionTold: true });
+    const bad = { versionTold: true, tlsProtocols: "TLSv1.2", tlsCiphers: "ECDHE-RSA-AES128-GCM-SHA256" };
+    give(order(3, { proven, target: settings("b", bad), admitted: ["proxy1"] }));
+    const report = await reported(agent, 3);
+    assert.deepEqual([report.runs, report.failed?.configuration], [proven.id, configuration("b").id]);
+    assert.match(report.failed?.why ?? "", /by TLS, was not answered/);
+    assert.match(String(await version()), /^nginx\/1/);
+
+    // One of another version, which this one cannot judge.
+    const strange = { versionTold: true, snippet: "deny all;" };
+    give(order(4, { proven, target: settings("c", strange), admitted: ["proxy1"] }));
+    const { failed } = await reported(agent, 4);
+    assert.deepEqual(
+      [failed?.setting, failed?.why],
+      ["snippet", "setting snippet is unknown to this version"],
+    );
+
+    // An earlier renderer says nothing of settings; that there are none is said by a new one.
+    const { reloads } = agent.records.at(-1)?.nginx ?? {};
+    give(order(5, { proven: configuration("d") }));
+    assert.deepEqual(await reported(agent, 5), { order: "5.test", runs: configuration("d").id });
+    assert.match(String(await version()), /^nginx\/1/);
+    assert.equal(agent.records.at(-1)?.nginx.reloads, reloads);
+    give(order(6, { proven: settings("e", {}) }));
+    assert.deepEqual(await reported(agent, 6), { order: "6.test", runs: configuration("e").id });
+    assert.equal(await version(), "nginx");
   });
 });

@@ -44,6 +44,7 @@ export function number(value: number): Value {
 }
 
 export const milliseconds = (value: number): Value => made(`${number(value).text}ms`);
+export const wholeSeconds = (value: number): Value => made(`${number(value).text}s`);
 export const megabytes = (value: number): Value => made(`${number(value).text}m`);
 export const onOff = (value: boolean): Value => made(value ? "on" : "off");
 
@@ -121,6 +122,17 @@ export function tlsVersions(text: string): readonly Value[] {
   }
   return text.split(" ").map(made);
 }
+
+/** OpenSSL's names of suites or groups, with what is left out of them. */
+export function opensslNames(text: string): Value {
+  if (text.length > MAX_TEXT || !/^!?[A-Za-z0-9-]+(:!?[A-Za-z0-9-]+)*$/.test(text)) {
+    throw new RangeError(`${JSON.stringify(text)} is no list of OpenSSL's`);
+  }
+  return made(text);
+}
+
+/** `shared:<name>:<bytes>` of a cache of TLS sessions. */
+export const sharedSessions = (bytes: number): Value => made(`shared:sluice_sessions:${number(bytes).text}`);
 
 /** The name of a profile's location. */
 export function locationName(prefix: "@profile_", hash: string): Value {

@@ -1,5 +1,19 @@
-import type { ProfileSettings } from "@sluice/ingress";
-import { type Directive, directive, listenAddress, lua, quoted, type Value, word } from "./nginx-text.ts";
+import type { ListenerSettings, ProfileSettings } from "@sluice/ingress";
+import {
+  type Directive,
+  directive,
+  listenAddress,
+  lua,
+  number,
+  onOff,
+  opensslNames,
+  quoted,
+  sharedSessions,
+  tlsVersions,
+  type Value,
+  wholeSeconds,
+  word,
+} from "./nginx-text.ts";
 
 /** Where TLS clients come in. */
 export interface TlsListener {
@@ -34,22 +48,37 @@ export function tlsListener(
   { address, certificate, key }: TlsListener,
   version: string,
   preface: readonly Value[] = [],
+  settings: Partial<ListenerSettings> = {},
 ): Directive[] {
+  const { http2 = true, tlsProtocols, tlsCiphers, tlsCurves, tlsSessionCache = true } = settings;
+  const {
+    tlsSessionCacheBytes: cache,
+    tlsSessionSeconds,
+    tlsSessionTickets = false,
+    tlsBufferBytes,
+  } = settings;
   const listen = [listenAddress(address), w`ssl`, ...preface];
   return [
-    ...(hasHttp2Directive(version)
-      ? [d("listen", [...listen, w`default_server`]), d("http2", [w`on`])]
-      : [d("listen", [...listen, w`http2`, w`default_server`])]),
+    ...(http2 && !hasHttp2Directive(version)
+      ? [d("listen", [...listen, w`http2`, w`default_server`])]
+      : [d("listen", [...listen, w`default_server`]), ...(http2 ? [d("http2", [w`on`])] : [])]),
     d("ssl_certificate", [quoted(certificate)]),
     d("ssl_certificate_key", [quoted(key)]),
-    d("ssl_protocols", [w`TLSv1.2`, w`TLSv1.3`]),
-    d("ssl_ciphers", [ciphers]),
+    d("ssl_protocols", tlsProtocols === undefined ? [w`TLSv1.2`, w`TLSv1.3`] : tlsVersions(tlsProtocols)),
+    d("ssl_ciphers", [tlsCiphers === undefined ? ciphers : opensslNames(tlsCiphers)]),
+    ...(tlsCurves === undefined ? [] : [d("ssl_ecdh_curve", [opensslNames(tlsCurves)])]),
     d("ssl_prefer_server_ciphers", [w`on`]),
-    d("ssl_session_cache", [w`shared:sluice_sessions:10m`]),
-    d("ssl_session_timeout", [w`10m`]),
+    d("ssl_session_cache", [
+      !tlsSessionCache
+        ? w`none`
+        : cache === undefined
+          ? w`shared:sluice_sessions:10m`
+          : sharedSessions(cache),
+    ]),
+    d("ssl_session_timeout", [tlsSessionSeconds === undefined ? w`10m` : wholeSeconds(tlsSessionSeconds)]),
     // Their key would be as old as nginx, and read all that was ever sent.
-    d("ssl_session_tickets", [w`off`]),
-    d("ssl_buffer_size", [w`4k`]),
+    d("ssl_session_tickets", [onOff(tlsSessionTickets)]),
+    d("ssl_buffer_size", [tlsBufferBytes === undefined ? w`4k` : number(tlsBufferBytes)]),
     lua("ssl_client_hello_by_lua_block")`sluice.hello()`,
     lua("ssl_certificate_by_lua_block")`sluice.certificate()`,
     lua("header_filter_by_lua_block")`sluice.secure()`,

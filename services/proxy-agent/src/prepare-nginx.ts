@@ -1,13 +1,25 @@
 import { createHash } from "node:crypto";
-import { cp, mkdir, readFile, rm } from "node:fs/promises";
+import { cp, mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { defaultSettings, type ProfileSettings } from "@sluice/ingress";
-import type { AccessLog } from "./access-log.ts";
-import type { ClientTrust, RequestIds } from "./client-facts.ts";
+import type { FleetSettings } from "@sluice/contracts";
+import {
+  defaultSettings,
+  type ListenerSettings,
+  type ProfileSettings,
+  readListenerSettings,
+} from "@sluice/ingress";
 import { defaultCertificateOf, ensureDefaultCertificate } from "./default-certificate.ts";
 import { authorityFiles } from "./nginx-backends.ts";
 import { type NginxConf, nginxConf, pidFileOf, replySocketPathOf, socketPathOf } from "./nginx-conf.ts";
-import { replaceFile } from "./private-file.ts";
+import { readIfThere, replaceFile } from "./private-file.ts";
+import {
+  accessLogOf,
+  clientTrustOf,
+  hstsOf,
+  type ProxyFlags,
+  requestIdsOf,
+  shutdownOf,
+} from "./proxy-settings.ts";
 
 /** The parts of native-tools' Tool that matter here. */
 export interface NginxTool {
@@ -21,7 +33,7 @@ export interface NginxTool {
   };
 }
 
-export interface NginxOptions {
+export interface NginxOptions extends ProxyFlags {
   /** Absolute; made with mode 0700. Its path must leave room for a unix socket's name (107 bytes in all). */
   readonly dir: string;
   readonly tool: NginxTool;
@@ -34,17 +46,12 @@ export interface NginxOptions {
   readonly workers: number;
   /** Milliseconds; 0: off. */
   readonly firstByteTimeoutMs: number;
-  /** Milliseconds that streams may outlive a reload. Default 240,000, as ingress-nginx has it. */
-  readonly shutdownTimeoutMs?: number;
   /** Shared memory for rows. Default 64: about 200,000 peers. A change of it empties the memory at the next reload. */
   readonly rowsMegabytes?: number;
   /** Shared memory for certificates and what else is secret. Default 128: about 15,000 certificates with RSA keys. */
   readonly secretsMegabytes?: number;
-  /** Default: off. */
-  readonly accessLog?: AccessLog;
-  /** Default: nobody is believed about a client. */
-  readonly clients?: ClientTrust;
-  readonly requestIds?: RequestIds;
+  /** What the fleet says for all its proxies. Default: nothing. */
+  readonly listeners?: Partial<ListenerSettings>;
 }
 
 export interface PreparedNginx {
@@ -63,9 +70,6 @@ interface Plan {
 /** nginx's secrets as it takes them, keys in clear: 0600, in a folder that is its owner's alone. */
 export const secretsPathOf = (dir: string): string => join(dir, "secrets.jsonl");
 export const lastGoodPathOf = (dir: string): string => join(dir, "last-good.jsonl");
-/** As ingress-nginx says it. */
-const HSTS = "max-age=31536000; includeSubDomains";
-
 const planPathOf = (dir: string): string => join(dir, "plan.json");
 export const confPathOf = (dir: string): string => join(dir, "nginx.conf");
 
@@ -84,6 +88,9 @@ export function confOf(
   profiles: ReadonlyMap<string, ProfileSettings>,
   settingsFile: string,
 ): NginxConf {
+  const { listeners = {} } = options;
+  const accessLog = accessLogOf(options, listeners);
+  const clients = clientTrustOf(options, listeners);
   return {
     dir: options.dir,
     httpAddress: options.httpAddress,
@@ -100,10 +107,11 @@ export function confOf(
     rowsMegabytes: options.rowsMegabytes ?? 64,
     secretsMegabytes: options.secretsMegabytes ?? 128,
     firstByteTimeoutMs: options.firstByteTimeoutMs,
-    shutdownTimeoutMs: options.shutdownTimeoutMs ?? 240_000,
-    ...(options.accessLog === undefined ? {} : { accessLog: options.accessLog }),
-    ...(options.clients === undefined ? {} : { clients: options.clients }),
-    ...(options.requestIds === undefined ? {} : { requestIds: options.requestIds }),
+    shutdownTimeoutMs: shutdownOf(options, listeners),
+    ...(accessLog === undefined ? {} : { accessLog }),
+    ...(clients === undefined ? {} : { clients }),
+    requestIds: requestIdsOf(options, listeners),
+    listeners,
     profiles,
   };
 }
@@ -112,12 +120,14 @@ export function confOf(
 export function renderNginx(options: NginxOptions, profiles: ReadonlyMap<string, ProfileSettings>): Rendered {
   const all = new Map([["default", defaultSettings], ...profiles]);
   const build = (settingsFile: string) => nginxConf(confOf(options, all, settingsFile));
+  const { listeners = {} } = options;
   const facts = {
     firstByteMs: options.firstByteTimeoutMs,
-    ...(options.accessLog === undefined ? {} : { accessLog: true }),
+    ...(accessLogOf(options, listeners) === undefined ? {} : { accessLog: true }),
+    ...(listeners.unloggedUrls === undefined ? {} : { unlogged: unloggedOf(listeners.unloggedUrls) }),
     lastGood: lastGoodPathOf(options.dir),
     secrets: secretsPathOf(options.dir),
-    hsts: HSTS,
+    hsts: hstsOf(listeners),
     httpsPort: options.httpsPort ?? Number(options.httpsAddress?.split(":").at(-1) ?? 443),
     replies: replySocketPathOf(options.dir),
     profiles: Object.fromEntries(
@@ -151,6 +161,10 @@ export function renderNginx(options: NginxOptions, profiles: ReadonlyMap<string,
   };
 }
 
+function unloggedOf(urls: string): Record<string, true> {
+  return Object.fromEntries(urls.split(",").flatMap((url) => (url === "" ? [] : [[url, true]])));
+}
+
 /**
  * Writes all that nginx needs into `dir` and says how it is started. Whoever starts it again after it ended may use the
  * same answer. The profiles of a folder that was used before are kept, so that nginx serves what it served.
@@ -161,7 +175,7 @@ export async function prepareNginx(options: NginxOptions): Promise<PreparedNginx
   await rm(join(dir, "lua"), { recursive: true, force: true });
   await cp(join(import.meta.dirname, "../nginx/lua"), join(dir, "lua"), { recursive: true });
   if (options.httpsAddress !== undefined) await ensureDefaultCertificate(dir);
-  const rendered = renderNginx(options, await keptProfiles(dir));
+  const rendered = renderNginx({ ...options, listeners: await keptListeners(dir) }, await keptProfiles(dir));
   await replaceFile(rendered.settingsFile, rendered.settings);
   for (const [path, text] of rendered.files) await replaceFile(path, text);
   await replaceFile(confPathOf(dir), rendered.conf);
@@ -189,10 +203,7 @@ export function nginxCommand(options: NginxOptions, confPath: string): string[] 
 
 /** The options that the nginx in this folder was prepared with; null: none was. */
 export async function readPlan(dir: string): Promise<NginxOptions | null> {
-  const text = await readFile(planPathOf(dir), "utf8").catch((error: NodeJS.ErrnoException) => {
-    if (error.code === "ENOENT") return null;
-    throw error;
-  });
+  const text = await readIfThere(planPathOf(dir));
   // Our own file in a folder that is ours alone: its shape is not in question.
   return text === null ? null : (JSON.parse(text) as Plan).options;
 }
@@ -208,11 +219,21 @@ export async function keepProfiles(
 
 /** Profiles of the configuration with which nginx last came up well. */
 export async function keptProfiles(dir: string): Promise<Map<string, ProfileSettings>> {
-  const text = await readFile(profilesPathOf(dir), "utf8").catch((error: NodeJS.ErrnoException) => {
-    if (error.code === "ENOENT") return "[]";
-    throw error;
-  });
+  const text = (await readIfThere(profilesPathOf(dir))) ?? "[]";
   const kept = JSON.parse(text) as [string, Partial<ProfileSettings>][];
   // An earlier version knew fewer settings.
   return new Map(kept.map(([name, settings]) => [name, { ...defaultSettings, ...settings }]));
+}
+
+const listenersPathOf = (dir: string): string => join(dir, "fleet-settings.json");
+
+export async function keepListeners(dir: string, listeners: Partial<ListenerSettings>): Promise<void> {
+  await replaceFile(listenersPathOf(dir), `${JSON.stringify(listeners)}\n`);
+}
+
+/** What the fleet said of listeners in the configuration with which nginx last came up well. */
+export async function keptListeners(dir: string): Promise<Partial<ListenerSettings>> {
+  const text = (await readIfThere(listenersPathOf(dir))) ?? "{}";
+  // Our own file; a version that was put back may know fewer of them.
+  return readListenerSettings(JSON.parse(text) as FleetSettings).settings;
 }

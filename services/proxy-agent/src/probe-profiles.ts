@@ -1,10 +1,12 @@
 import { randomUUID } from "node:crypto";
 import { createServer, request, type Server } from "node:http";
 import { type AddressInfo, connect } from "node:net";
+import { connect as connectTls } from "node:tls";
 import { type Clock, slept } from "@sluice/service-kit";
 import type { NginxClient } from "./nginx-client.ts";
 import { type NginxRow, removal } from "./nginx-row.ts";
 import type { NginxOptions } from "./prepare-nginx.ts";
+import { clientTrustOf } from "./proxy-settings.ts";
 import type { ReloadCheck } from "./reload-nginx.ts";
 
 interface ProbePorts {
@@ -35,6 +37,8 @@ interface Door {
   readonly port: number;
   /** They begin with a PROXY protocol header. */
   readonly announced: boolean;
+  /** They speak TLS. */
+  readonly secure: boolean;
 }
 
 /** A peer of our own: whoever reaches it has come the whole way through nginx. */
@@ -74,14 +78,18 @@ async function probePeer(): Promise<ProbePeer> {
  * @returns the first profile that does not answer, or null
  */
 export async function probeProfiles(
-  { httpAddress, clients }: Pick<NginxOptions, "httpAddress" | "clients">,
+  options: Pick<NginxOptions, "httpAddress" | "httpsAddress" | "clients" | "listeners">,
   { probes, probationMs }: ReloadCheck,
   ports: ProbePorts,
 ): Promise<ProbeFailure | null> {
   const { nginx, clock, signal } = ports;
   const names = ["default", ...probes.filter((name) => name !== "default")];
   const peer = await probePeer();
-  const door: Door = { ...reachable(httpAddress), announced: clients?.proxyProtocol === true };
+  const { httpAddress, httpsAddress, listeners = {} } = options;
+  const announced = clientTrustOf(options, listeners)?.proxyProtocol === true;
+  const door: Door = { ...reachable(httpAddress), announced, secure: false };
+  // With other suites or versions nginx may load and greet nobody.
+  const tls = httpsAddress === undefined ? null : { ...reachable(httpsAddress), announced, secure: true };
   const rows = rowsFor(names, peer.port);
   try {
     const { instance } = await nginx.state(signal);
@@ -91,7 +99,9 @@ export async function probeProfiles(
     if (refused !== undefined) return { why: `nginx would not be asked whether it answers: ${refused.why}` };
     const until = clock.monotonic() + probationMs;
     for (;;) {
-      const failed = await askAll(door, names, peer, signal);
+      const failed =
+        (await askAll(door, names, peer, signal)) ??
+        (tls === null ? null : await askAll(tls, ["default"], peer, signal));
       if (failed !== null || clock.monotonic() >= until) return failed;
       await slept(clock, PAUSE_MS, signal);
     }
@@ -146,11 +156,15 @@ async function ask(
     if (status === 200 && body === peer.word) return null;
     // A location that speaks TLS or HTTP/2 to its peers cannot come to terms with ours, but it has to come to it.
     if ((status === 502 || status === 504) && peer.reached() > before) return null;
-    return `a request of the agent's own, through profile ${profile}, was answered ${status}`;
+    return `${asked(door, profile)} was answered ${status}`;
   } catch (error) {
     signal.throwIfAborted();
-    return `a request of the agent's own, through profile ${profile}, was not answered: ${(error as Error).message}`;
+    return `${asked(door, profile)} was not answered: ${(error as Error).message}`;
   }
+}
+
+function asked({ secure }: Door, profile: string): string {
+  return `a request of the agent's own, ${secure ? "by TLS" : `through profile ${profile}`},`;
 }
 
 /** @param address as nginx listens */
@@ -162,7 +176,7 @@ function reachable(address: string): { host: string; port: number } {
 }
 
 function get(
-  { host, port, announced }: Door,
+  { host, port, announced, secure }: Door,
   name: string,
   signal: AbortSignal,
 ): Promise<{ status: number; body: string }> {
@@ -172,7 +186,8 @@ function get(
       const socket = connect({ host, port });
       // Where clients come through a load balancer that says so, one without a word of it is refused.
       if (announced) socket.write("PROXY UNKNOWN\r\n");
-      return socket;
+      // Whose certificate it is is nobody's question here.
+      return secure ? connectTls({ socket, servername: name, rejectUnauthorized: false }) : socket;
     };
     const sent = request(
       { path: "/", headers: { host: name }, createConnection, signal: limit },

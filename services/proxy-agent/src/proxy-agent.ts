@@ -222,7 +222,8 @@ class ProxyAgent {
     if (trace !== undefined) this.#traces.set(key, trace);
     const kind = key.split(".")[1];
     // Secrets: who signs peers' certificates stands in files beside nginx.conf.
-    if (kind === "profiles" || kind === "rollout" || kind === "secrets") this.#profiles.notify();
+    if (kind === "profiles" || kind === "rollout" || kind === "secrets" || kind === "settings")
+      this.#profiles.notify();
     // A check is nothing that nginx has.
     if (kind === "upstreams") this.#toCheck.notify();
     this.#apply.notify();
@@ -492,7 +493,7 @@ class ProxyAgent {
         .map(({ cluster, peer, until }) => ({ cluster, peer: peer === "" ? "*" : peer, until })),
       clusters: this.#dataPath.verdicts,
       ...(this.#profiles.report === undefined ? {} : { rollout: this.#profiles.report }),
-      ...(this.#profiles.httpAddress === undefined ? {} : { httpAddress: this.#profiles.httpAddress }),
+      ...this.#profiles.addresses,
     };
   }
 

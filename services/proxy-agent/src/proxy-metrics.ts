@@ -31,7 +31,7 @@ export class ProxyMetrics {
     total.inc({ result: "refused" }, refused);
   }
 
-  reloaded(reason: "profiles" | "rolled_back"): void {
+  reloaded(reason: "profiles" | "settings" | "rolled_back"): void {
     this.#metrics
       .counter("sluice_nginx_reloads_total", "Reloads of nginx by reason.", ["reason"])
       .inc({ reason });

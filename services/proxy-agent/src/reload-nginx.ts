@@ -7,6 +7,7 @@ import type { NginxClient } from "./nginx-client.ts";
 import { pidFileOf } from "./nginx-conf.ts";
 import {
   confPathOf,
+  keepListeners,
   keepProfiles,
   type NginxOptions,
   nginxCommand,
@@ -100,7 +101,11 @@ export async function reloadNginx(
     return { ok: false, why: (error as Error).message };
   }
   const probe = () => probeProfiles(options, check, ports);
-  return swapConfiguration(options, next, ports, () => keepProfiles(options.dir, profiles), probe);
+  const keep = async () => {
+    await keepListeners(options.dir, options.listeners ?? {});
+    await keepProfiles(options.dir, profiles);
+  };
+  return swapConfiguration(options, next, ports, keep, probe);
 }
 
 /** The profile whose location holds the line that nginx complains of. */

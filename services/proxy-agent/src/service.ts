@@ -19,7 +19,7 @@ import { nameServer, nameServers } from "./name-servers.ts";
 import { UnixNginxClient } from "./nginx-client.ts";
 import { socketPathOf } from "./nginx-conf.ts";
 import { nginxObservation } from "./nginx-observation.ts";
-import { keptProfiles, lastGoodPathOf, readPlan, secretsPathOf } from "./prepare-nginx.ts";
+import { keptListeners, keptProfiles, lastGoodPathOf, readPlan, secretsPathOf } from "./prepare-nginx.ts";
 import { type ProxyAgentPorts, runProxyAgent } from "./proxy-agent.ts";
 import { reloadNginx } from "./reload-nginx.ts";
 import { TrialFile } from "./trial-file.ts";
@@ -103,6 +103,7 @@ export const proxyAgent = defineService({
       plan: () => readPlan(config.nginxDir),
       observe: nginxObservation(nginx, config.nginxDir),
       kept: () => keptProfiles(config.nginxDir),
+      keptListeners: () => keptListeners(config.nginxDir),
       trial: new TrialFile(config.nginxDir),
       reload: (options, profiles, check) =>
         reloadNginx(options, profiles, { nginx, clock: kit.clock, signal: kit.signal }, check),

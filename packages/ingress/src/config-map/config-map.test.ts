@@ -182,7 +182,7 @@ test("keys of listeners become settings in one unit each, as ingress-nginx reads
     ["worker-shutdown-timeout", "10", "shutdownMs", 10_000],
     ["worker-shutdown-timeout", "1h 30m", "shutdownMs", 5_400_000],
     ["upstream-keepalive-time", "90m", "peerLifeMs", 5_400_000],
-    ["ssl-session-timeout", "1d", "tlsSessionMs", 86_400_000],
+    ["ssl-session-timeout", "1d", "tlsSessionSeconds", 86_400],
     ["ssl-protocols", "TLSv1.3 TLSv1.2", "tlsProtocols", "TLSv1.2 TLSv1.3"],
     ["ssl-ecdh-curve", "X25519:P-256", "tlsCurves", "X25519:P-256"],
     ["disable-access-log", "true", "accessLog", false],

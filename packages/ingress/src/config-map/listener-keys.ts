@@ -68,6 +68,17 @@ function time([min, max]: readonly [number, number]): ValueReader<number> {
   });
 }
 
+function timeInSeconds([min, max]: readonly [number, number]): ValueReader<number> {
+  const ms = time([min * 1000, max * 1000]);
+  return {
+    shape: ms.shape,
+    read: (text) => {
+      const reading = ms.read(text);
+      return reading.ok ? { ok: true, value: Math.floor(reading.value / 1000) } : reading;
+    },
+  };
+}
+
 const not = (of: ValueReader<boolean>): ValueReader<boolean> => ({
   shape: of.shape,
   read: (text) => {
@@ -167,12 +178,12 @@ export const settingKeys: readonly SettingKey[] = [
     "tlsCiphers",
     tlsCiphers,
     "six suites with ECDHE and AES-GCM or ChaCha20",
-    "of TLS 1.2; a list with which the certificate of last resort (ECDSA) cannot be shown is not kept, unless TLS 1.3 is spoken",
+    "of TLS 1.2; a list with which the certificate cannot be shown that names without one get (by itself: ECDSA) is taken back, unless TLS 1.3 is spoken",
   ),
   key("ssl-ecdh-curve", "tlsCurves", curves, "auto"),
   key("ssl-session-cache", "tlsSessionCache", trueFalse, "true"),
   key("ssl-session-cache-size", "tlsSessionCacheBytes", size(bounds.tlsSessionCacheBytes), "10m"),
-  key("ssl-session-timeout", "tlsSessionMs", time(bounds.tlsSessionMs), "10m"),
+  key("ssl-session-timeout", "tlsSessionSeconds", timeInSeconds(bounds.tlsSessionSeconds), "10m"),
   key(
     "ssl-session-tickets",
     "tlsSessionTickets",

@@ -3,7 +3,7 @@ import { networkProbe } from "../checks/probe.ts";
 import { LastGoodFile } from "../last-good.ts";
 import { UnixNginxClient } from "../nginx-client.ts";
 import { socketPathOf } from "../nginx-conf.ts";
-import { keptProfiles, lastGoodPathOf, readPlan, secretsPathOf } from "../prepare-nginx.ts";
+import { keptListeners, keptProfiles, lastGoodPathOf, readPlan, secretsPathOf } from "../prepare-nginx.ts";
 import type { ProxyAgentPorts } from "../proxy-agent.ts";
 import { reloadNginx } from "../reload-nginx.ts";
 import { TrialFile } from "../trial-file.ts";
@@ -22,6 +22,7 @@ export function agentPorts(
     lastGood: new LastGoodFile(lastGoodPathOf(dir), secretsPathOf(dir)),
     plan: () => readPlan(dir),
     kept: () => keptProfiles(dir),
+    keptListeners: () => keptListeners(dir),
     trial: new TrialFile(dir),
     reload: (options, profiles, check) =>
       reloadNginx(options, profiles, { nginx, clock: kit.clock, signal: kit.signal }, check),

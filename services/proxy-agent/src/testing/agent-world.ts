@@ -15,7 +15,7 @@ import { networkProbe } from "../checks/probe.ts";
 import { LastGoodFile } from "../last-good.ts";
 import { UnixNginxClient } from "../nginx-client.ts";
 import { nginxObservation } from "../nginx-observation.ts";
-import { keptProfiles, lastGoodPathOf, readPlan, secretsPathOf } from "../prepare-nginx.ts";
+import { keptListeners, keptProfiles, lastGoodPathOf, readPlan, secretsPathOf } from "../prepare-nginx.ts";
 import { type ProxyAgentOptions, type ProxyAgentPorts, runProxyAgent } from "../proxy-agent.ts";
 import { reloadNginx } from "../reload-nginx.ts";
 import { TrialFile } from "../trial-file.ts";
@@ -63,6 +63,7 @@ export function testAgent(
       plan: () => readPlan(dir),
       ...(more.observed === true ? { observe: nginxObservation(client, dir) } : {}),
       kept: () => keptProfiles(dir),
+      keptListeners: () => keptListeners(dir),
       trial: new TrialFile(dir),
       reload: (options, profiles, check) =>
         reloadNginx(options, profiles, { nginx: client, clock: kit.clock, signal: kit.signal }, check),

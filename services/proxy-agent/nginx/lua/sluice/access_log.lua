@@ -1,5 +1,7 @@
 -- The key `unlogged` of a path, and what a line of the access log says beside nginx's own variables. It is set when a request has ended and only where it
 -- will be logged: nginx.conf declares these variables in a way that costs other requests nothing.
+local settings = require "sluice.settings"
+
 local ngx = ngx
 local byte, find, sub = string.byte, string.find, string.sub
 
@@ -62,6 +64,11 @@ end
 
 -- `target` and `peer` as far as they are known.
 function M.note(var, target, peer)
+  local unlogged = settings.unlogged
+  if unlogged and unlogged[var.request_uri or ""] then
+    var.sluice_logged = ""
+    return
+  end
   if target then
     if target.unlogged then
       var.sluice_logged = ""

@@ -19,6 +19,8 @@ function M.load(path)
   M.httpsPort = given.httpsPort and given.httpsPort ~= 443 and ":" .. given.httpsPort or ""
   M.replies = "unix:" .. assert(given.replies)
   M.accessLog = given.accessLog == true
+  -- Path and query of requests that are not logged, as keys; nil: there are none.
+  M.unlogged = given.unlogged
   -- nil: off
   M.firstByteSeconds = given.firstByteMs and given.firstByteMs > 0 and given.firstByteMs / 1000 or nil
   M.profiles = {}
