@@ -217,6 +217,8 @@ test("a row that does not fit its form is refused by name, and what was there se
         ["P", "/", { spare: "a b" }, /spare is no name/],
         ["P", "/", { redirect: [200, "/"] }, /code/],
         ["P", "/", { redirect: [301, "/", ["all"]] }, /keeps/],
+        ["P", "/", { redirect: [301, "//other.example.test/"] }, /neither http nor a path/],
+        ["P", "/", { redirect: [301, "ftp://other.example.test/"] }, /neither http nor a path/],
       ] as const
     ).map(([type, path, with_, why]): [unknown, RegExp] => [
       { k: "route", host: "shop.example.test", paths: [[type, path, "web", "default", with_]] },

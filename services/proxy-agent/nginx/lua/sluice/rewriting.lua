@@ -18,6 +18,10 @@ function M.redirect_problem(redirect)
   local code, to, keeps = redirect[1], redirect[2], redirect[3]
   if type(code) ~= "number" or code < 300 or code > 308 or code % 1 ~= 0 then return "code is not 300 to 308" end
   if not is_text(to, "[^\33-\126]", 2048) then return "redirect is no URL" end
+  -- Behind // stands a host.
+  if not find(to, "^https?://") and (sub(to, 1, 1) ~= "/" or sub(to, 2, 2) == "/") then
+    return "redirect is neither http nor a path"
+  end
   if keeps == nil then return nil end
   if type(keeps) ~= "table" then return "what a redirect keeps is no list" end
   for _, each in ipairs(keeps) do
