@@ -1,5 +1,6 @@
 import { mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { type DebianRelease, releaseOptions } from "./debian-release.ts";
 import { type CommandResult, runCommand } from "./run-command.ts";
 import { libraryPackages } from "./tool-list.ts";
 
@@ -8,6 +9,8 @@ export interface PackageSource {
   readonly aptDir: string;
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly signal: AbortSignal;
+  /** Absent: this machine's own. */
+  readonly release?: DebianRelease;
   log(message: string): void;
 }
 
@@ -32,11 +35,14 @@ async function download(
   into: string,
   source: PackageSource,
 ): Promise<CommandResult> {
-  const { signal, environment } = source;
+  const { signal, environment, release } = source;
   const options = { cwd: into, signal, environment, timeoutMs: DOWNLOAD_MS };
-  const first = await runCommand("apt-get", [...asWeAre, "download", ...names], options);
-  if (first.status === 0 || first.output.includes("ENOENT")) return first;
-  const own = await ownLists(source);
+  if (release === undefined) {
+    const first = await runCommand("apt-get", [...asWeAre, "download", ...names], options);
+    if (first.status === 0 || first.output.includes("ENOENT")) return first;
+  }
+  const own = release === undefined ? await ownLists(source) : await releaseOptions(release.codename, source);
+  if ("problem" in own) return { status: null, output: own.problem };
   const again = [...asWeAre, ...own, "download", ...names];
   const kept = await runCommand("apt-get", again, options);
   if (kept.status === 0) return kept;
@@ -104,31 +110,47 @@ async function missingLibraries(
   return [...new Set([...output.matchAll(/^\s*(\S+) => not found/gm)].map((match) => match[1]!))];
 }
 
+/** The first of the sets that can be had; what is said of the first counts where none can. */
+async function unpackOneOf(
+  sets: readonly (readonly string[])[],
+  root: string,
+  source: PackageSource,
+): Promise<string | null> {
+  let said: string | null = null;
+  for (const names of sets) {
+    const { problem } = await unpack(names, root, source);
+    if (problem === null) return null;
+    said ??= problem;
+  }
+  return said ?? "no package is known for it";
+}
+
 /**
- * Unpacks `packages` under `root`, then the packages of the libraries that `loaded` (paths under root) still miss.
+ * Unpacks the packages of one of `sets` under `root`, then those of the libraries that `loaded` (paths under root) still
+ * miss. Of another release all must be in the set.
  * @returns why it cannot be had, or null
  */
 export async function fetchPackages(
-  packages: readonly string[],
+  sets: readonly (readonly string[])[],
   loaded: (root: string) => Promise<readonly string[]>,
   root: string,
   source: PackageSource,
 ): Promise<string | null> {
   await mkdir(root, { recursive: true });
-  const first = await unpack(packages, root, source);
-  if (first.problem !== null) return first.problem;
+  const problem = await unpackOneOf(sets, root, source);
+  if (problem !== null || source.release !== undefined) return problem;
   // A library may need another one; three rounds are more than any tool here has levels.
   for (let round = 0; round < 3; round++) {
     const missing = await missingLibraries(root, await loaded(root), source.signal);
     if (missing.length === 0) return null;
     for (const soname of missing) {
       const holders = libraryPackages.find(([pattern]) => pattern.test(soname))?.[1] ?? [];
-      let problem: string | null = `no package is known for ${soname}`;
-      for (const holder of holders) {
-        problem = (await unpack([holder], root, source)).problem;
-        if (problem === null) break;
-      }
-      if (problem !== null) return problem;
+      const lacking = await unpackOneOf(
+        holders.map((name) => [name]),
+        root,
+        source,
+      );
+      if (lacking !== null) return `${soname}: ${lacking}`;
     }
   }
   return null;

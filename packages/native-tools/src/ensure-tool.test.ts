@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { promisify } from "node:util";
+import { releaseSources } from "./debian-release.ts";
 import { ensureTool, recentEnough } from "./ensure-tool.ts";
 import { toolList } from "./tool-list.ts";
 
@@ -107,6 +108,64 @@ test("a variable that names a program that will not do is an error, not a reason
     }),
     { code: "SLUICE_TOOL_MISSING", message: /NATS_SERVER=.* is 2\.1\.0, older than 2\.9/ },
   );
+});
+
+for (const [said, why] of [
+  ["nginx version: nginx/1.18.0", /SLUICE_NGINX=\S+: \S+ is 1\.18\.0, older than 1\.22/],
+  ["nginx version: nginx/2.0.1", /SLUICE_NGINX=\S+: \S+ is 2\.0\.1, a version that is not known here/],
+  ["nginx version: nginx/of-the-shop", /says no version but "nginx version: nginx\/of-the-shop"/],
+] as const) {
+  test(`an nginx that says "${said}" is refused by name`, async (t) => {
+    const dir = await scratch(t);
+    // It takes every configuration: only its version speaks against it.
+    await script(join(dir, "nginx"), `[ "$1" != -v ] || echo "${said}" >&2`);
+    await assert.rejects(
+      ensureTool("nginx", {
+        signal: t.signal,
+        environment: { ...process.env, SLUICE_NGINX: join(dir, "nginx") },
+      }),
+      { code: "SLUICE_TOOL_MISSING", message: why },
+    );
+  });
+}
+
+test("another release's sources are on the mirrors of this one, and nobody else's", () => {
+  const uris = [
+    "'http://mirror.example.test/debian/dists/bookworm/InRelease' a 0",
+    "'http://mirror.example.test/debian/dists/bookworm/main/binary-amd64/Packages.xz' b 0",
+    "'http://mirror.example.test/debian/dists/bookworm-updates/InRelease' c 0",
+    "'http://mirror.example.test/security/dists/bookworm-security/InRelease' d 0",
+    "'http://mirror.example.test/debian/dists/bookworm-backports/InRelease' e 0",
+    "'http://shop.example.test/dists/nodistro/InRelease' f 0",
+  ].join("\n");
+  const stanza = (uri: string, suite: string) =>
+    `Types: deb\nURIs: http://mirror.example.test/${uri}\nSuites: ${suite}\nComponents: main\nTargets: Packages\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n`;
+  assert.equal(
+    releaseSources(uris, "bookworm", "trixie"),
+    [
+      stanza("debian", "trixie"),
+      stanza("debian", "trixie-updates"),
+      stanza("security", "trixie-security"),
+    ].join("\n"),
+  );
+  assert.equal(releaseSources(uris, "noble", "trixie"), "");
+});
+
+test("packages are taken under the names that they have where this runs", async (t) => {
+  const dir = await scratch(t);
+  const environment = { PATH: await fakeApt(dir, false) };
+  // As on a release that has renamed one of them: apt hands out nothing where it does not know a name.
+  const apt = join(dir, "bin/apt-get");
+  await writeFile(
+    apt,
+    (await readFile(apt, "utf8")).replace(
+      "sleep 0.2",
+      'case "$*" in *libluajit2-5.1-2*) echo "E: no candidate"; exit 100;; esac; sleep 0.2',
+    ),
+  );
+  const wanted = ensureTool("wrk", { signal: t.signal, cacheDir: join(dir, "cache"), environment });
+  await assert.rejects(wanted, { message: /not fetched yet/ });
+  assert.match((await calls(dir)).at(-1) ?? "", /download wrk libluajit-5\.1-2$/);
 });
 
 test("a recent program on PATH is taken as it is", async (t) => {
