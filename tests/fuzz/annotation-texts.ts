@@ -87,6 +87,7 @@ const OWN: Readonly<Record<string, readonly string[]>> = {
   "auth-type": ["basic", "digest"],
   "auth-url": ["http://10.0.0.1/check", "https://auth.example.test/check"],
   "backend-protocol": ["HTTP", "HTTPS", "GRPC", "GRPCS", "AUTO_HTTP", "FCGI"],
+  "custom-headers": ["headers", "shop/headers", "other/headers"],
   "default-backend": ["web", "spare"],
   "from-to-www-redirect": ["true"],
   "load-balance": ["round_robin", "ewma", "least_conn"],

@@ -14,6 +14,8 @@ export interface HostileObject {
   /** `data` of Secrets, not yet in base64, and of the ConfigMap; `@cert`, `@key` and `@ca` stand for a certificate that is well. */
   readonly secrets: Readonly<Record<string, Readonly<Record<string, string>>>>;
   readonly config: Readonly<Record<string, string>>;
+  /** `data` of the ConfigMap `headers`, which custom-headers may name. */
+  readonly headers?: Readonly<Record<string, unknown>>;
   /** Rows of the fleet that no model of ours wrote, by key. */
   readonly rows: Readonly<Record<string, unknown>>;
   /** Given to the emitter straight: settings of a profile, and texts of the process's own options. */
@@ -270,6 +272,48 @@ function configOf(random: SeededRandom): Record<string, string> {
   return data;
 }
 
+const ANSWER_HEADERS = [
+  "X-Frame-Options",
+  "Content-Security-Policy",
+  "X-Own",
+  "Content-Length",
+  "Set-Cookie",
+];
+
+function answerHeaders(random: SeededRandom): Record<string, unknown> {
+  const data: Record<string, unknown> = {};
+  for (let i = random.chance(0.02) ? 500 : random.between(1, 4); i > 0; i--) {
+    const name = random.chance(0.2) ? spoiled(random, "X-Own") : random.pick(ANSWER_HEADERS);
+    data[random.chance(0.1) ? hostileText(random) : name] = maybe(
+      random,
+      0.5,
+      "default-src 'self'; x \"$1\"",
+    );
+  }
+  return data;
+}
+
+/** The same object, with headers named, and a list of all that may be. */
+function withHeaders(
+  random: SeededRandom,
+  ingress: unknown,
+  headers: Record<string, unknown>,
+): Pick<HostileObject, "config" | "headers"> & { readonly ingress: unknown } {
+  const { metadata, spec } = ingress as { metadata: Record<string, unknown>; spec: unknown };
+  const annotations = {
+    ...(metadata["annotations"] as object),
+    [`${PREFIX}custom-headers`]: maybe(random, 0.1, "headers"),
+  };
+  const allowed = Object.keys(headers).filter(
+    (name) => /^[A-Za-z0-9-]+$/.test(name) && !/^content-l/i.test(name),
+  );
+  return {
+    ingress: { metadata: { ...metadata, annotations }, spec },
+    headers,
+    config: { "global-allowed-response-headers": allowed.join(",") },
+  };
+}
+
 /** A row as somebody would write it who has a renderer's credential, or whose renderer is of another version. */
 function foreignRows(random: SeededRandom): Record<string, unknown> {
   const source = { kind: "MultiClusterIngress", namespace: NAMESPACE, name: "shop" };
@@ -414,7 +458,15 @@ export function hostileObject(random: SeededRandom): HostileObject {
     const secrets = random.chance(0.5) ? secretsOf(random) : {};
     if (Object.keys(secrets).length > 0) ingresses[0] = naming(random, ingresses[0]);
     const config = random.chance(0.1) ? configOf(random) : {};
-    return { ...none, kind: "ingress", classes, ingresses, secrets, config, ...around(random, 0) };
+    const object = { ...none, kind: "ingress", classes, secrets, ...around(random, 0) } as const;
+    if (!random.chance(0.1)) return { ...object, ingresses, config };
+    const { ingress: first, ...named } = withHeaders(random, ingresses[0], answerHeaders(random));
+    return {
+      ...object,
+      ingresses: [first, ...ingresses.slice(1)],
+      ...named,
+      config: { ...config, ...named.config },
+    };
   }
   if (kind < 0.8) {
     return { ...none, kind: "import", ingresses: [ingress(random, 0, 0)], ...around(random, 0.6) };

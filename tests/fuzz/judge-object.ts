@@ -307,6 +307,12 @@ function modelRecords(object: HostileObject, pem: Pem): Records {
       peers: peers,
       exported: new Map([[`${NAMESPACE}/web`, new Set(["", "http"])]]),
       secrets: readSecrets(object, pem),
+      configMaps: new Map([
+        [
+          `${NAMESPACE}/headers`,
+          { metadata: { namespace: NAMESPACE, name: "headers" }, data: object.headers ?? {} },
+        ],
+      ]),
       now: Date.now(),
       ...(Object.keys(object.config).length === 0
         ? {}

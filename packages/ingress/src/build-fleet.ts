@@ -18,6 +18,8 @@ export interface World {
   readonly exported: ReadonlyMap<string, ReadonlySet<string>>;
   /** By `namespace/name`; null: the hub has none of that name. Nobody has looked at those that are not here. */
   readonly secrets?: ReadonlyMap<string, ReadSecret | null>;
+  /** Those that objects name, as `secrets`. */
+  readonly configMaps?: ReadonlyMap<string, ConfigMap | null>;
   /** Milliseconds since 1970. */
   readonly now?: number;
 }
@@ -33,6 +35,7 @@ export function buildFleet(
   for (const object of world.imports) model.setImport(object);
   for (const [service, names] of world.exported) model.setExportedPorts(service, names);
   for (const [key, secret] of world.secrets ?? []) model.setSecret(key, secret);
+  for (const [key, object] of world.configMaps ?? []) model.setConfigMap(key, object);
   for (const object of world.ingresses) model.setIngress(object);
   model.setNow(world.now ?? 0);
   const changes = model.settle();

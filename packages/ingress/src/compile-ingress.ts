@@ -1,5 +1,6 @@
 import type { PathPolicy, ProfileRow, Redirect } from "@sluice/contracts";
 import { admitted } from "./access.ts";
+import { answered, type ConfigMapLookup } from "./answer-headers.ts";
 import { spoken } from "./backend.ts";
 import { balanced } from "./balance.ts";
 import { type CanaryTerms, canaryTerms, unusedByCanary } from "./canary.ts";
@@ -83,6 +84,8 @@ export interface CompiledIngress {
   readonly tls: readonly TlsEntry[];
   /** What it asks of the clients of its hosts; null: nothing. */
   readonly clients: ClientDemand | null;
+  /** `namespace/name` of the ConfigMap with headers of its answers; null: it names none. */
+  readonly configMap: string | null;
   readonly verdicts: readonly Verdict[];
 }
 
@@ -103,12 +106,14 @@ interface Draft {
 /**
  * @param servesTls what is secret can be sealed for this fleet
  * @param defaults what holds where it says nothing
+ * @param configMaps those that it names
  */
 export function compileIngress(
   ingress: MultiClusterIngress,
   rules: ClassRules,
   servesTls: boolean,
   defaults: AnnotationDefaults,
+  configMaps: ConfigMapLookup,
 ): CompiledIngress {
   const ref = refOf(ingress, "networking.karmada.io/v1alpha1", "MultiClusterIngress");
   const verdicts: Verdict[] = [];
@@ -127,6 +132,7 @@ export function compileIngress(
   let profile = defaultProfile;
   let tls: readonly TlsEntry[] = [];
   let clients: ClientDemand | null = null;
+  let configMap: string | null = null;
   if (belonging.kind === "unknown") {
     const { field, name } = belonging;
     draft.warn(
@@ -152,6 +158,11 @@ export function compileIngress(
     draft.paths = withFirstByte(draft.paths, firstByteMs);
     draft.paths = balanced(redirected(routed(draft.paths, routes, ref.namespace), redirects), balance);
     draft.paths = headed(draft.paths, reading.policies.headers);
+    const { namespace } = ref;
+    const headers = { namespace, allowed: defaults.answerHeaders, configMaps, warn };
+    const given = answered(draft.paths, reading.policies.headers.answerHeaders, headers);
+    draft.paths = given.paths;
+    configMap = given.configMap;
     draft.paths = mirrored(draft.paths, reading.policies.mirror, ref);
     draft.paths = securedPaths(draft.paths, redirects, defaults.inClear);
     const backends = spoken(draft.paths, reading.policies.backends, ref.namespace, warn);
@@ -182,6 +193,7 @@ export function compileIngress(
     profile,
     tls,
     clients,
+    configMap,
     verdicts,
   };
 }

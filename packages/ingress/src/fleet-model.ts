@@ -14,6 +14,7 @@ import { placeOf } from "./cluster-order.ts";
 import { type CompiledIngress, compileIngress } from "./compile-ingress.ts";
 import { type ConfigMap, type ConfigName, type ReadConfig, readConfig } from "./config-map/read-config.ts";
 import { refusals } from "./config-map/refused-settings.ts";
+import { FleetConfigMaps } from "./fleet-config-maps.ts";
 import { FleetSecrets, type SecretChanges, type SecretOptions } from "./fleet-secrets.ts";
 import { importNames, type LastBackend } from "./host-routes.ts";
 import { type ClassRules, classRules } from "./ingress-class.ts";
@@ -86,6 +87,7 @@ export class FleetModel {
   /** Hosts by the wildcard host whose certificate they are shown if they have none. */
   readonly #underWildcard = new SetIndex();
   readonly #secrets: FleetSecrets;
+  readonly #configMaps = new FleetConfigMaps();
   readonly #upstreams = new SharedRows<UpstreamRow>(({ id }) => id);
   readonly #upstreamsOfService = new SetIndex();
   readonly #profiles = new SharedRows<ProfileRow>(({ hash }) => hash);
@@ -117,7 +119,8 @@ export class FleetModel {
     this.#unlink(key);
     this.#objects.set(key, object);
     const { servesTls = false } = this.#options;
-    this.#link(compileIngress(object, this.#rules, servesTls, this.#config.defaults));
+    const { lookup } = this.#configMaps;
+    this.#link(compileIngress(object, this.#rules, servesTls, this.#config.defaults, lookup));
   }
 
   removeIngress(key: string): void {
@@ -152,6 +155,18 @@ export class FleetModel {
     this.#configObject = object;
     this.#dirtyVerdicts.add(`${CONFIG} ${of.namespace}/${of.name}`);
     this.#readAgain();
+  }
+
+  /** @param object null: the hub has none of that name; undefined: nobody can tell any more */
+  setConfigMap(key: string, object: ConfigMap | null | undefined): void {
+    for (const ingress of this.#configMaps.set(key, object)) {
+      this.setIngress(this.#objects.get(ingress) as MultiClusterIngress);
+    }
+  }
+
+  /** `namespace/name` of ConfigMaps that objects name since the last call, or (false) name no more. */
+  takeNamedConfigMaps(): ReadonlyMap<string, boolean> {
+    return this.#configMaps.takeNamed();
   }
 
   /** @param secret null: the hub has none of that name; undefined: nobody can tell any more */
@@ -363,6 +378,7 @@ export class FleetModel {
       if (above !== null) this.#underWildcard.add(above, host);
     }
     this.#secrets.link(compiled);
+    this.#configMaps.link(compiled);
     for (const service of importsOf(compiled)) this.#byImport.add(service, key);
   }
 
@@ -379,6 +395,7 @@ export class FleetModel {
       if (above !== null && this.#byHost.get(host).size === 0) this.#underWildcard.delete(above, host);
     }
     this.#secrets.unlink(compiled);
+    this.#configMaps.unlink(compiled);
     for (const service of importsOf(compiled)) this.#byImport.delete(service, key);
   }
 

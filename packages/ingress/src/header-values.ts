@@ -1,5 +1,7 @@
 // Values of annotations about headers of requests and answers.
+
 import { reader, type ValueReader } from "./annotation-values.ts";
+import { isAnswerHeader } from "./answer-headers.ts";
 
 const MAX_ORIGINS = 64;
 const ORIGIN = /^[a-z]+:\/\/(\*\.)?[A-Za-z0-9.-]+(:[0-9]{1,5})?$/;
@@ -50,6 +52,24 @@ export const cookieChange: ValueReader<{ readonly from: string; readonly to: str
     const [from = "", to = "", ...more] = text.split(/ +/);
     if (more.length > 0 || from.startsWith("~") || !VALUE.test(from) || !VALUE.test(to)) return null;
     return { from, to };
+  },
+);
+
+/** What it names is read where the object's namespace is known. */
+export const configMapName: ValueReader<string> = reader(
+  "the name of a ConfigMap of the object's namespace",
+  (text) => (/^[-a-z0-9.]{1,253}(\/[-a-z0-9.]{1,253})?$/.test(text) ? text : null),
+);
+
+const MAX_NAMES = 1000;
+
+/** @returns in lower case */
+export const answerHeaderNames: ValueReader<ReadonlySet<string>> = reader(
+  `up to ${MAX_NAMES} names of headers, of letters, digits and -, with commas between, none of those that frame an answer`,
+  (text) => {
+    const names = text.split(",").flatMap((each) => (each.trim() === "" ? [] : [each.trim()]));
+    if (names.length === 0 || names.length > MAX_NAMES || !names.every(isAnswerHeader)) return null;
+    return new Set(names.map((name) => name.toLowerCase()));
   },
 );
 

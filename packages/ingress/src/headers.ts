@@ -17,6 +17,8 @@ export interface HeaderPolicy {
   readonly cookieDomain?: CookieChange;
   readonly cookiePath?: CookieChange;
   readonly accessLog?: boolean;
+  /** A ConfigMap with headers, `name` or `namespace/name`. */
+  readonly answerHeaders?: string;
   /** Statuses that somebody else answers. */
   readonly errors?: readonly number[];
 }

@@ -127,6 +127,7 @@ const phasesOf: { readonly [K in keyof PathPolicy]?: Partial<ProfileSettings> } 
   vhost: { rewrites: true },
   cors: { guards: true, filters: true },
   cookies: { filters: true },
+  answerHeaders: { filters: true },
   mirror: { guards: true },
 };
 

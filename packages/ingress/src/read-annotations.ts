@@ -45,6 +45,8 @@ export interface AnnotationDefaults {
   readonly forbidden: readonly string[];
   /** Beginnings of paths that are served in clear, whatever their object says. */
   readonly inClear: readonly string[];
+  /** Headers that answers may be given, in lower case. */
+  readonly answerHeaders: ReadonlySet<string>;
 }
 
 function nothingSaid(): Record<keyof Policies, object> {
@@ -61,6 +63,7 @@ export const noDefaults: AnnotationDefaults = {
   protection: [],
   forbidden: [],
   inClear: ALWAYS_IN_CLEAR,
+  answerHeaders: new Set(),
 };
 
 /** The annotation of this name that has a meaning; undefined: none has. */

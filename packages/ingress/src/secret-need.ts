@@ -1,3 +1,4 @@
+import { type ObjectNameReading, readObjectName } from "./object-name.ts";
 import { joinedId } from "./upstream-id.ts";
 
 /**
@@ -27,25 +28,7 @@ export function secretKey({ namespace, name }: Pick<SecretNeed, "namespace" | "n
   return `${namespace}/${name}`;
 }
 
-export type SecretNameReading =
-  | { readonly ok: true; readonly namespace: string; readonly name: string }
-  | { readonly ok: false; readonly why: string };
-
-const NAME = /^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/;
-
-/**
- * `name`, or `namespace/name` as ingress-nginx's annotations write it. A Secret of another namespace is refused: whoever
- * may write an object in one namespace must not show, or be let in by, what lies in another.
- */
-export function readSecretName(text: string, namespace: string): SecretNameReading {
-  const [first = "", second, ...rest] = text.trim().split("/");
-  const [given, name] = second === undefined ? [namespace, first] : [first, second];
-  if (rest.length > 0 || !NAME.test(name)) return { ok: false, why: "is no name of a Secret" };
-  if (given !== namespace) {
-    return {
-      ok: false,
-      why: `names a Secret of another namespace, which is not allowed; copy it to namespace ${namespace}`,
-    };
-  }
-  return { ok: true, namespace, name };
+/** Of the object's namespace alone. */
+export function readSecretName(text: string, namespace: string): ObjectNameReading {
+  return readObjectName("Secret", text, namespace);
 }

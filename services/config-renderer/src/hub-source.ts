@@ -9,7 +9,7 @@ import {
   resources,
   type ServiceImport,
 } from "@sluice/kube";
-import { type Kit, slept } from "@sluice/service-kit";
+import type { Kit } from "@sluice/service-kit";
 import type { ConfigName } from "./options.ts";
 import { Wake } from "./wake.ts";
 
@@ -158,18 +158,7 @@ export class HubSource {
 
   async #answered(enough: (watched: Watched) => boolean, signal: AbortSignal): Promise<void> {
     const answered = (w: Watched) => enough(w) || w.reflector.state.kind === "failing" || notServed(w);
-    let late = false;
-    const over = new AbortController();
-    const limit = slept(this.#kit.clock, REFRESH_MS, AbortSignal.any([signal, over.signal])).then(() => {
-      late = true;
-      this.#wake.notify();
-    });
-    try {
-      await this.#wake.until(() => late || this.#watched.every(answered), signal);
-    } finally {
-      over.abort();
-      await limit;
-    }
+    await this.#wake.within(REFRESH_MS, () => this.#watched.every(answered), this.#kit.clock, signal);
   }
 
   get done(): Promise<void> {

@@ -23,6 +23,7 @@ import { FleetRows, rowOrder } from "./fleet-rows.ts";
 import type { HubReporter } from "./hub-reporter.ts";
 import { HubSecrets } from "./hub-secrets.ts";
 import type { HubSink, HubSource } from "./hub-source.ts";
+import { NamedConfigMaps } from "./named-config-maps.ts";
 import type { ConfigRendererOptions } from "./options.ts";
 import { Wake } from "./wake.ts";
 
@@ -45,7 +46,7 @@ export interface RendererPorts {
   readonly fleet: TableView<FleetValue>;
   readonly hub: HubSource;
   readonly reporter: HubReporter;
-  /** Where Secrets are read, if the fleet has a key to seal them for. */
+  /** Where Secrets are read, if the fleet has a key to seal them for, and ConfigMaps. */
   readonly client: KubeClient;
 }
 
@@ -63,6 +64,7 @@ export class Renderer implements HubSink {
   readonly #options: ConfigRendererOptions;
   #ports: RendererPorts | undefined;
   #secrets: HubSecrets | null = null;
+  #configMaps: NamedConfigMaps | undefined;
 
   /** Peers records by their key in `topology`, and those keys by service. */
   readonly #peers = new Map<string, TopologyPeers>();
@@ -93,6 +95,14 @@ export class Renderer implements HubSink {
     const { fleet, fleetKey: key = null } = this.#options;
     const shared = { fleet, model: this.#model, rows: this.#rows, changed: (at?: number) => this.#touch(at) };
     if (key !== null) this.#secrets = new HubSecrets(ports.client, { ...shared, key }, this.#kit);
+    this.#configMaps = new NamedConfigMaps(
+      ports.client,
+      (name, object, seenAt) => {
+        this.#model.setConfigMap(name, object);
+        this.#touch(seenAt);
+      },
+      this.#kit,
+    );
     this.#rows.attach({ ...ports, secrets: this.#secrets });
     this.#clusters.attach(ports.intents);
     this.#clusters.renderAll();
@@ -295,6 +305,7 @@ export class Renderer implements HubSink {
       // The order of rollout goes on from where the last holder left it.
       fleet.upToDate(signal),
       hub.refresh(acted, signal),
+      this.#configMaps?.refresh(signal),
     ]);
     await this.#wake.until(() => !hub.listed || this.#routesSettled, signal);
     this.#rows.endGrace();
@@ -365,6 +376,7 @@ export class Renderer implements HubSink {
       this.#dirty = false;
       const trace = this.#routeTrace;
       this.#routeTrace = undefined;
+      await this.#configMaps?.looked(this.#model.takeNamedConfigMaps(), signal);
       await this.#write(this.#model.settle(), trace, signal);
       const first = !this.#published;
       this.#published = true;
@@ -449,10 +461,10 @@ export class Renderer implements HubSink {
     }
   }
 
-  /** Reads Secrets until the signal aborts, and ends with what watches them. */
+  /** Reads Secrets until the signal aborts, and ends with what watches them and ConfigMaps. */
   async readSecrets(signal: AbortSignal): Promise<void> {
     await this.#secrets?.run(signal);
-    await this.#secrets?.done;
+    await Promise.all([this.#secrets?.done, this.#configMaps?.done]);
   }
 
   /** Of each kind the newest resourceVersion of the hub that was acted upon; undefined when they cannot be compared. */

@@ -1,14 +1,8 @@
 import { ReadSecret } from "@sluice/ingress";
-import {
-  type KubeClient,
-  type KubeLogger,
-  type Reflector,
-  reflect,
-  resources,
-  type Secret,
-} from "@sluice/kube";
-import { Bursts, type Kit, slept } from "@sluice/service-kit";
+import { type KubeClient, type Reflector, reflect, resources, type Secret } from "@sluice/kube";
+import { Bursts, type Kit } from "@sluice/service-kit";
 import { readAnew } from "./hub-source.ts";
+import { NamedWatches } from "./named-watches.ts";
 import { Wake } from "./wake.ts";
 
 // Which Secrets of a hub are read, and why so: docs/decisions/0014-which-secrets-are-read.md.
@@ -26,11 +20,6 @@ export interface SecretSink {
   refreshed(): void;
 }
 
-interface NamedWatch {
-  readonly reflector: Reflector<Secret>;
-  readonly end: AbortController;
-}
-
 interface News {
   readonly object: Secret | null | undefined;
   readonly seenAt: number | undefined;
@@ -38,7 +27,6 @@ interface News {
 
 /** The Secrets that somebody names, of all that the hub has; those that nobody names are read by no code of ours. */
 export class SecretSource {
-  readonly #hub: KubeClient;
   readonly #sink: SecretSink;
   readonly #kit: Kit;
   readonly #certificates: Reflector<Secret>;
@@ -46,8 +34,7 @@ export class SecretSource {
   #listed = false;
   readonly #wanted = new Set<string>();
   /** Of those that are no certificates by type, or are not there. */
-  readonly #named = new Map<string, NamedWatch>();
-  readonly #ended = new Set<Promise<void>>();
+  readonly #named: NamedWatches<Secret>;
   /** Came, and has not been told of yet. */
   readonly #news = new Map<string, News>();
   readonly #told = new Set<string>();
@@ -58,9 +45,17 @@ export class SecretSource {
   #full = false;
 
   constructor(hub: KubeClient, sink: SecretSink, kit: Kit) {
-    this.#hub = hub;
     this.#sink = sink;
     this.#kit = kit;
+    this.#named = new NamedWatches<Secret>(
+      hub,
+      {
+        type: resources.secret,
+        came: (key, object, seenAt) => this.#came(key, object, seenAt),
+        changed: () => this.#wake.notify(),
+      },
+      kit,
+    );
     this.#certificates = reflect<Secret>({
       client: hub,
       type: resources.secret,
@@ -112,13 +107,12 @@ export class SecretSource {
 
   /** What has been told of a Secret counts: it was read after the last `refresh` was asked for. */
   isFresh(key: string): boolean {
-    return !this.#stale.has(this.#named.get(key)?.reflector ?? this.#certificates);
+    return !this.#stale.has(this.#named.get(key) ?? this.#certificates);
   }
 
   /** The hub does not let them be read for now. */
   get failing(): boolean {
-    const states = [this.#certificates, ...[...this.#named.values()].map(({ reflector }) => reflector)];
-    return states.some(({ state }) => state.kind === "failing");
+    return this.#certificates.state.kind === "failing" || this.#named.failing;
   }
 
   /**
@@ -128,15 +122,7 @@ export class SecretSource {
   async looked(ms: number, signal: AbortSignal, stubborn = false): Promise<void> {
     const enough = () => this.known || (this.failing && !stubborn);
     if (enough()) return;
-    let late = false;
-    const over = new AbortController();
-    const limit = slept(this.#kit.clock, ms, AbortSignal.any([signal, over.signal])).then(() => {
-      late = true;
-      this.#wake.notify();
-    });
-    await this.#wake.until(() => late || enough(), signal).catch(() => {});
-    over.abort();
-    await limit;
+    await this.#wake.within(ms, enough, this.#kit.clock, signal).catch(() => {});
   }
 
   /** The newest resourceVersion of a certificate that was acted upon; undefined: they cannot be compared. */
@@ -170,9 +156,7 @@ export class SecretSource {
       readAnew(this.#certificates, "Secret", acted, signal),
       () => this.#kit.signal.aborted,
     );
-    for (const { reflector, end } of this.#named.values()) {
-      anew(reflector, reflector.relist(AbortSignal.any([signal, end.signal])), () => end.signal.aborted);
-    }
+    for (const { reflector, read, ended } of this.#named.relisted(signal)) anew(reflector, read, ended);
   }
 
   /** Tells of what has come, in bursts: a certificate takes some tenths of a millisecond to read. */
@@ -191,12 +175,7 @@ export class SecretSource {
   }
 
   get done(): Promise<void> {
-    return this.#certificates.done.then(async () => {
-      await Promise.all([
-        ...this.#ended,
-        ...[...this.#named.values()].map(({ reflector }) => reflector.done),
-      ]);
-    });
+    return this.#certificates.done.then(() => this.#named.done);
   }
 
   #tell(key: string, object: Secret | null | undefined, seenAt: number | undefined): void {
@@ -222,7 +201,7 @@ export class SecretSource {
   }
 
   #watch(key: string): void {
-    if (this.#named.has(key)) return;
+    if (this.#named.get(key) !== undefined) return;
     if (this.#named.size >= MAX_NAMED) {
       if (!this.#full) {
         this.#full = true;
@@ -231,49 +210,13 @@ export class SecretSource {
       if (this.#listed) this.#came(key, null, undefined);
       return;
     }
-    const [namespace = "", name = ""] = key.split("/");
-    const end = new AbortController();
-    const { clock, random, metrics } = this.#kit;
-    const reflector = reflect<Secret>({
-      client: this.#hub,
-      type: resources.secret,
-      namespace,
-      fieldSelector: `metadata.name=${name}`,
-      // A line for each of a thousand tells no more than the one of the certificates does.
-      kit: {
-        clock,
-        random,
-        metrics,
-        log: quiet(this.#kit.log),
-        signal: AbortSignal.any([this.#kit.signal, end.signal]),
-      },
-      onChange: ({ kind, fromList, seenAt, ...change }) => {
-        if (this.#named.get(key)?.end !== end) return;
-        const object = kind === "upsert" && "object" in change ? change.object : null;
-        this.#came(key, object, fromList ? undefined : seenAt);
-      },
-      onListed: () => {
-        const watch = this.#named.get(key);
-        if (watch?.end !== end) return;
-        if (watch.reflector.objects.size === 0) this.#came(key, null, undefined);
-      },
-      onState: () => this.#wake.notify(),
-    });
-    this.#named.set(key, { reflector, end });
+    this.#named.add(key);
   }
 
   #unwatch(key: string): void {
-    const watch = this.#named.get(key);
-    if (watch === undefined) return;
+    const reflector = this.#named.get(key);
+    if (reflector === undefined) return;
+    this.#stale.delete(reflector);
     this.#named.delete(key);
-    this.#stale.delete(watch.reflector);
-    watch.end.abort(new Error("no longer named"));
-    this.#ended.add(watch.reflector.done);
-    watch.reflector.done.finally(() => this.#ended.delete(watch.reflector.done)).catch(() => {});
   }
-}
-
-function quiet(log: KubeLogger): KubeLogger {
-  const debug: KubeLogger["debug"] = (fields, message) => log.debug(fields, message);
-  return { debug, info: debug, warn: debug, child: (fields) => quiet(log.child(fields)) };
 }

@@ -1,3 +1,5 @@
+import { type Clock, slept } from "@sluice/service-kit";
+
 /** Something may have changed: wakes everybody who waits, and they ask their own condition again. */
 export class Wake {
   #waiters: (() => void)[] = [];
@@ -20,6 +22,22 @@ export class Wake {
       }
     } finally {
       signal.removeEventListener("abort", aborted);
+    }
+  }
+
+  /** The same, but at most for `ms`. */
+  async within(ms: number, condition: () => boolean, clock: Clock, signal: AbortSignal): Promise<void> {
+    let late = false;
+    const over = new AbortController();
+    const limit = slept(clock, ms, AbortSignal.any([signal, over.signal])).then(() => {
+      late = true;
+      this.notify();
+    });
+    try {
+      await this.until(() => late || condition(), signal);
+    } finally {
+      over.abort();
+      await limit;
     }
   }
 }

@@ -177,3 +177,56 @@ test("Domain and Path of a peer's cookies change, and nothing else of them, nor 
   says({ "set-cookie": "a=1; Path=/app/" });
   assert.deepEqual((await world.nginx.get("/")).headers["set-cookie"], ["a=1; Path=/app/"]);
 });
+
+test("headers of a ConfigMap stand in every answer, errors too, in place of the peer's, and change without a reload", async (t) => {
+  const { world, pod, says } = await headerWorld(t, 65);
+  const { configMaps, nginx } = world;
+  const show = () =>
+    world.show(
+      { annotations: { "custom-headers": "headers" }, hosts: { [HOST]: ["P / -> web"] } },
+      {
+        annotations: { "custom-headers": "shop/headers", "denylist-source-range": "127.0.0.0/8" },
+        hosts: { [HOST]: ["P /shut -> web"] },
+      },
+    );
+  const seen = async (path: string) => {
+    const { status, headers } = await nginx.get(path);
+    return [
+      status,
+      headers["x-frame-options"],
+      headers["content-security-policy"],
+      headers["x-own"],
+      headers["x-other"],
+    ];
+  };
+  const config = async () => (await nginx.client.state(t.signal)).config;
+  configMaps.set("config", {
+    "global-allowed-response-headers": "X-Frame-Options, Content-Security-Policy,X-Own",
+  });
+  says({ "x-frame-options": "ALLOWALL", "x-own": ["a", "b"], "x-other": "1" });
+  // It is not there yet: when it comes nothing reloads.
+  await show();
+  assert.match(world.verdicts.join("\n"), /ConfigMapMissing .*ConfigMap shop\/headers has not been read/);
+  assert.deepEqual(await seen("/"), [200, "ALLOWALL", undefined, "a, b", "1"]);
+  const before = await config();
+  const policy = "default-src 'self'; report-uri \"/csp?$a\\b{};\"";
+  configMaps.set("headers", {
+    "X-Frame-Options": "DENY",
+    "Content-Security-Policy": policy,
+    "X-Own": "1",
+    "X-Other": "2",
+    "Content-Length": "0",
+  });
+  await show();
+  assert.equal(world.verdicts.length, 4);
+  assert.deepEqual(await seen("/"), [200, "DENY", policy, "1", "1"]);
+  assert.deepEqual(await seen("/shut"), [403, "DENY", policy, "1", undefined]);
+  assert.equal((await nginx.get("/")).body, "web");
+  configMaps.set("headers", { "X-Own": "2" });
+  await show();
+  assert.deepEqual(await seen("/"), [200, "ALLOWALL", undefined, "2", "1"]);
+  await pod.close();
+  const [status, , , own] = await seen("/");
+  assert.deepEqual([Number(status) >= 500, own], [true, "2"]);
+  assert.equal(await config(), before);
+});

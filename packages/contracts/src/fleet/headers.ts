@@ -23,6 +23,16 @@ export const Cors = Type.Object({
 });
 export type Cors = Type.Static<typeof Cors>;
 
+/** Headers of answers, in place of what the peer says under their names. */
+export const AnswerHeaders = Type.Array(
+  Type.Object({
+    name: Type.String({ pattern: "^[A-Za-z0-9-]+$", maxLength: 128 }),
+    value: Type.String({ pattern: "^[\\x20-\\x7e]*$", maxLength: 4096 }),
+  }),
+  { maxItems: 64 },
+);
+export type AnswerHeaders = Type.Static<typeof AnswerHeaders>;
+
 /** What becomes of an attribute of the cookies that peers set: one value, or the beginning of one, for another. */
 const CookieChange = Type.Object({
   from: Type.String({ pattern: "^[\\x21-\\x3a\\x3c-\\x7e]+$", maxLength: 1024 }),

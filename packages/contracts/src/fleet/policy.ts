@@ -3,7 +3,7 @@ import { Access, AuthRequest } from "./access.ts";
 import { Balance } from "./balance.ts";
 import { Canary } from "./canary.ts";
 import { ClientCertificate } from "./client-certificate.ts";
-import { CookieChanges, Cors, ErrorPages } from "./headers.ts";
+import { AnswerHeaders, CookieChanges, Cors, ErrorPages } from "./headers.ts";
 import { Limits } from "./limits.ts";
 import { Mirror } from "./mirror.ts";
 
@@ -30,6 +30,7 @@ export const PathPolicy = Type.Object({
   clientCertificate: Type.Optional(ClientCertificate),
   cors: Type.Optional(Cors),
   cookies: Type.Optional(CookieChanges),
+  answerHeaders: Type.Optional(AnswerHeaders),
   errors: Type.Optional(ErrorPages),
   mirror: Type.Optional(Mirror),
   /** Its requests do not stand in the access log. */

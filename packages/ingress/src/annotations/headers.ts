@@ -1,5 +1,13 @@
 import { trueFalse, wholeNumber } from "../annotation-values.ts";
-import { cookieChange, errorCodes, exposedHeaders, headerNames, methods, origins } from "../header-values.ts";
+import {
+  configMapName,
+  cookieChange,
+  errorCodes,
+  exposedHeaders,
+  headerNames,
+  methods,
+  origins,
+} from "../header-values.ts";
 import { corsDefaults, type HeaderPolicy } from "../headers.ts";
 import { type Annotation, saying } from "./annotation.ts";
 
@@ -57,6 +65,15 @@ export const headerAnnotations: readonly Annotation<HeaderPolicy>[] = [
     cookieChange,
     "off",
     "what the Path of cookies that peers set begins with, and what it shall begin with",
+  ),
+  header(
+    "custom-headers",
+    "answerHeaders",
+    configMapName,
+    "",
+    "its keys become headers of answers, in place of what the peer says under their names: see " +
+      "[headers from a ConfigMap](custom-headers.md). One that may not be is left out and told. ingress-nginx: then the object " +
+      "answers 503",
   ),
   header("enable-access-log", "accessLog", trueFalse, "true"),
   header(

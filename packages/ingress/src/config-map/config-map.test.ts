@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
 import { test } from "node:test";
 import fc from "fast-check";
+import { isAnswerHeader } from "../answer-headers.ts";
 import { FleetModel } from "../fleet-model.ts";
 import { readListenerSettings } from "../listener-settings.ts";
 import { readAnnotations } from "../read-annotations.ts";
@@ -92,6 +93,11 @@ function arePaths(text: string): boolean {
   return given.length > 0 && given.every((each) => each.trim().startsWith("/"));
 }
 
+function areHeaders(text: string): boolean {
+  const given = text.split(",").filter((each) => each.trim() !== "");
+  return given.length > 0 && given.every((each) => isAnswerHeader(each.trim()));
+}
+
 test("whatever a ConfigMap holds, each key acts or is told of", () => {
   const names = fc.oneof(
     fc.constantFrom(...configKeys.map(({ name }) => name.replaceAll("*", "x"))),
@@ -133,7 +139,8 @@ test("whatever a ConfigMap holds, each key acts or is told of", () => {
         const acts =
           (known?.kind === "default" && defaults.texts.has(known.annotation)) ||
           (known?.kind === "setting" && known.value.read(value).ok) ||
-          (known?.kind === "model" && (key.endsWith("blocklist") || arePaths(value))) ||
+          (known?.kind === "model" &&
+            (key.endsWith("blocklist") || (key.endsWith("headers") ? areHeaders(value) : arePaths(value)))) ||
           (known?.kind === "fixed" && value.trim() === known.value);
         assert.notEqual(acts, told.has(key), `${key}: ${JSON.stringify(value)}`);
       }

@@ -1,5 +1,7 @@
 // ingress-nginx's ConfigMap, key by key. A key of this list acts, or whoever wrote it is told what to use instead;
 // docs/reference/configmap.md is made from it.
+
+import { answerHeaderNames } from "../header-values.ts";
 import { type SettingKey, settingKeys } from "./listener-keys.ts";
 
 /** One key, or several of one kind: `*` stands for anything. */
@@ -107,6 +109,13 @@ export const configKeys: readonly ConfigKey[] = [
   },
   {
     kind: "model",
+    name: "global-allowed-response-headers",
+    shape: answerHeaderNames.shape,
+    unsaid: "",
+    note: "what ConfigMaps that custom-headers names may hold; none where nothing is said. As in ingress-nginx, but without regard to case",
+  },
+  {
+    kind: "model",
     name: "no-tls-redirect-locations",
     shape: "beginnings of paths with commas between",
     unsaid: "/.well-known/acme-challenge",
@@ -117,7 +126,11 @@ export const configKeys: readonly ConfigKey[] = [
   refused("disable-http-access-log", "write disable-access-log: only HTTP is served"),
   refused("disable-stream-access-log", "only HTTP is served"),
   fixed("allow-snippet-annotations", "false", "text for nginx.conf is never taken from an object"),
-  fixed("allow-cross-namespace-resources", "false", "Secrets of another namespace are refused"),
+  fixed(
+    "allow-cross-namespace-resources",
+    "false",
+    "Secrets and ConfigMaps of another namespace are refused",
+  ),
   fixed("allow-backend-server-header", "false", "the header Server is the proxy's own"),
   fixed("enable-modsecurity", "false", NO_WAF),
   fixed("enable-owasp-modsecurity-crs", "false", NO_WAF),
@@ -173,7 +186,6 @@ export const configKeys: readonly ConfigKey[] = [
     "another ConfigMap is not read for it; docs/reference/routing.md says what peers see",
   ),
   refused("hide-headers", "have backends leave them out"),
-  refused("global-allowed-response-headers", "another ConfigMap is not read for it"),
   ...["access-log-*", "http-access-log-path", "stream-access-log-path"].map((name) =>
     refused(
       name,

@@ -1,4 +1,5 @@
 import { groups } from "../annotations/groups.ts";
+import { answerHeaderNames } from "../header-values.ts";
 import type { ListenerSettings } from "../listener-settings.ts";
 import { fieldsOf, type KubeObject, type ObjectRef, quote } from "../objects.ts";
 import { type AnnotationDefaults, annotationNamed, noDefaults } from "../read-annotations.ts";
@@ -43,7 +44,7 @@ export function readConfig(of: ConfigName, object: ConfigMap | null): ReadConfig
   const protection: AnnotationDefaults["protection"][number][] = [];
   const settings: Partial<Record<keyof ListenerSettings, string | number | boolean>> = {};
   let forbidden: readonly string[] = [];
-  let { inClear } = noDefaults;
+  let { inClear, answerHeaders } = noDefaults;
   const close = (key: string, why: string, unless: readonly string[]) => {
     protection.push({ why: `data[${key}] of ConfigMap ${of.namespace}/${of.name} (${why})`, unless });
     const who = unless.length === 0 ? "all objects" : `objects without ${unless.join(" and ")} of their own`;
@@ -83,12 +84,15 @@ export function readConfig(of: ConfigName, object: ConfigMap | null): ReadConfig
       }
     } else if (known.kind === "model") {
       const words = value.split(",").flatMap((word) => (word.trim() === "" ? [] : [word.trim()]));
+      const allowed = key === "global-allowed-response-headers" ? answerHeaderNames.read(value) : null;
       if (key === "annotation-value-word-blocklist") forbidden = words;
-      else if (words.length > 0 && words.every((word) => word.startsWith("/"))) inClear = words;
+      else if (allowed?.ok === true) answerHeaders = allowed.value;
+      else if (allowed === null && words.length > 0 && words.every((word) => word.startsWith("/")))
+        inClear = words;
       else
         warn(
           "ConfigMapInvalid",
-          `data[${key}]: ${quote(value)} is not ${known.shape}; ${known.unsaid} holds until then`,
+          `data[${key}]: ${quote(value)} is not ${known.shape}; ${known.unsaid || "nothing"} holds until then`,
         );
     } else {
       const found = annotationNamed(known.annotation);
@@ -127,6 +131,7 @@ export function readConfig(of: ConfigName, object: ConfigMap | null): ReadConfig
       protection,
       forbidden,
       inClear,
+      answerHeaders,
     },
   };
 }

@@ -29,6 +29,8 @@ export interface ServedWorld {
   readonly profiles: number;
   /** Secrets of namespace shop, by name; their texts are base64. They count from the next `show`. */
   readonly secrets: Map<string, Readonly<Record<string, string>>>;
+  /** ConfigMaps of namespace shop, by name; `config` is the one of all objects. They count from the next `show`. */
+  readonly configMaps: Map<string, Readonly<Record<string, string>>>;
   /** These instead of those before; resolves when nginx serves them. */
   show(...ingresses: readonly ServedIngress[]): Promise<void>;
 }
@@ -80,6 +82,8 @@ export async function servedWorld(
     { fleetKeys: sealer.keys, authAddresses: ["127.25.0.0/16"] },
   );
   const secrets: ServedWorld["secrets"] = new Map();
+  const configMaps: ServedWorld["configMaps"] = new Map();
+  const configMap = { namespace: "shop", name: "config" };
   const before = new Set<string>();
   let verdicts: readonly string[] = [];
   let profiles = 0;
@@ -97,8 +101,15 @@ export async function servedWorld(
             return [secret.key, secret] as const;
           }),
         ),
+        config: { metadata: configMap, data: configMaps.get(configMap.name) ?? {} },
+        configMaps: new Map(
+          [...configMaps].map(([name, data]) => [
+            `shop/${name}`,
+            { metadata: { namespace: "shop", name }, data },
+          ]),
+        ),
       },
-      { fleet: "default", ingressClasses: ["nginx"], watchWithoutClass: false, servesTls: true },
+      { fleet: "default", ingressClasses: ["nginx"], watchWithoutClass: false, servesTls: true, configMap },
     );
     verdicts = built.verdicts
       .filter(({ object }) => object.name !== mark.name)
@@ -128,6 +139,7 @@ export async function servedWorld(
   return {
     nginx,
     secrets,
+    configMaps,
     show,
     get verdicts() {
       return verdicts;

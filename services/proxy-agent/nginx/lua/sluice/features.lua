@@ -3,6 +3,7 @@
 --   compile(value, target)  once per worker: leaves in the target what its requests need
 -- What has a phase of its own is left there by phases.lua, in the order of this list.
 local access = require "sluice.access"
+local answer_headers = require "sluice.answer_headers"
 local clients = require "sluice.clients"
 local https_only = require "sluice.https_only"
 local canary = require "sluice.canary"
@@ -31,6 +32,8 @@ local features = {
   { key = "access", module = access },
   { key = "auth", module = access.request },
   { key = "cookies", module = cookies },
+  -- After all others: what it says goes before what they say.
+  { key = "answerHeaders", module = answer_headers },
   { key = "errors", module = errors },
   { key = "unlogged", module = access_log },
   { key = "mirror", module = mirror },
