@@ -123,6 +123,12 @@ export function headerVariables(trust?: ClientTrust, ids?: RequestIds): Directiv
   return [
     // An upgrade to HTTP/2 would be a tunnel: what came through it would meet no route and no limit.
     d("map", [w`$http_upgrade`, w`$sluice_upgrade`], [d("default", [w`$http_upgrade`]), d("~*h2", [w`""`])]),
+    // nginx would upgrade a stream of HTTP/2 as well, and read all that comes on its connection for it.
+    d(
+      "map",
+      [w`"$http2:$http_upgrade"`, w`$sluice_upgraded_stream`],
+      [d("default", [w`""`]), d('"~^h2c?:."', [w`1`])],
+    ),
     d("map", [w`$sluice_upgrade`, w`$sluice_connection`], [d("default", [w`upgrade`]), d('""', [w`""`])]),
     ...clientFactVariables(trust, ids),
     // The port that was asked for; the name comes from $host, by which the route was found: of two that differ (an
@@ -339,6 +345,7 @@ function clientServer(conf: NginxConf, listener: readonly Directive[], secure: b
     [
       ...listener,
       d("server_name", [w`_`]),
+      ...(secure ? [d("if", [w`($sluice_upgraded_stream)`], [d("return", [number(400)])])] : []),
       ...clientLimits(conf.listeners),
       lua("log_by_lua_block")`sluice.log()`,
       ...accessLogOf(conf.accessLog, conf.dir),

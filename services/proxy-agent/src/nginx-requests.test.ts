@@ -3,7 +3,9 @@ import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
 import { type TestContext, test } from "node:test";
 import type { PathEntry } from "./nginx-row.ts";
+import { type Http2Case, http2Table } from "./testing/http2-table.ts";
 import { testNginx } from "./testing/proxy-world.ts";
+import { sendRawHttp2 } from "./testing/raw-http2.ts";
 import { type RawPeer, rawPeer, sendRaw } from "./testing/raw-peer.ts";
 import { type Asked, type RequestCase, requestTable } from "./testing/request-table.ts";
 
@@ -15,7 +17,7 @@ const at = (path: string, upstream: string, type: "E" | "P" = "P"): PathEntry =>
 ];
 
 async function world(t: TestContext) {
-  const nginx = await testNginx(t, { workers: 1 });
+  const nginx = await testNginx(t, { workers: 1, https: true });
   const names: readonly Asked["peer"][] = ["root", "cart", "exact", "other", "wild", "default", "idn"];
   const peers = await Promise.all(names.map((name, i) => rawPeer(t, `127.21.10.${i + 1}`, name)));
   await nginx.apply(
@@ -30,7 +32,7 @@ async function world(t: TestContext) {
     { k: "route", host: "xn--bcher-kva.example.test", paths: [at("/", "idn")] },
     { k: "route", host: "", paths: [at("/", "default")] },
   );
-  return { address: nginx.options.httpAddress, peers };
+  return { address: nginx.options.httpAddress, secure: nginx.options.httpsAddress ?? "", peers };
 }
 
 /** What reached peers meanwhile. */
@@ -43,7 +45,7 @@ function reached(peers: readonly RawPeer[]): { asked: Asked; text: string }[] {
         peer: name as Asked["peer"],
         target,
         host: hosts.join("+"),
-        body: text.split("\r\n\r\n")[1] ?? "",
+        body: text.slice(text.indexOf("\r\n\r\n") + 4),
       };
       return { asked, text };
     }),
@@ -60,7 +62,8 @@ const whole = (asked: Asked): Asked => ({
 for (const [group, cases] of Object.entries(requestTable)) {
   test(`${group.toLowerCase()} that can be read in more than one way are read as the table says`, async (t) => {
     const { address, peers } = await world(t);
-    for (const { what, raw, answer } of cases) {
+    const all = cases.flatMap(({ raw, ...rest }) => [raw].flat().map((each) => ({ ...rest, raw: each })));
+    for (const { what, raw, answer } of all) {
       const said = await sendRaw(address, raw, t.signal);
       const seen = reached(peers);
       const statuses = [...said.matchAll(/HTTP\/1\.1 (\d{3}) /g)].map((match) => Number(match[1]));
@@ -86,11 +89,37 @@ for (const [group, cases] of Object.entries(requestTable)) {
   });
 }
 
+test("requests over HTTP/2 that can be read in more than one way are read as the table says", async (t) => {
+  const { secure, peers } = await world(t);
+  const cases = http2Table.flatMap(({ requests, ...rest }) =>
+    requests.map((request) => ({
+      ...rest,
+      request,
+      what: `${rest.what}: ${JSON.stringify(request).slice(0, 300)}`,
+    })),
+  );
+  for (const { what, answer, peerSees, request } of cases) {
+    const said = await sendRawHttp2(secure, request, t.signal);
+    const seen = reached(peers);
+    const refused = typeof answer !== "object";
+    assert.deepEqual(
+      { said, asked: seen.map(({ asked }) => asked) },
+      refused ? { said: answer, asked: [] } : { said: 200, asked: [whole(answer)] },
+      what,
+    );
+    for (const { text } of seen) {
+      assert.doesNotMatch(text, /^(upgrade|proxy|x_forwarded_for|transfer-encoding|x-b)\b/im, what);
+      assert.match(text, /^x-forwarded-proto: https\r$/im, what);
+      if (peerSees !== undefined) assert.match(text, peerSees, what);
+    }
+  }
+});
+
 const page = new URL("../../../docs/reference/routing.md", import.meta.url);
 
-function row({ what, answer, note = "" }: RequestCase): string {
+function row({ what, answer, note = "" }: RequestCase | Http2Case): string {
   const outcome =
-    typeof answer === "number"
+    typeof answer !== "object"
       ? `${answer}`
       : [answer]
           .flat()
@@ -114,7 +143,17 @@ function render(rules: string): string {
     ...cases.map(row),
     "",
   ]);
-  return `${rules}${MARK}\n\n${tables.join("\n")}`;
+  const overHttp2 = [
+    "### HTTP/2",
+    "",
+    "*reset*: the stream, or the connection, ends without an answer.",
+    "",
+    "| what comes | who is asked | |",
+    "|---|---|---|",
+    ...http2Table.map(row),
+    "",
+  ];
+  return `${rules}${MARK}\n\n${[...tables, ...overHttp2].join("\n")}`;
 }
 
 const MARK = "<!-- From here on made from the table that the tests send. -->";

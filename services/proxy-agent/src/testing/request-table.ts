@@ -4,8 +4,8 @@
 export interface RequestCase {
   /** For the page; what is between `` is text that is sent. */
   readonly what: string;
-  /** The bytes, one a character. */
-  readonly raw: string;
+  /** The bytes, one a character; of several each is sent, and answered alike. */
+  readonly raw: string | readonly string[];
   /** A status that nginx answers with, asking nobody; or who is asked, for what. */
   readonly answer: number | Asked | readonly Asked[];
   readonly note?: string;
@@ -110,7 +110,11 @@ export const requestTable: Readonly<Record<string, readonly RequestCase[]>> = {
     named("shop.example.test,other.example.test", { peer: "default" }),
     named("shop.example.test/x", 400),
     named("shop example", 400),
-    headed("a second `Host`, another or the same", "Host: other.example.test\r\n", 400),
+    {
+      what: "a second `Host`, another or the same",
+      raw: ["Host: other.example.test\r\n", HOST].map((second) => `GET / HTTP/1.1\r\n${HOST}${second}${END}`),
+      answer: 400,
+    },
     { what: "no `Host`, HTTP/1.1", raw: `GET / HTTP/1.1\r\n${END}`, answer: 400 },
     { what: "`Host:` with nothing behind it", raw: `GET / HTTP/1.1\r\nHost:\r\n${END}`, answer: 400 },
     {
@@ -204,7 +208,7 @@ export const requestTable: Readonly<Record<string, readonly RequestCase[]>> = {
     },
     {
       what: "two `Content-Length`, equal or not",
-      raw: post("Content-Length: 3\r\nContent-Length: 3\r\n", "abc"),
+      raw: [3, 2].map((second) => post(`Content-Length: 3\r\nContent-Length: ${second}\r\n`, "abc")),
       answer: 400,
     },
     { what: "`Content-Length: 3, 3`", raw: post("Content-Length: 3, 3\r\n", "abc"), answer: 400 },
