@@ -1,7 +1,7 @@
-import type { JetStreamClient } from "@nats-io/jetstream";
 import { Boot, bootTable, decode, decodeEnvelope, encodeEnvelope } from "@sluice/contracts";
 import type { Kit } from "@sluice/service-kit";
 import { isMissing, leaderMessage, putMessage } from "./nats-messages.ts";
+import type { NatsPublisher } from "./nats-publisher.ts";
 import type { PatientApi } from "./patient-api.ts";
 
 /** The servers' present life, as the leader of its table has it. */
@@ -13,12 +13,12 @@ export async function bootOf(api: PatientApi): Promise<{ id: string; revision: n
 }
 
 export async function writeBoot(
-  js: JetStreamClient,
+  publisher: NatsPublisher,
   { clock, random }: Pick<Kit, "clock" | "random">,
   expected: number,
 ): Promise<void> {
   const fresh: Boot = { v: 1, id: random.uuid(), at: clock.now() };
-  await putMessage(js, bootTable, "id", encodeEnvelope({ v: 1, data: fresh }), expected);
+  await putMessage(publisher, bootTable, "id", encodeEnvelope({ v: 1, data: fresh }), expected);
 }
 
 /** There is no life yet where its table is missing. */

@@ -11,7 +11,8 @@ import { Backoff, type Kit, slept } from "@sluice/service-kit";
 import { type BusCredentials, type BusFiles, readCredentials } from "./credentials.ts";
 import { bootOf, ifMissing, writeBoot } from "./nats-boot.ts";
 import { connectNats, type NatsServers } from "./nats-connect.ts";
-import { ANSWER_MS, isMissing } from "./nats-messages.ts";
+import { isMissing } from "./nats-messages.ts";
+import { ANSWER_MS, NatsPublisher } from "./nats-publisher.ts";
 import { type PatientApi, patientApi } from "./patient-api.ts";
 import { provision } from "./provision.ts";
 import { checkServer } from "./server-check.ts";
@@ -36,6 +37,7 @@ export interface Life {
   readonly connection: NatsConnection;
   readonly js: JetStreamClient;
   readonly jsm: JetStreamManager;
+  readonly publisher: NatsPublisher;
   readonly api: PatientApi;
   readonly boot: string;
   readonly inboxPrefix: string;
@@ -143,7 +145,10 @@ export class NatsLives {
     if (this.#signal.aborted) close();
     else this.#signal.addEventListener("abort", close, { once: true });
     const closed = connection.closed();
-    const begin = () => void this.#live(connection, credentials).catch((error: Error) => this.#fail(error));
+    const { inboxPrefix } = credentials;
+    const publisher = new NatsPublisher({ connection, inboxPrefix, clock: kit.clock });
+    const begin = () =>
+      void this.#live(connection, publisher, credentials).catch((error: Error) => this.#fail(error));
     begin();
     for await (const status of statuses) {
       if (status.type === "disconnect") {
@@ -153,7 +158,10 @@ export class NatsLives {
       } else if (status.type === "reconnect") {
         kit.log.info("NATS is back");
         begin();
-      } else if (status.type === "error") this.#complain(status.error);
+      } else if (status.type === "error") {
+        if (status.error instanceof PermissionViolationError) publisher.refused(status.error);
+        this.#complain(status.error);
+      }
     }
     this.#end("the connection ended");
     await closed;
@@ -176,13 +184,18 @@ export class NatsLives {
     this.#life = null;
     life?.over.abort(new Error(why));
     for (const ended of life?.asking ?? []) ended();
+    life?.publisher.drop(new BusUnreachableError("the connection to NATS ended before an answer came"));
     this.#changed.notify();
   }
 
   // --- a life of the servers ----------------------------------------------------------------------------------------
 
   /** Until the connection breaks: assets are there, and `boot` is read before any table, and now and then. */
-  async #live(connection: NatsConnection, credentials: BusCredentials): Promise<void> {
+  async #live(
+    connection: NatsConnection,
+    publisher: NatsPublisher,
+    credentials: BusCredentials,
+  ): Promise<void> {
     const { kit } = this;
     // A reconnect begins another of these.
     const mine = ++this.#connects;
@@ -191,7 +204,7 @@ export class NatsLives {
     let unreadable = false;
     while (!this.#signal.aborted && !connection.isClosed() && mine === this.#connects) {
       try {
-        const life = await this.#begin(connection, credentials);
+        const life = await this.#begin(connection, publisher, credentials);
         if (mine !== this.#connects || this.#signal.aborted || this.#fatal !== null) return;
         this.#life = life;
         this.#changed.notify();
@@ -210,7 +223,11 @@ export class NatsLives {
     }
   }
 
-  async #begin(connection: NatsConnection, { tls, inboxPrefix }: BusCredentials): Promise<Life> {
+  async #begin(
+    connection: NatsConnection,
+    publisher: NatsPublisher,
+    { tls, inboxPrefix }: BusCredentials,
+  ): Promise<Life> {
     const { kit } = this;
     const replicas = this.#options.replicas ?? 1;
     const { info } = connection;
@@ -225,15 +242,16 @@ export class NatsLives {
       // Somebody took a bucket away under running servers: what holders and readers know of it is void.
       if (known !== null && lost.length > 0) {
         kit.log.warn({ tables: lost }, "tables were gone and have been made anew: another life begins");
-        await writeBoot(js, kit, known.revision);
+        await writeBoot(publisher, kit, known.revision);
       }
     }
-    const boot = (await bootOf(api)) ?? (this.#provisions ? await this.#firstBoot(js, api) : null);
+    const boot = (await bootOf(api)) ?? (this.#provisions ? await this.#firstBoot(publisher, api) : null);
     if (boot === null) throw new BusUnreachableError("nobody has set up the bus yet");
     return {
       connection,
       js,
       jsm,
+      publisher,
       api,
       boot: boot.id,
       inboxPrefix,
@@ -243,8 +261,8 @@ export class NatsLives {
   }
 
   /** Whoever finds no life makes one, and exactly one process wins. */
-  async #firstBoot(js: JetStreamClient, api: PatientApi) {
-    await writeBoot(js, this.kit, 0);
+  async #firstBoot(publisher: NatsPublisher, api: PatientApi) {
+    await writeBoot(publisher, this.kit, 0);
     return bootOf(api);
   }
 

@@ -6,6 +6,7 @@ import {
   type JetStreamManager,
   type JsMsg,
   type OrderedConsumerOptions,
+  PubHeaders,
   type StoredMsg,
 } from "@nats-io/jetstream";
 import { headers, type NatsConnection, nuid, type Subscription } from "@nats-io/transport-node";
@@ -36,6 +37,7 @@ import {
 } from "./log.ts";
 import { baseOf } from "./log-feeder.ts";
 import { NatsCheckpoints } from "./nats-checkpoints.ts";
+import type { NatsPublisher } from "./nats-publisher.ts";
 import type { StoredEntry } from "./store.ts";
 
 /** JetStream's "wrong last sequence" and "wrong last msg ID": somebody else wrote first. */
@@ -46,6 +48,7 @@ export interface LogLife {
   readonly connection: NatsConnection;
   readonly js: JetStreamClient;
   readonly jsm: JetStreamManager;
+  readonly publisher: NatsPublisher;
   readonly boot: string;
   readonly over: AbortController;
 }
@@ -85,7 +88,9 @@ export class NatsLog implements BusLog {
       },
       publish: async ({ subject, id, value }, signal) => {
         signal.throwIfAborted();
-        await lives.now().js.publish(subject, value, { msgID: id });
+        const named = headers();
+        named.set(PubHeaders.MsgIdHdr, id);
+        await lives.now().publisher.publish({ subject, value, headers: named });
       },
     };
   }
@@ -252,7 +257,7 @@ export class NatsLog implements BusLog {
     signal: AbortSignal,
   ): Promise<number> {
     signal.throwIfAborted();
-    const { js, connection } = this.#lives.now();
+    const { publisher, connection } = this.#lives.now();
     // Each goes behind the one before it and nothing else: by their number alone, another's entries could stand in. So
     // the answer to the last one is the answer to all.
     const writer = nuid.next();
@@ -276,8 +281,9 @@ export class NatsLog implements BusLog {
         );
         logged = new Uint8Array();
       }
-      if (i < last) connection.publish(subject, logged, { headers: named });
-      else await this.#acknowledged(js.publish(subject, logged, { headers: named, timeout: ANSWER_MS }));
+      const publication = { subject, value: logged, headers: named };
+      if (i < last) publisher.send(publication);
+      else await this.#acknowledged(publisher.publish(publication));
     }
     return after + entries.length;
   }

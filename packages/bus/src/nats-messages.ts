@@ -1,10 +1,10 @@
-import { JetStreamApiError, type JetStreamClient, type JetStreamManager } from "@nats-io/jetstream";
+import { JetStreamApiError, type JetStreamManager, PubHeaders } from "@nats-io/jetstream";
+import { headers } from "@nats-io/transport-node";
 import { streamOf, subjectOf, type TableSpec } from "@sluice/contracts";
+import type { NatsPublisher } from "./nats-publisher.ts";
 import { isRelayed } from "./ordered-tail.ts";
 import type { PutResult, StoredEntry } from "./store.ts";
 
-/** How long a write may take, an election of the stream's leader included, ms. */
-export const ANSWER_MS = 5000;
 /** JetStream's "wrong last sequence": somebody else wrote the key first. */
 const WRONG_LAST_SEQUENCE = new Set([10071, 10164]);
 const STREAM_NOT_FOUND = 10059;
@@ -37,7 +37,7 @@ export function stored(spec: TableSpec, found: Message): StoredEntry {
 }
 
 export async function putMessage(
-  js: JetStreamClient,
+  publisher: NatsPublisher,
   spec: TableSpec,
   key: string,
   value: Uint8Array,
@@ -45,11 +45,11 @@ export async function putMessage(
 ): Promise<PutResult> {
   try {
     // No Nats-Msg-Id: deduplication would swallow the third write of A, deleted, A.
-    const ack = await js.publish(subjectOf(spec, key), value, {
-      timeout: ANSWER_MS,
-      ...(expected === null ? {} : { expect: { lastSubjectSequence: expected } }),
-    });
-    return { ok: true, revision: ack.seq };
+    const subject = subjectOf(spec, key);
+    const named = expected === null ? undefined : headers();
+    named?.set(PubHeaders.ExpectedLastSubjectSequenceHdr, String(expected));
+    const revision = await publisher.publish({ subject, value, ...(named && { headers: named }) });
+    return { ok: true, revision };
   } catch (error) {
     if (error instanceof JetStreamApiError && WRONG_LAST_SEQUENCE.has(error.code)) return { ok: false };
     throw error;

@@ -89,12 +89,11 @@ export class NatsStore implements Store {
   ): Promise<PutResult> {
     signal.throwIfAborted();
     const life = this.#lives.now();
-    const { js, connection } = life;
-    const most = connection.info?.max_payload ?? Number.POSITIVE_INFINITY;
+    const most = life.connection.info?.max_payload ?? Number.POSITIVE_INFINITY;
     if (value.byteLength > most) {
       throw new RecordTooLargeError(`${spec.name}/${key}: ${value.byteLength} bytes, the bus takes ${most}`);
     }
-    return answered(life, putMessage(js, spec, key, value, expected));
+    return putMessage(life.publisher, spec, key, value, expected);
   }
 
   async removeMessage(spec: TableSpec, revision: number, signal: AbortSignal): Promise<void> {
