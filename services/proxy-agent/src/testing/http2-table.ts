@@ -6,8 +6,8 @@ export interface Http2Case {
   readonly what: string;
   /** Each is sent, and answered alike. */
   readonly requests: readonly RawHttp2Request[];
-  /** `reset`: the stream, or the connection, ends without an answer. */
-  readonly answer: number | "reset" | Asked;
+  /** `refused`: 400, or the stream or the connection ends without an answer, as the version of nginx has it. */
+  readonly answer: number | "refused" | Asked;
   readonly note?: string;
   /** Must stand in what a peer gets. */
   readonly peerSees?: RegExp;
@@ -96,7 +96,7 @@ export const http2Table: readonly Http2Case[] = [
     host: "a@shop.example.test",
   }),
   asked("`:authority: shop.example.test/x`, or an empty one", authority("shop.example.test/x", ""), 400),
-  asked("`:authority` with CR LF in it", authority("shop.example.test\r\nX-A: 1"), "reset"),
+  asked("`:authority` with CR LF in it", authority("shop.example.test\r\nX-A: 1"), "refused"),
   { what: "`host` in place of `:authority`", requests: [hosts("shop.example.test")], answer: root },
   headed(
     "`host` beside `:authority`, another or the same",
@@ -124,8 +124,8 @@ export const http2Table: readonly Http2Case[] = [
     "there is no absolute form",
   ),
   asked("`:path` with a blank or a control character", path("/a b", "/a\x01b", "/a%00b"), 400),
-  asked("`:path` with CR LF in it", path("/ HTTP/1.1\r\nX-A: 1"), "reset"),
-  asked("`:path` of more than 8 KiB", path(`/${"a".repeat(9000)}`), "reset"),
+  asked("`:path` with CR LF in it", path("/ HTTP/1.1\r\nX-A: 1"), "refused"),
+  asked("`:path` of more than 8 KiB", path(`/${"a".repeat(9000)}`), "refused"),
   asked("`:method: get`, `GET /cart`, or none", method("get", "GET /cart", null), 400),
   asked("`:method: CONNECT` or `TRACE`", method("CONNECT", "TRACE"), 405),
   asked(
@@ -139,10 +139,10 @@ export const http2Table: readonly Http2Case[] = [
   headed(
     "a name in upper case, with a blank, a colon or CR LF in it, or with nothing in it",
     ["X-A", "x a", "x:a", "x\r\nhost: other.example.test", ""].map((name) => [[name, "1"]]),
-    "reset",
+    "refused",
   ),
-  headed("CR, LF or NUL in a value", values("1\r\nx-b: 2", "1\nx-b: 2", "1\rx", "a\0b"), "reset"),
-  headed("a header over 8 KiB", values("a".repeat(9000)), "reset"),
+  headed("CR, LF or NUL in a value", values("1\r\nx-b: 2", "1\nx-b: 2", "1\rx", "a\0b"), "refused"),
+  headed("a header over 8 KiB", values("a".repeat(9000)), "refused"),
   headed(
     "`upgrade`, whatever it says",
     [
