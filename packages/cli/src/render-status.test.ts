@@ -49,6 +49,8 @@ const well: Status = {
       reloads: 3,
       takenBack: 1,
       lastReload: { msAgo: 20_000, ok: false, why: "nginx: [emerg] no" },
+      httpAddress: "127.0.0.1:80",
+      httpsAddress: "127.0.0.1:443",
       problems: [],
       ejected: [{ cluster: "eu", peer: "10.0.0.1:80", until: 1 }],
     },
@@ -68,7 +70,7 @@ test("clusters, services and proxies have one line each, in columns, without col
   assert.match(text, /shop +cart +derived-cart +2 +eu:2 \(1 draining\) +shop\.example\.test \/cart/);
   assert.match(
     text,
-    /default +a +behind +3 s ago +7 of 9 \(last-good\) +3, 1 taken back \(20 s ago: nginx: \[emerg\] no\) +10\.0\.0\.1:80 \(eu\)/,
+    /default +a +behind +3 s ago +7 of 9 \(last-good\) +3, 1 taken back \(20 s ago: nginx: \[emerg\] no\) +127\.0\.0\.1:80 127\.0\.0\.1:443 \(TLS\) +10\.0\.0\.1:80 \(eu\)/,
   );
   assert.ok(!text.includes("\u001b"));
   assert.ok(renderStatus(well, { color: true }).includes("\u001b"));

@@ -132,7 +132,7 @@ export function renderStatus(status: Status, options: { readonly color: boolean 
         ago(p.heardMsAgo),
         `${p.revision} of ${p.fleetRevision}${p.source === "bus" ? "" : ` (${p.source})`}`,
         reloads(p),
-        p.httpAddress ?? "",
+        [p.httpAddress, p.httpsAddress && `${p.httpsAddress} (TLS)`].filter(Boolean).join(" "),
         p.ejected.map((e) => `${e.peer} (${e.cluster})`).join(" "),
       ]),
     ],

@@ -20,6 +20,15 @@ const refused: Readonly<Record<string, readonly [args: readonly string[], messag
     /--http-port=99999: write a whole number from 1 to 65535/,
   ],
   "a duration without a unit": [[...base, "--first-byte-timeout", "2"], /write a duration such as 250ms/],
+  "whom to trust that is no CIDR": [[...base, "--trust", "10.0.0.0"], /--trust=10\.0\.0\.0: write a CIDR/],
+  "a switch that is neither on nor off": [
+    [...base, "--proxy-protocol", "true"],
+    /--proxy-protocol=true: write one of on, off/,
+  ],
+  "a log elsewhere": [
+    [...base, "--access-log", "/tmp/x"],
+    /--access-log=\/tmp\/x: write one of off, file, stdout/,
+  ],
   "a flag that does not exist": [[...base, "--htp-port", "1"], /--htp-port/],
 };
 
@@ -45,4 +54,19 @@ test("flags win over variables, and what is not said has its default", () => {
   assert.equal(options.gatewayPort, 31580);
   assert.equal(options.firstByteTimeout, 0);
   assert.deepEqual(options.ingressClasses, ["nginx"]);
+});
+
+test("what no flag says of the proxy's listeners is left to the fleet", () => {
+  const said = (...args: string[]) => {
+    const { accessLog, trust, proxyProtocol, shutdownTimeout } = readUpOptions([...base, ...args], {
+      SLUICE_UP_PROXY_PROTOCOL: "on",
+    });
+    return [accessLog, trust, proxyProtocol, shutdownTimeout];
+  };
+  assert.deepEqual(said(), [undefined, [], true, undefined]);
+  assert.deepEqual(
+    said("--trust", "10.0.0.0/8", "--trust", "::1/128", "--proxy-protocol", "off", "--access-log", "off"),
+    ["off", ["10.0.0.0/8", "::1/128"], false, undefined],
+  );
+  assert.equal(said("--shutdown-timeout", "10s")[3], 10_000);
 });

@@ -10,7 +10,7 @@ import { connectCluster } from "@sluice/kube";
 import { memberWatcher } from "@sluice/member-watcher";
 import { ensureTool, freePort, type Tool } from "@sluice/native-tools";
 import { propagator } from "@sluice/propagator";
-import { prepareNginx, proxyAgent } from "@sluice/proxy-agent";
+import { prepareNginx, proxyAgent, proxyFlagsOf } from "@sluice/proxy-agent";
 import { type FleetKeyFiles, writeFleetKey } from "@sluice/sealing";
 import { type AnyService, slept, systemClock } from "@sluice/service-kit";
 import { topologyGateway } from "@sluice/topology-gateway";
@@ -216,8 +216,8 @@ function nginxOptions(
     ...(httpsAddress === null ? {} : { httpsAddress }),
     workers: Math.min(availableParallelism(), 4),
     firstByteTimeoutMs: options.firstByteTimeout,
-    shutdownTimeoutMs: options.shutdownTimeout,
-    accessLog: "file" as const,
+    ...proxyFlagsOf(options),
+    unsaidAccessLog: "file" as const,
   };
 }
 

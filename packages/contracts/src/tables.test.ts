@@ -122,6 +122,7 @@ const examples: Readonly<Record<string, Readonly<Record<string, Readonly<Record<
       problems: [{ key: "default.routes.shop_example_test", problem: "waits for upstream shop-web-http" }],
       ejected: [{ cluster: "member1", peer: "10.4.0.7:8080", until: 1_790_000_010_000 }],
       httpAddress: "127.0.0.1:31590",
+      httpsAddress: "127.0.0.1:31591",
     },
   },
   members: {

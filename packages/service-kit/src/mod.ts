@@ -31,6 +31,7 @@ export { createLogger, type Logger, silentLogger } from "./logger.ts";
 export { Metrics } from "./metrics.ts";
 export { NewestByKey } from "./newest-by-key.ts";
 export { type ProbeServer, serveProbes } from "./probe-server.ts";
+export { type ProxyFlagOptions, proxyFlagSettings } from "./proxy-flags.ts";
 export { type Random, systemRandom } from "./random.ts";
 export {
   type AnyService,

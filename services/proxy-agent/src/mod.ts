@@ -5,4 +5,5 @@ export {
   prepareNginx,
 } from "./prepare-nginx.ts";
 export { type ProxyAgentOptions, type ProxyAgentPorts, runProxyAgent } from "./proxy-agent.ts";
+export { proxyFlagsOf } from "./proxy-flags.ts";
 export { proxyAgent } from "./service.ts";

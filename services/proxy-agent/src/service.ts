@@ -11,6 +11,7 @@ import {
   natsFileSettings,
   natsUrlSetting,
   peersSetting,
+  proxyFlagSettings,
   text,
 } from "@sluice/service-kit";
 import { networkProbe } from "./checks/probe.ts";
@@ -21,6 +22,7 @@ import { socketPathOf } from "./nginx-conf.ts";
 import { nginxObservation } from "./nginx-observation.ts";
 import { keptListeners, keptProfiles, lastGoodPathOf, readPlan, secretsPathOf } from "./prepare-nginx.ts";
 import { type ProxyAgentPorts, runProxyAgent } from "./proxy-agent.ts";
+import { proxyFlagsOf, withFlags } from "./proxy-flags.ts";
 import { reloadNginx } from "./reload-nginx.ts";
 import { TrialFile } from "./trial-file.ts";
 
@@ -50,6 +52,7 @@ const settings = {
     help: "folder that nginx was prepared in: its configuration, its socket, the last good copy",
     read: (value) => resolve(value),
   },
+  ...proxyFlagSettings("SLUICE_PROXY_AGENT"),
   fleetKeys: {
     env: "SLUICE_PROXY_AGENT_FLEET_KEY",
     flag: "fleet-key",
@@ -91,6 +94,11 @@ export const proxyAgent = defineService({
     const bus = own(
       await connectBus({ ...busOptions(config), name: "proxy-agent", kit, waitOnFirstConnect: false }),
     );
+    const flags = proxyFlagsOf(config);
+    const plan = async () => {
+      const prepared = await readPlan(config.nginxDir);
+      return prepared === null ? null : withFlags(prepared, flags);
+    };
     const nginx = own(new UnixNginxClient(socketPathOf(config.nginxDir)));
     const proxies = bus.writer(proxiesTable);
     const ports: ProxyAgentPorts = {
@@ -100,7 +108,7 @@ export const proxyAgent = defineService({
       lookup: nameServers(config.resolvers),
       lastGood: new LastGoodFile(lastGoodPathOf(config.nginxDir), secretsPathOf(config.nginxDir)),
       open: (id, sealed) => openSealed(fleetKeys, config.fleet, id, sealed),
-      plan: () => readPlan(config.nginxDir),
+      plan,
       observe: nginxObservation(nginx, config.nginxDir),
       kept: () => keptProfiles(config.nginxDir),
       keptListeners: () => keptListeners(config.nginxDir),

@@ -285,6 +285,19 @@ test("proxies come worst first, with how far they are behind", () => {
   );
 });
 
+test("a proxy is shown with where clients come in, by TLS too", () => {
+  const addresses = { httpAddress: "192.0.2.1:80", httpsAddress: "192.0.2.1:443" };
+  const { proxies } = status({ proxies: new Map([proxy("a", addresses), proxy("b")]) });
+  const shown = (at: number) => [proxies[at]?.httpAddress, proxies[at]?.httpsAddress];
+  assert.deepEqual(
+    [shown(0), shown(1)],
+    [
+      ["192.0.2.1:80", "192.0.2.1:443"],
+      [undefined, undefined],
+    ],
+  );
+});
+
 test("a cluster with peers and no allowed range is told with the flag that gives one", () => {
   const bare = new Map(fleet);
   bare.set("default.clusters.member1", { cluster: "member1", state: "ok", allowed: [] });

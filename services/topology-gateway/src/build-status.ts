@@ -254,6 +254,7 @@ function proxiesOf(state: GatewayState, now: number): StatusProxy[] {
       ...reloadsOf(record, now),
       ...(record.nginx.error === undefined ? {} : { error: record.nginx.error }),
       ...(record.httpAddress === undefined ? {} : { httpAddress: record.httpAddress }),
+      ...(record.httpsAddress === undefined ? {} : { httpsAddress: record.httpsAddress }),
       problems: [...record.problems],
       ejected: [...record.ejected],
     };
