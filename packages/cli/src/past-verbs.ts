@@ -22,10 +22,12 @@ export function addPastVerbs(program: Command, exits: (code: number) => void): v
       exits(await untilStopped((signal) => historyCommand(service, options, signal)));
     });
   program
-    .command("get <services|routes> [name]")
-    .description(`services with their peers, or routes, now or as they were${MOMENTS}`)
+    .command("get <kind> [name]")
+    .description(
+      `services, routes, peers, proxies or certificates; services and routes also as they were${MOMENTS}`,
+    )
     .option("--at <moment>", "when; default: now")
-    .option("-o, --output <format>", "table or json", "table")
+    .option("-o, --output <format>", "table, wide, json or yaml", "table")
     .option(...GATEWAY)
     .action(async (what: string, name: string | undefined, options: GetOptions) => {
       const { getCommand } = await import("./get-command.ts");

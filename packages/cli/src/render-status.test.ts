@@ -55,6 +55,7 @@ const well: Status = {
       ejected: [{ cluster: "eu", peer: "10.0.0.1:80", until: 1 }],
     },
   ],
+  rollouts: [],
 };
 
 test("what is to be looked at stands first, and is counted", () => {

@@ -24,6 +24,7 @@ export * from "./intents.ts";
 export * from "./keys.ts";
 export * from "./log.ts";
 export * from "./moment.ts";
+export * from "./now.ts";
 export * from "./orders.ts";
 export * from "./permissions.ts";
 export * from "./proxy-seen.ts";

@@ -258,6 +258,9 @@ export const TopologyPeers = Type.Object({
 });
 export type TopologyPeers = Type.Static<typeof TopologyPeers>;
 
+/** What an nginx was reloaded for; where it was taken back, why. */
+const Reload = Type.Object({ at: Instant, ok: Type.Boolean(), why: Type.String({ maxLength: 300 }) });
+
 /** `proxies`: what one proxy has applied. */
 export const ProxyRecord = Type.Object({
   fleet: Name,
@@ -273,9 +276,9 @@ export const ProxyRecord = Type.Object({
     /** Of these, those that were taken back. */
     takenBack: Type.Optional(Type.Integer({ minimum: 0 })),
     /** What the last one was for, or why it was taken back. */
-    lastReload: Type.Optional(
-      Type.Object({ at: Instant, ok: Type.Boolean(), why: Type.String({ maxLength: 300 }) }),
-    ),
+    lastReload: Type.Optional(Reload),
+    /** The last ones, newest first. */
+    recentReloads: Type.Optional(Type.Array(Reload, { maxItems: 10 })),
     error: Type.Optional(Type.String()),
   }),
   rows: Type.Object({
@@ -287,7 +290,18 @@ export const ProxyRecord = Type.Object({
   /** Rows that wait for another row, or were refused, with the reason; at most 100. */
   problems: Type.Array(Type.Object({ key: Type.String(), problem: Type.String() }), { maxItems: 100 }),
   /** Peers that this proxy holds ejected now. */
-  ejected: Type.Array(Type.Object({ cluster: Type.String(), peer: Type.String(), until: Instant })),
+  ejected: Type.Array(
+    Type.Object({
+      cluster: Type.String(),
+      /** `*`: all of the cluster's. */
+      peer: Type.String(),
+      until: Instant,
+      /** Id of the upstream in which it is; absent: of those that say none, any. */
+      upstream: Type.Optional(Type.String()),
+      /** It misses the proxy's checks, and is out until it passes them. Absent: requests failed there. */
+      by: Type.Optional(Type.Literal("checks")),
+    }),
+  ),
   httpAddress: Type.Optional(Type.String()),
   /** Absent: TLS is not served. */
   httpsAddress: Type.Optional(Type.String()),

@@ -88,7 +88,7 @@ export const StatusService = Type.Object({
   conflicts: Type.Array(
     Type.Object({ cluster: Type.String(), field: Type.String(), message: Type.String() }),
   ),
-  /** `host path` of the routes that lead to it. */
+  /** `host path` of the routes that lead to it; `host path (canary)` where some of their requests do. */
   routes: Type.Array(Type.String()),
 });
 export type StatusService = Type.Static<typeof StatusService>;
@@ -101,6 +101,9 @@ export const StatusRouteProblem = Type.Object({
   source: Type.Object({ kind: Type.String(), namespace: Type.String(), name: Type.String() }),
 });
 export type StatusRouteProblem = Type.Static<typeof StatusRouteProblem>;
+
+/** What an nginx was reloaded for; where it was taken back, why. */
+const StatusReload = Type.Object({ msAgo: Age, ok: Type.Boolean(), why: Type.String() });
 
 export const StatusProxy = Type.Object({
   fleet: Type.String(),
@@ -123,14 +126,75 @@ export const StatusProxy = Type.Object({
   /** Of these, those that were taken back. */
   takenBack: Type.Optional(Count),
   /** What the last one was for, or why it was taken back. */
-  lastReload: Type.Optional(Type.Object({ msAgo: Age, ok: Type.Boolean(), why: Type.String() })),
+  lastReload: Type.Optional(StatusReload),
+  /** The last ones, newest first. */
+  recentReloads: Type.Optional(Type.Array(StatusReload)),
+  nginxVersion: Type.Optional(Type.String()),
   error: Type.Optional(Type.String()),
   httpAddress: Type.Optional(Type.String()),
   httpsAddress: Type.Optional(Type.String()),
   problems: Type.Array(Type.Object({ key: Type.String(), problem: Type.String() })),
-  ejected: Type.Array(Type.Object({ cluster: Type.String(), peer: Type.String(), until: Type.Number() })),
+  ejected: Type.Array(
+    Type.Object({
+      cluster: Type.String(),
+      /** `*`: all of the cluster's. */
+      peer: Type.String(),
+      until: Type.Number(),
+      /** Id of the upstream in which it is; absent: any. */
+      upstream: Type.Optional(Type.String()),
+      /** It misses the proxy's checks; absent: requests failed there. */
+      by: Type.Optional(Type.Literal("checks")),
+    }),
+  ),
+  /** What it finds of each cluster that it has peers of; absent: it does not say. */
+  clusters: Type.Optional(
+    Type.Array(
+      Type.Object({
+        cluster: Type.String(),
+        verdict: Type.Union([Type.Literal("alive"), Type.Literal("dead")]),
+        sinceMsAgo: Age,
+      }),
+    ),
+  ),
+  /** The configuration of its fleet's order that its nginx would not do with. */
+  failed: Type.Optional(Type.String()),
 });
 export type StatusProxy = Type.Static<typeof StatusProxy>;
+
+/** Which proxies of a fleet run which configuration. */
+export const StatusRollout = Type.Object({
+  fleet: Type.String(),
+  /** trying: some proxies may run what the others may not yet. */
+  state: Type.Union([Type.Literal("settled"), Type.Literal("trying")]),
+  /** Profiles that every proxy may run. */
+  profiles: Count,
+  /** Of what is being tried: profiles that no proxy had before. */
+  fresh: Count,
+  /** Proxies that were let try it, in that order, and those of them that run it. */
+  admitted: Type.Array(Type.String()),
+  running: Type.Array(Type.String()),
+  /** What a proxy could not run with; its objects get an Event ProfileRefused. */
+  refused: Type.Array(
+    Type.Object({
+      profile: Type.String(),
+      /** What it asks for, where a row of the fleet still says it. */
+      settings: Type.Record(Type.String(), Type.Union([Type.String(), Type.Number(), Type.Boolean()])),
+      proxy: Type.String(),
+      why: Type.String(),
+    }),
+  ),
+  /** Settings of listeners that a proxy could not run with; their ConfigMap gets an Event. */
+  refusedSettings: Type.Array(
+    Type.Object({
+      setting: Type.String(),
+      /** Absent: that nothing is said of it. */
+      value: Type.Optional(Type.Union([Type.String(), Type.Number(), Type.Boolean()])),
+      proxy: Type.String(),
+      why: Type.String(),
+    }),
+  ),
+});
+export type StatusRollout = Type.Static<typeof StatusRollout>;
 
 export const Finding = Type.Object({
   severity: Type.Union([Type.Literal("error"), Type.Literal("warning")]),
@@ -154,5 +218,6 @@ export const Status = Type.Object({
   services: Type.Array(StatusService),
   routes: Type.Object({ hosts: Count, paths: Count, problems: Type.Array(StatusRouteProblem) }),
   proxies: Type.Array(StatusProxy),
+  rollouts: Type.Array(StatusRollout),
 });
 export type Status = Type.Static<typeof Status>;

@@ -77,7 +77,8 @@ test("whatever its annotations say, a canary's row fits its schema, and the path
     fc.property(annotations, (said) => {
       const [path, ...others] = routeWith({ canary: "true", ...said }).paths;
       assert.deepEqual([path?.upstream, others], ["shop-web", []]);
-      const { upstream, header, weight, of = 100, cookie } = path?.canary ?? {};
+      const { upstream, header, weight, of = 100, cookie, source } = path?.canary ?? {};
+      assert.deepEqual(source?.name, path?.canary === undefined ? undefined : "next");
       assert.equal(upstream, "shop-next");
       if (header !== undefined) assert.match(header.name, /^[a-z0-9_]+$/);
       if (cookie !== undefined) assert.equal(cookie, said["canary-by-cookie"]?.trim());

@@ -20,7 +20,7 @@ export interface CanaryPolicy {
 }
 
 /** Which requests of a path it takes; how its peers are chosen stands with each of its paths. */
-export type CanaryTerms = Omit<Canary, "upstream" | "balance">;
+export type CanaryTerms = Omit<Canary, "upstream" | "balance" | "source">;
 
 /** Of these annotations of a canary something holds; of all others what the other object says. */
 const OWN = /^(canary(-.*)?|affinity(-.*)?|session-cookie-.*|load-balance|upstream-hash-by)$/;
@@ -118,6 +118,7 @@ export function addCanaries(canaries: readonly CompiledIngress[], on: CanaryHost
         upstream: upstream.id,
         ...ingress.canary,
         ...(balance === undefined ? {} : { balance }),
+        source: { kind: ingress.ref.kind, namespace: ingress.ref.namespace, name: ingress.ref.name },
       };
       on.claims.set(key, { ...claim, path: { ...claim.path, canary } });
     }

@@ -50,6 +50,10 @@ test("peers of an import with a check are out while they miss it, also for an ng
       ["member1", "dead"],
       ["member2", "alive"],
     ]);
+    // Of whom, where and by what, for people.
+    const held = agent.records.at(-1)?.ejected.map(({ until: _, ...each }) => each);
+    const peer = `${a.address}:${a.port}`;
+    assert.deepEqual(held, [{ upstream: "web", cluster: "member1", peer, by: "checks" }]);
   }, soon);
 
   await nginx.restart("SIGKILL");

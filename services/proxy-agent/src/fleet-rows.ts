@@ -542,6 +542,17 @@ export class FleetRows {
     return used;
   }
 
+  /** `<Kind> <namespace>/<name>` of objects whose paths want one of these profiles, sorted. */
+  objectsWith(hashes: ReadonlySet<string>): string[] {
+    const found = new Set<string>();
+    for (const [key, value] of this.#wanted) {
+      if (hashes.size === 0 || key.split(".")[1] !== "routes") continue;
+      for (const { profile, source } of (value as RouteRow).paths)
+        if (hashes.has(profile)) found.add(`${source.kind} ${source.namespace}/${source.name}`);
+    }
+    return [...found].sort();
+  }
+
   /** When the certificates of hosts end, as far as their Secrets say it. */
   expiries(): CertificateExpiry[] {
     const found: CertificateExpiry[] = [];

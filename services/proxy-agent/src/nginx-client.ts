@@ -22,6 +22,8 @@ const Hold = Type.Object({
   until: Type.Number(),
   /** Its time is over, and nobody has tried it with success yet. */
   ended: Type.Optional(Type.Literal(true)),
+  /** It misses the agent's checks. */
+  checks: Type.Optional(Type.Literal(true)),
 });
 /** A peer, or a cluster's peers of one upstream, that nginx keeps out since requests failed there. */
 export type NginxHold = Type.Static<typeof Hold>;

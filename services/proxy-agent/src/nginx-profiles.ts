@@ -64,6 +64,9 @@ const PROBATION_MS = 1000;
 const MOST_BEGUN = 2;
 const MAX_WHY = 500;
 const MAX_LAST_WHY = 300;
+/** Reloads, and objects that asked for one, that are told of. */
+const MAX_RECENT = 10;
+const MAX_NAMED = 3;
 
 /**
  * Which profiles nginx.conf holds. An order of the fleet says which a proxy may run: what has been proven on others, or,
@@ -87,7 +90,9 @@ export class NginxProfiles {
   /** What would not do: tried again when it is another text, or after a while; another order is told of it meanwhile. */
   #refused: { readonly hash: string; readonly at: number; readonly outcome: Failed } | undefined;
   #addresses: Pick<ProxyRecord, "httpAddress" | "httpsAddress"> = {};
-  reloads: Pick<ProxyRecord["nginx"], "reloads" | "takenBack" | "lastReload"> = { reloads: 0 };
+  reloads: Pick<ProxyRecord["nginx"], "reloads" | "takenBack" | "lastReload" | "recentReloads"> = {
+    reloads: 0,
+  };
 
   constructor(
     ports: NginxProfilesPorts,
@@ -342,16 +347,19 @@ export class NginxProfiles {
   }
 
   #note(outcome: ReloadOutcome, profiles: Profiles, settings: readonly string[]): void {
-    const { reloads, takenBack = 0 } = this.reloads;
+    const { reloads, takenBack = 0, recentReloads = [] } = this.reloads;
     const before: ReadonlyMap<string, unknown> = this.#loaded ?? new Map();
-    const fresh = [...profiles.keys()].filter((hash) => !before.has(hash)).length;
+    const fresh = [...profiles.keys()].filter((hash) => !before.has(hash));
     const gone = [...before.keys()].filter((hash) => !profiles.has(hash)).length;
+    const asked = namesOf(this.#rows.objectsWith(new Set(fresh)));
     const other = settings.length === 0 ? "" : `; settings: ${settings.join(", ")}`;
-    const why = outcome.ok ? `profiles: ${fresh} new, ${gone} gone${other}` : outcome.why;
+    const why = outcome.ok ? `profiles: ${fresh.length} new${asked}, ${gone} gone${other}` : outcome.why;
+    const last = { at: this.#kit.clock.now(), ok: outcome.ok, why: why.slice(0, MAX_LAST_WHY) };
     this.reloads = {
       reloads: reloads + 1,
       ...(outcome.ok && takenBack === 0 ? {} : { takenBack: takenBack + (outcome.ok ? 0 : 1) }),
-      lastReload: { at: this.#kit.clock.now(), ok: outcome.ok, why: why.slice(0, MAX_LAST_WHY) },
+      lastReload: last,
+      recentReloads: [last, ...recentReloads].slice(0, MAX_RECENT),
     };
   }
 
@@ -407,6 +415,13 @@ export class NginxProfiles {
           }),
     };
   }
+}
+
+/** ` (MultiClusterIngress shop/web)`; nothing where nobody is known to have asked. */
+function namesOf(objects: readonly string[]): string {
+  if (objects.length === 0) return "";
+  const more = objects.length > MAX_NAMED ? ` and ${objects.length - MAX_NAMED} more` : "";
+  return ` (${objects.slice(0, MAX_NAMED).join(", ")}${more})`;
 }
 
 /** Names of settings that differ, sorted. */

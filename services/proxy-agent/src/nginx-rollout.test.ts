@@ -94,10 +94,15 @@ suite("an order of rollout", { concurrency: 2 }, () => {
     const large = profile("large", { maxBodyBytes: 1000 });
     give(order(3, { proven: configuration("b", small, large) }));
     assert.deepEqual(await reported(agent, 3), { order: "3.test", runs: configuration("b").id });
-    const { reloads, takenBack, lastReload } = agent.records.at(-1)?.nginx ?? {};
+    const { reloads, takenBack, lastReload, recentReloads } = agent.records.at(-1)?.nginx ?? {};
     assert.deepEqual(
       [reloads, takenBack, lastReload?.ok, lastReload?.why],
       [2, undefined, true, "profiles: 1 new, 0 gone"],
+    );
+    assert.deepEqual(
+      recentReloads?.map(({ why }) => why),
+      ["profiles: 1 new, 0 gone", "profiles: 1 new (MultiClusterIngress shop/web), 0 gone"],
+      "the newest first, with the object whose path waited for it",
     );
     // What nobody wants any more costs no reload.
     give(order(4, { proven: configuration("a", small) }));

@@ -490,7 +490,13 @@ class ProxyAgent {
       ejected: (state?.held ?? [])
         .filter(({ ended }) => ended !== true)
         .slice(0, MAX_EJECTED)
-        .map(({ cluster, peer, until }) => ({ cluster, peer: peer === "" ? "*" : peer, until })),
+        .map(({ upstream, cluster, peer, until, checks }) => ({
+          cluster,
+          peer: peer === "" ? "*" : peer,
+          until,
+          upstream,
+          ...(checks === true ? { by: "checks" as const } : {}),
+        })),
       clusters: this.#dataPath.verdicts,
       ...(this.#profiles.report === undefined ? {} : { rollout: this.#profiles.report }),
       ...this.#profiles.addresses,

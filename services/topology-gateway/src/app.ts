@@ -1,10 +1,13 @@
 import {
   ApiProblem,
   decodeToken,
+  FleetNow,
   PastFleet,
   PastTopology,
+  type SecretRow,
   type Status,
   Status as StatusSchema,
+  TopologyNow,
 } from "@sluice/contracts";
 import type { Health } from "@sluice/service-kit";
 import { type FastifyInstance, fastify } from "fastify";
@@ -12,20 +15,17 @@ import Type from "typebox";
 import { buildStatus, type StatusOptions } from "./build-status.ts";
 import type { GatewayState } from "./gateway-state.ts";
 import { type IntentsApi, registerIntents } from "./intents-api.ts";
-import { type PastApi, PastRoutes } from "./past-api.ts";
+import { kindsOf, type PastApi, PastRoutes } from "./past-api.ts";
 import { sharedAnswer } from "./shared-answer.ts";
 
-const Row = Type.Object({ key: Type.String(), value: Type.Unknown() });
-const Rows = Type.Object({ rows: Type.Array(Row) });
-const Fleets = Type.Object({
-  fleets: Type.Array(Type.Object({ fleet: Type.String(), revision: Type.Integer(), rows: Type.Array(Row) })),
-});
 const ServiceQuery = Type.Object({
   namespace: Type.Optional(Type.String({ maxLength: 253 })),
   service: Type.Optional(Type.String({ maxLength: 253 })),
   at: Type.Optional(Type.String({ maxLength: 64 })),
 });
 const FleetQuery = Type.Object({
+  /** Kinds of rows, with commas between, e.g. `routes,upstreams`; absent: all. */
+  kinds: Type.Optional(Type.String({ pattern: "^[a-z]+(,[a-z]+)*$", maxLength: 253 })),
   fleet: Type.Optional(Type.String({ maxLength: 253 })),
   at: Type.Optional(Type.String({ maxLength: 64 })),
 });
@@ -68,7 +68,7 @@ export function buildApp({
 
   app.get<{ Querystring: Type.Static<typeof ServiceQuery> }>(
     "/api/v1/topology",
-    { schema: { ...json(Type.Union([PastTopology, Rows])), querystring: ServiceQuery } },
+    { schema: { ...json(Type.Union([PastTopology, TopologyNow])), querystring: ServiceQuery } },
     async ({ query }, reply) => {
       const { at } = query;
       if (at !== undefined) return past.topology({ ...query, at }, reply);
@@ -78,27 +78,30 @@ export function buildApp({
         if (query.service !== undefined && value.service !== query.service) continue;
         rows.push({ key, value });
       }
-      return { rows: rows.sort(byKey) };
+      return { at: Math.round(now()), rows: rows.sort(byKey) };
     },
   );
 
   app.get<{ Querystring: Type.Static<typeof FleetQuery> }>(
     "/api/v1/fleet",
-    { schema: { ...json(Type.Union([PastFleet, Fleets])), querystring: FleetQuery } },
+    { schema: { ...json(Type.Union([PastFleet, FleetNow])), querystring: FleetQuery } },
     async ({ query }, reply) => {
       const { at } = query;
       if (at !== undefined) return past.fleet({ ...query, at }, reply);
       const fleets = new Map<string, { key: string; value: unknown }[]>();
+      const kinds = kindsOf(query.kinds);
       for (const [key, value] of state.fleet) {
-        const token = key.split(".")[0] ?? "";
+        const [token = "", kind = ""] = key.split(".");
         const fleet = decodeToken(token) ?? token;
         if (query.fleet !== undefined && fleet !== query.fleet) continue;
+        if (kinds !== null && !kinds.has(kind)) continue;
         const rows = fleets.get(fleet) ?? [];
-        rows.push({ key, value });
+        rows.push({ key, value: kind === "secrets" ? withoutSealed(value as SecretRow) : value });
         fleets.set(fleet, rows);
       }
       const named = [...fleets].sort(([a], [b]) => (a < b ? -1 : 1));
       return {
+        at: Math.round(now()),
         fleets: named.map(([fleet, rows]) => {
           return { fleet, revision: state.fleetRevisions.get(fleet) ?? 0, rows: rows.sort(byKey) };
         }),
@@ -120,6 +123,11 @@ export function buildApp({
     return `${waiting.join("\n") || (health.live ?? "ok")}\n`;
   });
   return app;
+}
+
+/** For proxies alone: nobody else has a use for it. */
+function withoutSealed({ sealed: _, ...row }: SecretRow): Omit<SecretRow, "sealed"> {
+  return row;
 }
 
 function byKey(a: { readonly key: string }, b: { readonly key: string }): number {

@@ -9,10 +9,13 @@ import {
   type MemberRecord,
   type ProxyRecord,
   plainKeys,
+  type RolloutRow,
+  type RouteRow,
   roles,
   Status,
   type TopologyPeers,
   type TopologyService,
+  type UpstreamRow,
 } from "@sluice/contracts";
 import { buildStatus } from "./build-status.ts";
 import type { GatewayState, Heard } from "./gateway-state.ts";
@@ -424,6 +427,92 @@ test("records that processes leave out are told once a subject, with who left th
       severity: "warning",
       about: "record slices/member1.shop.web.x",
       message: "left out by aggregator, topology-gateway, 3 times: field /endpoints must be array",
+    },
+  ]);
+});
+
+test("a peer on hold is told once with the proxies that hold it and why, and a row once with those that refuse it", () => {
+  const held = { upstream: "shop-web-http", cluster: "member1", peer: "10.1.0.1:8080", until: now + 1 };
+  const problems = [{ key: "default.secrets.shop-web-tls", problem: "sealed for another key" }];
+  const names = ["a", "b", "c", "d"];
+  const proxies = new Map(
+    names.map((name) =>
+      proxy(name, {
+        problems,
+        ejected: [{ ...held, by: "checks" }, ...(name === "a" ? [{ ...held, peer: "*" }] : [])],
+      }),
+    ),
+  );
+  const found = status({ proxies }).findings.filter(({ about }) => !about.startsWith("route"));
+  assert.deepEqual(
+    found.map(({ about, message }) => `${about}: ${message}`),
+    [
+      "proxies a, b, c and 1 more: default.secrets.shop-web-tls: sealed for another key",
+      "peer 10.1.0.1:8080 of member1: shop/web: out at proxies a, b, c and 1 more, for it misses its checks",
+      "cluster member1: shop/web: out at proxy a, since requests failed there",
+    ],
+  );
+});
+
+test("of many peers on hold twenty are named, and how many more there are", () => {
+  const ejected = Array.from({ length: 50 }, (_, n) => ({
+    cluster: "member1",
+    peer: `10.1.0.${n}:80`,
+    until: now,
+  }));
+  const { findings } = status({ proxies: new Map([proxy("a", { ejected })]) });
+  const found = findings.filter(({ about }) => about.startsWith("peer"));
+  assert.equal(found.length, 21);
+  assert.match(found.at(-1)?.message ?? "", /^30 more /);
+});
+
+test("a service that gets requests as a canary names its routes", () => {
+  const rows = new Map(well.fleet);
+  const [key, route] = fleet[1] as [string, RouteRow];
+  const canary = { upstream: "shop-next", weight: 20 };
+  const paths = route.paths.map((path) => (path.path === "/" ? { ...path, canary } : path));
+  rows.set(key, { ...route, paths });
+  rows.set("default.upstreams.shop-next", { ...(fleet[0]?.[1] as UpstreamRow), service: "next" });
+  const { services, findings } = status({
+    fleet: rows,
+    services: new Map([service("web", ["member1"]), service("next", ["member1"])]),
+  });
+  const next = services.find((each) => each.service === "next");
+  assert.deepEqual(next?.routes, ["shop.example.test / (canary)"]);
+  assert.ok(
+    findings.some(({ about }) => about === "service shop/next"),
+    "it has no peers",
+  );
+});
+
+test("a rollout is told with who was let try it, who runs it, and what was refused", () => {
+  const profile = (hash: string) => ({ hash, settings: { readTimeoutMs: 5 } });
+  const target = { id: "b".repeat(16), profiles: [profile("new"), profile("old")] };
+  const rollout: RolloutRow = {
+    n: 3,
+    order: "3.x",
+    proven: { id: "a".repeat(16), profiles: [profile("old")] },
+    target,
+    admitted: ["a", "b"],
+    refused: [{ hash: "bad", proxy: "a", why: "nginx: [emerg] no" }],
+    atOnce: 1,
+  };
+  const rows = new Map(well.fleet).set("default.rollout", rollout);
+  rows.set("default.profiles.bad", profile("bad"));
+  const proxies = new Map([
+    proxy("a", { rollout: { order: "3.x", runs: "" } }),
+    proxy("b", { rollout: { order: "3.x", runs: target.id } }),
+  ]);
+  assert.deepEqual(status({ fleet: rows, proxies }).rollouts, [
+    {
+      fleet: "default",
+      state: "trying",
+      profiles: 1,
+      fresh: 1,
+      admitted: ["a", "b"],
+      running: ["b"],
+      refused: [{ profile: "bad", settings: { readTimeoutMs: 5 }, proxy: "a", why: "nginx: [emerg] no" }],
+      refusedSettings: [],
     },
   ]);
 });

@@ -24,11 +24,15 @@ import {
   unreachableFor,
 } from "@sluice/contracts";
 import type { GatewayState } from "./gateway-state.ts";
+import { proxyFindings } from "./proxy-findings.ts";
+import { rolloutsOf } from "./rollout-status.ts";
 import { MEMBER_LIVE_MS, memberFindings, orderFindings } from "./state-findings.ts";
 import { workFindings, workOf } from "./work-status.ts";
 
 /** Characters of somebody else's error that a line of status shows. */
 const MAX_ERROR = 120;
+/** Behind a route that leads to a service for some of its requests. */
+const CANARY = " (canary)";
 /** A proxy writes its record at most once a second, and at least every few. */
 const PROXY_SILENT_MS = 15_000;
 
@@ -60,8 +64,14 @@ export function buildStatus(state: GatewayState, options: StatusOptions, now: nu
     services,
     routes,
     proxies,
+    rollouts: rolloutsOf(state),
   };
-  const others = [...memberFindings(state, now), ...orderFindings(state, now), ...workFindings(work)];
+  const others = [
+    ...proxyFindings(state, proxies),
+    ...memberFindings(state, now),
+    ...orderFindings(state, now),
+    ...workFindings(work),
+  ];
   return { ...status, findings: worstFirst([...findingsOf(status), ...others]) };
 }
 
@@ -222,13 +232,17 @@ function routesIn(state: GatewayState): {
           source: { kind: source, namespace, name },
         });
       }
-      if (path.upstream === null) continue;
-      const upstream = state.fleet.get(fleetKeys.upstream(decodeToken(fleet) ?? fleet, path.upstream));
-      if (upstream === undefined) continue;
-      const { namespace, service } = upstream as UpstreamRow;
-      const found = routesOf.get(`${namespace}/${service}`) ?? [];
-      found.push(`${host === "" ? "*" : host} ${path.path}`);
-      routesOf.set(`${namespace}/${service}`, found);
+      const leads = (id: string | null | undefined, how: string) => {
+        if (id == null) return;
+        const upstream = state.fleet.get(fleetKeys.upstream(decodeToken(fleet) ?? fleet, id));
+        if (upstream === undefined) return;
+        const { namespace, service } = upstream as UpstreamRow;
+        const found = routesOf.get(`${namespace}/${service}`) ?? [];
+        found.push(`${host === "" ? "*" : host} ${path.path}${how}`);
+        routesOf.set(`${namespace}/${service}`, found);
+      };
+      leads(path.upstream, "");
+      leads(path.canary?.upstream, CANARY);
     }
   }
   problems.sort((a, b) => compare(a.fleet, b.fleet) || compare(a.host, b.host) || compare(a.path, b.path));
@@ -255,8 +269,20 @@ function proxiesOf(state: GatewayState, now: number): StatusProxy[] {
       ...(record.nginx.error === undefined ? {} : { error: record.nginx.error }),
       ...(record.httpAddress === undefined ? {} : { httpAddress: record.httpAddress }),
       ...(record.httpsAddress === undefined ? {} : { httpsAddress: record.httpsAddress }),
+      ...(record.httpsAddress === undefined ? {} : { httpsAddress: record.httpsAddress }),
+      ...(record.nginx.version === undefined ? {} : { nginxVersion: record.nginx.version }),
       problems: [...record.problems],
       ejected: [...record.ejected],
+      ...(record.clusters === undefined
+        ? {}
+        : {
+            clusters: record.clusters.map(({ cluster, verdict, since }) => ({
+              cluster,
+              verdict,
+              sinceMsAgo: msAgo(since, now),
+            })),
+          }),
+      ...(record.rollout?.failed === undefined ? {} : { failed: record.rollout.failed.why }),
     };
   });
   const worst = { down: 0, silent: 1, behind: 2, ok: 3 };
@@ -301,8 +327,6 @@ function findingsOf(status: Omit<Status, "findings">): Finding[] {
     const about = `proxy ${proxy.proxy}`;
     if (proxy.state === "down") error(about, `nginx does not run${proxy.error ? `: ${proxy.error}` : ""}`);
     if (proxy.state === "silent") error(about, `nothing heard for ${seconds(proxy.heardMsAgo)}`);
-    for (const { key, problem } of proxy.problems) warning(about, `${key}: ${problem}`);
-    for (const { cluster, peer } of proxy.ejected) warning(about, `peer ${peer} of ${cluster} is ejected`);
   }
   for (const { host, path, problem, source } of status.routes.problems) {
     const about = `route ${host === "" ? "*" : host}${path}`;
@@ -315,7 +339,8 @@ function findingsOf(status: Omit<Status, "findings">): Finding[] {
     if (service.peers === 0 && service.routes.length > 0)
       warning(about, "routed to, and no peer in any cluster");
     const out = service.clusters.filter(({ peers }) => peers > 0).map(({ cluster }) => cluster);
-    if (service.routes.length > 0 && out.length > 0 && out.every((cluster) => forced.has(cluster)))
+    const alone = service.routes.some((route) => !route.endsWith(CANARY));
+    if (alone && out.length > 0 && out.every((cluster) => forced.has(cluster)))
       error(about, `answers 503: every cluster with peers of it is drained by force (${out.join(", ")})`);
     for (const { cluster, message } of service.conflicts) warning(about, `${cluster}: ${message}`);
   }
@@ -352,13 +377,21 @@ function compare(a: string, b: string): number {
 }
 
 function reloadsOf(
-  { nginx: { takenBack, lastReload: last } }: Pick<ProxyRecord, "nginx">,
+  { nginx: { takenBack, lastReload, recentReloads } }: Pick<ProxyRecord, "nginx">,
   now: number,
-): Pick<StatusProxy, "takenBack" | "lastReload"> {
+): Pick<StatusProxy, "takenBack" | "lastReload" | "recentReloads"> {
+  const told = ({ at, ok, why }: { at: number; ok: boolean; why: string }) => ({
+    msAgo: msAgo(at, now),
+    ok,
+    why,
+  });
   return {
     ...(takenBack === undefined ? {} : { takenBack }),
-    ...(last === undefined
-      ? {}
-      : { lastReload: { msAgo: Math.max(0, Math.round(now - last.at)), ok: last.ok, why: last.why } }),
+    ...(lastReload === undefined ? {} : { lastReload: told(lastReload) }),
+    ...(recentReloads === undefined ? {} : { recentReloads: recentReloads.map(told) }),
   };
+}
+
+function msAgo(at: number, now: number): number {
+  return Math.max(0, Math.round(now - at));
 }

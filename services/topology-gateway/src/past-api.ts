@@ -150,14 +150,19 @@ export class PastRoutes {
     return { place: placeOf(past), gaps: past.gaps, rows };
   }
 
-  async fleet(query: { at: string; fleet?: string | undefined }, reply: FastifyReply): Promise<PastFleet> {
+  async fleet(
+    query: { at: string; fleet?: string | undefined; kinds?: string | undefined },
+    reply: FastifyReply,
+  ): Promise<PastFleet> {
     using _place = held(this.#take("readers"));
     const past = await this.#past(this.#moment(query.at), [fleetTable], this.#ended(reply));
     const fleets = new Map<string, { key: string; value: unknown }[]>();
+    const kinds = kindsOf(query.kinds);
     for (const [key, value] of past.table(fleetTable).believed()) {
-      const token = key.split(".")[0] ?? "";
+      const [token = "", kind = ""] = key.split(".");
       const fleet = decodeToken(token) ?? token;
       if (query.fleet !== undefined && fleet !== query.fleet) continue;
+      if (kinds !== null && !kinds.has(kind)) continue;
       const rows = fleets.get(fleet) ?? [];
       rows.push({ key, value });
       fleets.set(fleet, rows);
@@ -338,6 +343,11 @@ export class PastRoutes {
       yield text({ error: { message, ...(error instanceof SluiceError ? { code: error.code } : {}) } });
     }
   }
+}
+
+/** Kinds of rows that are asked for; null: all. */
+export function kindsOf(query: string | undefined): ReadonlySet<string> | null {
+  return query === undefined ? null : new Set(query.split(","));
 }
 
 /** Of whose changes the history tells. */

@@ -4,6 +4,7 @@ import { test } from "node:test";
 import { MemoryServer, memoryBus } from "@sluice/bus/testing";
 import {
   decode,
+  FleetNow,
   fleetTable,
   membersTable,
   type PeersRow,
@@ -58,6 +59,8 @@ test("the status comes from the tables", async (t) => {
   const fleet = writer.hold(fleetTable, { scope: "default", shard: "" }, { fresh: async () => {} });
   const row: PeersRow = { upstream: "shop-web-http", cluster: "member1", peers: [] };
   fleet.set("default.peers.shop-web-http.member1", row);
+  const secret = { id: "shop-web-tls", namespace: "shop", name: "web", notAfter: 1 };
+  fleet.set("default.secrets.shop-web-tls", { ...secret, sealed: { key: "k".repeat(43), box: "c2VhbGVk" } });
   const record: ProxyRecord = {
     fleet: "default",
     proxy: "a",
@@ -80,13 +83,16 @@ test("the status comes from the tables", async (t) => {
       ["writer", "topology-gateway"],
     );
   }, patient);
-  assert.deepEqual(await get("/api/v1/topology?namespace=nowhere"), { rows: [] });
+  assert.partialDeepStrictEqual(await get("/api/v1/topology?namespace=nowhere"), { rows: [] });
   assert.partialDeepStrictEqual(await get("/api/v1/topology?service=web"), {
     rows: [{ key: "shop.web._service", value: { clusters: ["member1"] } }],
   });
   assert.partialDeepStrictEqual(await get("/api/v1/fleet?fleet=default"), {
     fleets: [{ fleet: "default", rows: [{ key: "default.peers.shop-web-http.member1", value: row }] }],
   });
+  // Of the kinds that are asked for alone; what is sealed is for proxies.
+  const secrets = decode(FleetNow, await get("/api/v1/fleet?kinds=secrets,routes"), "fleet");
+  assert.deepEqual(secrets.fleets[0]?.rows, [{ key: "default.secrets.shop-web-tls", value: secret }]);
 });
 
 test("it is ready once it has read the tables", async (t) => {

@@ -1,4 +1,5 @@
 import Type from "typebox";
+import { Name } from "../record-parts.ts";
 import { Balance } from "./balance.ts";
 
 /**
@@ -27,5 +28,7 @@ export const Canary = Type.Object({
   balance: Type.Optional(Balance),
   /** A session of the path's cookie stays on the side on which it began. */
   sticky: Type.Optional(Type.Literal(true)),
+  /** The object that asked for it, for people. */
+  source: Type.Optional(Type.Object({ kind: Type.String(), namespace: Name, name: Name })),
 });
 export type Canary = Type.Static<typeof Canary>;

@@ -142,25 +142,26 @@ function M.mark_streams(id)
   ngx.log(ngx.WARN, "sluice: upstream ", id, " streams; no first-byte limit for ", FORGET, " s")
 end
 
--- `ended`: its time is over, and nobody has tried it with success yet.
+-- `ended`: its time is over, and nobody has tried it with success yet. `checks`: it misses the agent's.
 function M.all()
   local out, time, missing = {}, now(), {}
-  local function add(key, ends, ended)
+  local function add(key, ends, facts)
     local id, cluster, peer = key:match("^..([^|]+)|([^|]+)|(.*)$")
     if not id or not ends then return end
-    out[#out + 1] = { upstream = id, cluster = cluster, peer = peer, ["until"] = ends * 1000, ended = ended }
+    facts.upstream, facts.cluster, facts.peer, facts["until"] = id, cluster, peer, ends * 1000
+    out[#out + 1] = facts
   end
   local keys = F:get_keys(0)
   for _, key in ipairs(keys) do
     if key:sub(1, 2) == "y:" then
       missing[key:sub(3)] = true
-      add(key, F:get(key))
+      add(key, F:get(key), { checks = true })
     end
   end
   for _, key in ipairs(keys) do
     if key:sub(1, 2) == "x:" and not missing[key:sub(3)] then
       local ends = F:get(key)
-      add(key, ends, ends and ends <= time or nil)
+      add(key, ends, { ended = ends and ends <= time or nil })
     end
   end
   return out
