@@ -192,6 +192,10 @@ export async function drain({ signal, rolls, load, log }: DrainOptions): Promise
     runs.push({ way: way.name, requests, failed, seconds: (performance.now() - began) / 1000, firstFailure });
     log(`${way.name}: ${failed} of ${requests} requests failed ${firstFailure}`);
   }
+  if (runs.some(({ way, failed }) => way === "abruptUnretried" && failed === 0))
+    throw new Error(
+      "no request failed where every pod that one met had ended: the load says nothing of the others",
+    );
   const figures: Record<string, number> = {};
   for (const { way, requests, failed, seconds } of runs) {
     const of = way === "graceful" ? "" : way === "abrupt" ? "abrupt_" : "control_";
