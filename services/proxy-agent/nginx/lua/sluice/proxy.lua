@@ -20,6 +20,7 @@ local router = require "sluice.router"
 local settings = require "sluice.settings"
 local traffic = require "sluice.traffic"
 local upstreams = require "sluice.upstreams"
+local workers = require "sluice.workers"
 local last_number = require("sluice.values").last_number
 
 local ngx, now, get_method = ngx, ngx.now, ngx.req.get_method
@@ -27,7 +28,7 @@ local var = ngx.var
 local tonumber, cast = tonumber, ffi.cast
 local find, gsub = string.find, string.gsub
 local uintptr = ffi.typeof "uintptr_t"
-local get_request = base.get_request
+local get_request, start_time = base.get_request, ngx.req.start_time
 local find_route, first_peer = router.find, balancer.first
 local upstream_of, again = upstreams.of, upstreams.again
 local set_current_peer, set_more_tries, set_timeouts = bal.set_current_peer, bal.set_more_tries, bal.set_timeouts
@@ -123,9 +124,41 @@ local function enter(passing)
   return u, target
 end
 
--- From the rewrite phase to the balancer: mostly the same request comes next. When another came between (a body had
--- to be read), the balancer looks the route up again.
+-- From the rewrite phase to the balancer: mostly the same request comes next. What was found for one that waits meanwhile
+-- (for its body, for a service that is asked) is kept until its log phase: who may come in, what the peer is asked for
+-- and who that is are one view of its route, whatever changes.
 local last_request, last_upstream, last_target = 0, nil, nil
+local waiting, waiting_count = {}, 0
+
+local function keep_last()
+  if not waiting[last_request] then waiting_count = waiting_count + 1 end
+  waiting[last_request] = { target = last_target, upstream = last_upstream }
+end
+
+-- The target of this request, or nil and why there is none; of one that came through `route`, as it was found there.
+local function target_of(request)
+  if request == last_request then return last_target end
+  local kept = waiting[request]
+  if kept then return kept.target end
+  local target = asked_target[request]
+  if target then return target end
+  return find_route(var.host, var.uri)
+end
+
+-- Where a request goes on that was sent before, or has waited; nil: it is new, or nobody is left there.
+local function goes_on(request)
+  local target, u = asked_target[request], nil
+  if target then
+    local of = asked_peer[request].list.id == target.id and target or target.spare
+    u = of and upstream_of(of)
+  else
+    local kept = waiting[request]
+    if not kept then return nil end
+    target, u = kept.target, again(kept.upstream)
+  end
+  if u and u.count > 0 then return u, target end
+  return nil
+end
 
 -- Where a request goes that the main location is not made for.
 local function elsewhere(name, secure)
@@ -146,7 +179,9 @@ end
 function M.route(secure)
   local u, more = enter()
   if not u then return more end
-  last_request, last_upstream, last_target = this_request(), u, more
+  local request = this_request()
+  if last_request ~= 0 and last_request ~= request then keep_last() end
+  last_request, last_upstream, last_target = request, u, more
   local profile = more.profile
   if profile == "default" and not settings.measures then return "" end
   return elsewhere(profile, secure)
@@ -198,7 +233,7 @@ local AS_IT_CAME = {}
 -- In a location whose profile rewrites: what the peer is asked for. Set as variables, because the headers of a request
 -- to a peer are made before a peer is chosen.
 function M.rewrite()
-  local target = find_route(var.host, var.uri)
+  local target = target_of(this_request())
   local changes = target and target.rewriting or AS_IT_CAME
   local uri, prefix = rewriting.request(changes, var)
   if changes.vhost then var.sluice_vhost = changes.vhost end
@@ -208,11 +243,12 @@ end
 
 -- In locations that guard: who may come in, and who gets a copy of it.
 function M.access()
-  local target, why = find_route(var.host, var.uri)
+  local request = this_request()
+  local target, why = target_of(request)
   if not target then return say(why or "no-route") end
   local guards = target.guards
   if guards then
-    local state = state_of(this_request())
+    local state = state_of(request)
     for i = 1, #guards do
       local guard = guards[i]
       local reason = guard.check(guard, var, state)
@@ -231,20 +267,23 @@ end
 
 -- In locations that filter: what becomes of the header of an answer.
 function M.filter()
-  local target = find_route(var.host, var.uri)
+  local request = this_request()
+  local target = target_of(request)
   local filters = target and target.filters
   if not filters then return end
-  local state = live[this_request()]
+  local state = live[request]
   for i = 1, #filters do
     local filter = filters[i]
     filter.apply(filter, var, state)
   end
 end
 
--- A route may have got its guards since this request was sent to a location that has none.
+-- A route may have got its guards since this request was sent to a location that has none: it is not let in, unless it
+-- began before any location had some. (Such a worker keeps no routes of requests that wait.)
 local function unguarded(request)
   local state = live[request]
-  return not (state and state.passed)
+  if state and state.passed then return false end
+  return not (settings.alone and workers.followed_since(start_time()))
 end
 
 -- Content of the location that is entered when `route` had something to say.
@@ -338,7 +377,7 @@ local function retry(u, target, request, failure, status)
   if last then
     tried[last.name], tried[last.cluster] = true, true
     if failure == "failed" then failures.note(u, last, status) end
-    u = again(u)
+    u = again(u) or u
   end
   if was_sent() and not profile_of(target.profile).replays or not retries.take(u.budget) then
     count("retries_refused")
@@ -401,6 +440,9 @@ function M.balance()
   if request == last_request then
     u, target, last_request = again(last_upstream), last_target, 0
   else
+    u, target = goes_on(request)
+  end
+  if not u then
     u, target = enter()
     if not u then return set_current_peer(settings.replies) end
   end
@@ -519,6 +561,8 @@ function M.log()
   local status = ngx.status
   count_status(status)
   local request = this_request()
+  if request == last_request then last_request = 0 end
+  if waiting_count > 0 and waiting[request] then waiting[request], waiting_count = nil, waiting_count - 1 end
   tell(request, status)
   if live_count == 0 and status < 502 then return end
   local state = live[request]

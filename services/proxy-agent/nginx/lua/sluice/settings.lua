@@ -42,7 +42,8 @@ function M.load(path)
   local default = assert(M.profiles.default, "no default profile")
   -- nginx measures a body before it knows the profile, by the largest limit that any has; the rest is ours. With
   -- the default profile alone nginx does it all.
-  M.measures = next(M.profiles, next(M.profiles)) ~= nil and default.maxBody > 0
+  M.alone = next(M.profiles, next(M.profiles)) == nil
+  M.measures = not M.alone and default.maxBody > 0
 end
 
 return M

@@ -368,9 +368,12 @@ function M.grows(id)
   return options and options.slow or M.GROWS
 end
 
--- The same upstream now, some time after `of`.
+-- The same upstream now, some time after `of`; nil: it is gone.
 function M.again(u)
-  if peers_slots[u.slot] ~= u.seen then u = look(u.id) or u end
+  if peers_slots[u.slot] ~= u.seen then
+    u = look(u.id)
+    if not u then return nil end
+  end
   return fresh(u)
 end
 

@@ -19,7 +19,13 @@ function M.init()
   if now ~= settings.config then
     D:set("config_before", now)
     D:set("config", settings.config)
+    D:set("config_since", ngx.now())
   end
+end
+
+-- Whether this worker runs with a configuration that another has followed, at this time or later.
+function M.followed_since(time)
+  return D:get("config") ~= settings.config and time < D:get("config_since")
 end
 
 -- In a worker. One that died is followed by one of the same number.
