@@ -105,8 +105,8 @@ const cases: Record<string, NginxConf> = {
   },
 };
 
-/** nginx's own judgement, with the paths of this machine in the place of the ones in the golden file. */
-async function accepted(t: TestContext, conf: NginxConf): Promise<void> {
+/** nginx's own judgement, warnings among it, with the paths of this machine in the place of the ones in the golden file. */
+async function accepted(t: TestContext, conf: NginxConf, version?: string): Promise<void> {
   const tool = await ensureTool("nginx", { signal: t.signal });
   const dir = await mkdtemp(join(tmpdir(), "sluice-golden-"));
   t.after(() => rm(dir, { recursive: true, force: true }));
@@ -119,12 +119,18 @@ async function accepted(t: TestContext, conf: NginxConf): Promise<void> {
     ...tool.modules,
     dir,
     httpAddress,
-    version: tool.version,
+    version: version ?? tool.version,
     ...(conf.https === undefined ? {} : { https }),
   });
   await writeFile(join(dir, "nginx.conf"), here);
-  const args = ["-t", "-q", "-p", dir, "-e", join(dir, "error.log"), "-c", join(dir, "nginx.conf")];
-  await promisify(execFile)(tool.path, args, { env: { ...process.env, ...tool.env } });
+  // Not `-q`: it would keep warnings to itself.
+  const args = ["-t", "-p", dir, "-e", join(dir, "error.log"), "-c", join(dir, "nginx.conf")];
+  const { stderr } = await promisify(execFile)(tool.path, args, { env: { ...process.env, ...tool.env } });
+  const said = stderr.trim().split("\n");
+  assert.deepEqual(
+    said.filter((line) => !/: (the )?configuration file \S+ (syntax is ok|test is successful)$/.test(line)),
+    [],
+  );
 }
 
 for (const [name, conf] of Object.entries(cases)) {
@@ -135,6 +141,13 @@ for (const [name, conf] of Object.entries(cases)) {
     await accepted(t, conf);
   });
 }
+
+test("what is written for another version of nginx is refused or warned of", async (t) => {
+  const { version } = await ensureTool("nginx", { signal: t.signal });
+  const [old, other] = /^1\.2[0-4]\./.test(version) ? [true, "1.26.3"] : [false, "1.22.1"];
+  const problem = old ? /unknown directive "http2"/ : /the "listen \.\.\. http2" directive is deprecated/;
+  await assert.rejects(accepted(t, { ...plain, ...cases["https"] }, other), problem);
+});
 
 test("HTTP/2 is a word of listen, and a directive where nginx knows it as one", () => {
   const text = (version: string) => nginxConf({ ...plain, ...cases["https"], version });

@@ -132,14 +132,18 @@ test("a certificate comes sealed over the bus and is shown; what cannot be opene
     }, soon);
     assert.equal((await stat(join(dir, "secrets.jsonl"))).mode & 0o777, 0o600);
     assert.equal((await stat(dir)).mode & 0o077, 0);
-    const files = (await readdir(dir, { recursive: true, withFileTypes: true })).filter((each) =>
-      each.isFile(),
-    );
-    const found: string[] = [];
-    for (const each of files) {
-      if ((await readFile(join(each.parentPath, each.name), "latin1")).includes(body)) found.push(each.name);
-    }
-    assert.deepEqual(found, ["secrets.jsonl"]);
+    // While it is written anew, the next one lies beside it.
+    await t.waitFor(async () => {
+      const found: string[] = [];
+      for (const each of await readdir(dir, { recursive: true, withFileTypes: true })) {
+        if (!each.isFile()) continue;
+        const path = join(each.parentPath, each.name);
+        if (!(await readFile(path, "latin1")).includes(body)) continue;
+        assert.equal((await stat(path)).mode & 0o777, 0o600, each.name);
+        found.push(each.name);
+      }
+      assert.deepEqual(found, ["secrets.jsonl"]);
+    }, soon);
     assert.ok(!JSON.stringify(agent.records).includes(body));
   });
 
