@@ -173,13 +173,13 @@ test("history tells who drained a cluster, and what a fleet made of it, to whom 
   await tells(/^cluster-state unknown → ok$/);
   assert.equal((await sluice(gateway, "drain", "member1", "--reason", "kernel")).code, 0);
   await tells(/^cluster-state ok → drained/);
-  assert.equal((await sluice(gateway, "undrain", "member1")).code, 0);
+  assert.equal((await sluice(gateway, "undrain", "member1", "--reason", "done")).code, 0);
   await tells(/^cluster-state drained → ok$/);
   const orders = (await ofMember1("&namespace=shop&service=cart")).filter(
     (line) => !line.startsWith("cluster-state"),
   );
   assert.match(orders[0] ?? "", /^drain by .+: kernel$/);
-  assert.match(orders[1] ?? "", /^undrain takes back drain by .+$/);
+  assert.match(orders[1] ?? "", /^undrain by .+: done; takes back drain by .+$/);
   assert.equal(orders.length, 2, orders.join("; "));
   assert.deepEqual(await ofMember1("&namespace=shop&service=web"), [], "no peer of it was ever there");
   const table = await sluice(gateway, "history", "--cluster", "member1");

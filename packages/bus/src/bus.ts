@@ -7,6 +7,7 @@ import {
   type Part,
   RecordTooLargeError,
   type TableSpec,
+  type TakenBack,
   type Trace,
 } from "@sluice/contracts";
 import { Backoff, type Kit, NewestByKey, slept } from "@sluice/service-kit";
@@ -62,6 +63,7 @@ export interface Bus extends AsyncDisposable {
   /**
    * One write of a plain table over exactly what its writer has read there; undefined: a tombstone.
    * @param over the revision that was read, 0 for none, and the number of this change: see Envelope.generation
+   * @param takenBack what the tombstone says of whose word it is
    * @returns false when another revision is there
    * @throws when no answer came; it may land yet, for as long as that revision is there
    */
@@ -70,6 +72,7 @@ export interface Bus extends AsyncDisposable {
     key: string,
     value: T | undefined,
     over: { readonly revision: number; readonly generation: number },
+    takenBack?: TakenBack,
   ): Promise<boolean>;
   /**
    * Shows this process in `members` until it ends; whoever holds a part has joined.
@@ -256,8 +259,10 @@ class StoreBus implements Bus {
     key: string,
     value: T | undefined,
     { revision, generation }: { readonly revision: number; readonly generation: number },
+    takenBack?: TakenBack,
   ): Promise<boolean> {
-    const said = value === undefined ? ({ deleted: true } as const) : { data: value };
+    const tombstone = { deleted: true, ...(takenBack === undefined ? {} : { takenBack }) } as const;
+    const said = value === undefined ? tombstone : { data: value };
     const bytes = encodeEnvelope({ v: 1, generation, ...said });
     const { ok } = await this.#store.put(spec, key, bytes, revision, this.#kit.signal);
     return ok;

@@ -4,6 +4,7 @@ import {
   type FencedTableSpec,
   type LogGap,
   type TableSpec,
+  type TakenBack,
   type Trace,
 } from "@sluice/contracts";
 import { Believer, type Change } from "./believer.ts";
@@ -21,6 +22,8 @@ export interface PastChange {
   /** Of the record; of the claim where an absence was believed. */
   readonly revision: number;
   readonly trace?: Trace;
+  /** Of an order that is gone. */
+  readonly takenBack?: TakenBack;
 }
 
 export type GapReason = LogGap["reason"];
@@ -110,8 +113,9 @@ export class PastTable {
     const gap = this.#continuity(entry);
     if ((this.#raw.get(entry.key)?.revision ?? 0) >= entry.revision) return nothing;
     const restarted = gap === "wiped" && this.#believer !== null ? this.#restart() : [];
-    this.#raw.set(entry.key, stored(entry));
-    const changes = [...restarted, ...this.#feed(stored(entry))];
+    const kept = stored(entry);
+    this.#raw.set(entry.key, kept);
+    const changes = [...restarted, ...this.#feed(kept)];
     return gap === null && changes.length === 0 ? nothing : { changes, gap };
   }
 
@@ -190,12 +194,18 @@ export class PastTable {
     if (schema === null) return [];
     const before = this.#plain.get(key);
     try {
-      const { data, deleted, trace } = decodeEnvelope(schema, entry.value, `${this.spec.name}/${key}`);
+      const { data, deleted, trace, takenBack } = decodeEnvelope(
+        schema,
+        entry.value,
+        `${this.spec.name}/${key}`,
+      );
       if (deleted === true) this.#plain.delete(key);
       else this.#plain.set(key, data);
-      return [
-        this.#changed({ key, value: data, revision, ...(trace === undefined ? {} : { trace }) }, before),
-      ];
+      const change = this.#changed(
+        { key, value: data, revision, ...(trace === undefined ? {} : { trace }) },
+        before,
+      );
+      return [takenBack === undefined ? change : { ...change, takenBack }];
     } catch (error) {
       if (error instanceof BadRecordError) return [];
       throw error;
@@ -203,8 +213,9 @@ export class PastTable {
   }
 }
 
+/** A copy: what came from the bus is a view of all that was read at once, tens of kilobytes, and would keep that. */
 function stored({ key, value, revision, at }: LogEntry): StoredEntry {
-  return { key, value, revision, storedAt: at };
+  return { key, value: new Uint8Array(value), revision, storedAt: at };
 }
 
 function isFenced(spec: TableSpec): spec is FencedTableSpec {

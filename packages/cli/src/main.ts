@@ -53,7 +53,7 @@ async function main(argv: readonly string[]): Promise<number> {
       exit = await drainCommand(cluster, options);
     });
   order("undrain", "take a drained cluster back in")
-    .option("--reason <text>", "why, for the gateway's log")
+    .option("--reason <text>", "why, for others to read")
     .action(async (cluster: string, options: OrderOptions) => {
       const { undrainCommand } = await import("./undrain-command.ts");
       exit = await undrainCommand(cluster, options);
@@ -65,12 +65,12 @@ async function main(argv: readonly string[]): Promise<number> {
       const { unjoinCommand } = await import("./unjoin-command.ts");
       exit = await unjoinCommand(cluster, options);
     });
-  order("join", "let an unjoined cluster publish again").action(
-    async (cluster: string, options: OrderOptions) => {
+  order("join", "let an unjoined cluster publish again")
+    .option("--reason <text>", "why, for others to read")
+    .action(async (cluster: string, options: OrderOptions) => {
       const { joinCommand } = await import("./join-command.ts");
       exit = await joinCommand(cluster, options);
-    },
-  );
+    });
   order("accept", "let a held list pass that takes away most of a cluster's peers")
     .option("--reason <text>", "why, for others to read")
     .action(async (cluster: string, options: OrderOptions) => {

@@ -24,6 +24,9 @@ test("an order is told with who gave it and why, and one that is taken back by i
     cluster: "member1",
     notes: ["takes back drain by ada"],
   });
+  assert.deepEqual(orderChange(drain, undefined, { by: "grace", reason: "done" })?.notes, [
+    "by grace: done; takes back drain by ada",
+  ]);
   const { reason: _reason, force: _force, ...unjoin } = { ...drain, verb: "unjoin" as const };
   assert.deepEqual(orderChange(undefined, unjoin)?.notes, ["by ada"]);
   assert.equal(orderChange(unjoin, undefined)?.type, "join");

@@ -1,4 +1,5 @@
 import Type from "typebox";
+import type { TakenBack } from "./envelope.ts";
 import type { FleetCluster } from "./fleet/rows.ts";
 import type { IntentRecord } from "./records.ts";
 
@@ -26,21 +27,24 @@ export const ClusterChange = Type.Object({
 });
 export type ClusterChange = Type.Static<typeof ClusterChange>;
 
-const takenBack = { drain: "undrain", unjoin: "join", "accept-list": null } as const;
+const opposites = { drain: "undrain", unjoin: "join", "accept-list": null } as const;
 
 /** A change of an order; null where nobody ordered anything: a list that was let pass is done by itself. */
 export function orderChange(
   before: IntentRecord | undefined,
   after: IntentRecord | undefined,
+  takenBack: TakenBack = {},
 ): ClusterChange | null {
+  const whose = (by = "somebody", reason?: string) => `by ${by}${reason === undefined ? "" : `: ${reason}`}`;
   if (after !== undefined) {
     const { verb, cluster, by, reason, force } = after;
-    const why = reason === undefined ? "" : `: ${reason}`;
-    return { type: verb, cluster, notes: [`by ${by}${why}${force === true ? ", forced" : ""}`] };
+    return { type: verb, cluster, notes: [`${whose(by, reason)}${force === true ? ", forced" : ""}`] };
   }
-  const type = before === undefined ? null : takenBack[before.verb];
+  const type = before === undefined ? null : opposites[before.verb];
   if (before === undefined || type === null) return null;
-  return { type, cluster: before.cluster, notes: [`takes back ${before.verb} by ${before.by}`] };
+  const { by, reason } = takenBack;
+  const who = by === undefined && reason === undefined ? "" : `${whose(by, reason)}; `;
+  return { type, cluster: before.cluster, notes: [`${who}takes back ${before.verb} by ${before.by}`] };
 }
 
 /** A change of a cluster's row in a fleet; null where requests go to it as before. */

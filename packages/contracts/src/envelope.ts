@@ -3,6 +3,13 @@ import { Compile, type Validator } from "typebox/compile";
 import { BadRecordError } from "./errors.ts";
 import { Epoch, Trace } from "./records.ts";
 
+/** Who took an order back, and why, for people. */
+export const TakenBack = Type.Object({
+  by: Type.Optional(Type.String({ maxLength: 253 })),
+  reason: Type.Optional(Type.String({ maxLength: 1024 })),
+});
+export type TakenBack = Type.Static<typeof TakenBack>;
+
 /** What every record on the bus is wrapped in. `epoch` stands on fenced tables only; `data` is absent when deleted. */
 export interface Envelope<T> {
   readonly v: 1;
@@ -19,6 +26,8 @@ export interface Envelope<T> {
    * all losses of the table. Of two records the one with the higher number was meant to last.
    */
   readonly generation?: number;
+  /** Of an order's tombstone. */
+  readonly takenBack?: TakenBack;
   readonly data?: T;
 }
 
@@ -30,6 +39,7 @@ export const EnvelopeShape = Type.Object({
   trace: Type.Optional(Trace),
   source: Type.Optional(Type.Record(Type.String(), Type.Integer({ minimum: 0 }))),
   generation: Type.Optional(Type.Integer({ minimum: 0 })),
+  takenBack: Type.Optional(TakenBack),
   data: Type.Optional(Type.Unknown()),
 });
 const Outer = Compile(EnvelopeShape);

@@ -1,7 +1,7 @@
 export * from "./addresses.ts";
 export * from "./cluster-events.ts";
 export * from "./cluster-seen.ts";
-export { decode, decodeEnvelope, type Envelope, encodeEnvelope, parseJson } from "./envelope.ts";
+export { decode, decodeEnvelope, type Envelope, encodeEnvelope, parseJson, TakenBack } from "./envelope.ts";
 export * from "./errors.ts";
 export * from "./fleet/access.ts";
 export * from "./fleet/balance.ts";

@@ -8,6 +8,7 @@ import {
   orderVerbs,
   plainKeys,
   SluiceError,
+  TakenBack,
 } from "@sluice/contracts";
 import type { FastifyInstance } from "fastify";
 import Type from "typebox";
@@ -28,10 +29,6 @@ export interface IntentsApi {
 const OrderPath = Type.Object({
   verb: Type.Union(orderVerbs.map((verb) => Type.Literal(verb))),
   cluster: Type.String({ minLength: 1, maxLength: 253 }),
-});
-const TakenBackBy = Type.Object({
-  by: Type.Optional(Type.String({ maxLength: 253 })),
-  reason: Type.Optional(Type.String({ maxLength: 1024 })),
 });
 const Standing = Type.Object({ intents: Type.Array(IntentRecord) });
 
@@ -67,13 +64,13 @@ export function registerIntents(app: FastifyInstance, { state, orders, now }: In
     async ({ body }, reply) => answer(async () => orders.put(intentFor(state, body, now())), reply),
   );
 
-  app.delete<{ Params: Type.Static<typeof OrderPath>; Querystring: Type.Static<typeof TakenBackBy> }>(
+  app.delete<{ Params: Type.Static<typeof OrderPath>; Querystring: TakenBack }>(
     "/api/v1/intents/:verb/:cluster",
-    { schema: { ...json(OrderAnswer), params: OrderPath, querystring: TakenBackBy } },
+    { schema: { ...json(OrderAnswer), params: OrderPath, querystring: TakenBack } },
     async ({ params: { verb, cluster }, query }, reply) =>
       answer(async () => {
         if (!isKnown(state, cluster)) throw unknown(state, cluster);
-        return orders.takeBack({ verb, cluster, ...query });
+        return orders.takeBack({ verb, cluster }, query);
       }, reply),
   );
 }

@@ -7,6 +7,7 @@ import {
   OrderPendingError,
   plainKeys,
   saidBy,
+  type TakenBack,
 } from "@sluice/contracts";
 import { Backoff, type Kit, TimeLimit } from "@sluice/service-kit";
 import { OrderBook, type Word } from "./order-book.ts";
@@ -21,11 +22,6 @@ const OTHERS_FIRST_MS = 3000;
 
 type OrdersKit = Pick<Kit, "signal" | "log" | "clock" | "random">;
 type OrdersBus = Pick<Bus, "connected" | "view" | "compareAndSet">;
-/** Who takes an order back, and why, for people. */
-type TakenBack = Pick<IntentRecord, "verb" | "cluster"> & {
-  readonly by?: string;
-  readonly reason?: string;
-};
 
 /**
  * Orders as the table has them, and the one way to change them. Each word about an order is numbered and written over
@@ -87,10 +83,13 @@ export class Orders {
    * @returns the order that stood
    * @throws BusUnreachableError, OrderPendingError, OrderOvertakenError
    */
-  async takeBack({ verb, cluster, ...said }: TakenBack): Promise<IntentRecord | null> {
+  async takeBack(
+    { verb, cluster }: Pick<IntentRecord, "verb" | "cluster">,
+    said: TakenBack = {},
+  ): Promise<IntentRecord | null> {
     const key = plainKeys.intent(verb, cluster);
     const { intent } = this.#book.newest(key);
-    const { intent: stands } = await this.#say(key, undefined);
+    const { intent: stands } = await this.#say(key, undefined, said);
     if (stands !== undefined) {
       throw new OrderOvertakenError(`${verb} ${cluster} was ordered anew meanwhile, ${saidBy(stands)}`);
     }
@@ -106,7 +105,7 @@ export class Orders {
    * Says something of an order as long as nobody else does.
    * @returns the word that came behind the one that stood when this was called: this one, or somebody else's
    */
-  async #say(key: string, intent: IntentRecord | undefined): Promise<Word> {
+  async #say(key: string, intent: IntentRecord | undefined, takenBack?: TakenBack): Promise<Word> {
     const { clock, signal, random } = this.#kit;
     if (!this.#bus.connected) throw new BusUnreachableError("the bus does not answer; nothing was ordered");
     const before = this.#book.newest(key);
@@ -119,7 +118,7 @@ export class Orders {
       for (;;) {
         await this.#view.when(() => this.#isRead, limit.signal);
         if (overtaken()) return this.#book.newest(key);
-        await this.#write(key, word);
+        await this.#write(key, word, takenBack);
         await this.#changes(() => overtaken(), backoff.next() + 20, limit.signal);
       }
     } catch (error) {
@@ -131,11 +130,11 @@ export class Orders {
   }
 
   /** One try; what became of it the table tells. */
-  async #write(key: string, { intent, generation }: Word): Promise<void> {
+  async #write(key: string, { intent, generation }: Word, takenBack?: TakenBack): Promise<void> {
     const { log, signal } = this.#kit;
     const revision = this.#book.revisionOf(key);
     try {
-      await this.#bus.compareAndSet(intentsTable, key, intent, { revision, generation });
+      await this.#bus.compareAndSet(intentsTable, key, intent, { revision, generation }, takenBack);
     } catch (err) {
       if (signal.aborted) throw err;
       log.debug({ err, key }, "write of an order got no answer");

@@ -354,11 +354,11 @@ export function kindsOf(query: string | undefined): ReadonlySet<string> | null {
 const historyTables: readonly TableSpec[] = [topologyTable, intentsTable, fleetTable];
 
 /** What a change of a table means to people; null: nothing. Of fleets only clusters' states are told, not routes. */
-function happened({ table, key, before, after }: PastChange): HistoryEntry["change"] | null {
+function happened({ table, key, before, after, takenBack }: PastChange): HistoryEntry["change"] | null {
   if (table === topologyTable.name)
     return serviceChange(before as TopologyValue | undefined, after as TopologyValue | undefined);
   if (table === intentsTable.name)
-    return orderChange(before as IntentRecord | undefined, after as IntentRecord | undefined);
+    return orderChange(before as IntentRecord | undefined, after as IntentRecord | undefined, takenBack);
   const [fleet = "", kind] = key.split(".");
   if (kind !== "clusters") return null;
   const rows = [before as FleetCluster | undefined, after as FleetCluster | undefined] as const;
