@@ -28,11 +28,20 @@ local SENT = RECEIVED + #SIZES + 2
 local PLACES = SENT + #SIZES + 1
 M.PLACES = PLACES
 
+-- Behind what is told, of the request that was measured last: the how manieth it was, then for each histogram the bucket
+-- it fell into (0: none) and its value.
+local MEASURED = PLACES + 1
+local BUCKETS = MEASURED + 1
+local HISTOGRAMS = 6
+local VALUES = BUCKETS + HISTOGRAMS
+local WHOLE = VALUES + HISTOGRAMS - 1
+
 -- Series that a worker keeps between two flushes; what more there is counts as nobody's.
 local MOST = 4000
--- All requests are counted. Times and sizes are read of as many a second of one series in one worker; of those above it
--- one stands for so many, because reading them costs more than routing.
-local EXACT, EVERY = 20, 10
+-- All requests are counted. Times and sizes are read of the first ones in a second of one series in one worker, and of
+-- one of so many after them, because reading them costs more than routing. Who is measured stands for those before it who
+-- were not, and the last one for those after it too, so that a histogram has as many as there were requests.
+local EXACT, EVERY = 5, 20
 -- Series in one entry of the list, and entries that wait there.
 local BATCH, WAITING = 50, 64
 
@@ -65,20 +74,36 @@ local function size_bucket(bytes)
   return bytes <= 10 and 0 or ceil(bytes / 10) - 1
 end
 
-local function observe(series, at, bucket, last, value, weight)
-  local i, sum = at + bucket, at + last
-  series[i] = series[i] + weight
-  series[sum] = series[sum] + value * weight
-end
-
 local TIME_SUM, SIZE_SUM = #TIMES + 1, #SIZES + 1
+local SUMS = {
+  DURATION + TIME_SUM, RESPONSE + TIME_SUM, HEADER + TIME_SUM, CONNECT + TIME_SUM, RECEIVED + SIZE_SUM, SENT + SIZE_SUM,
+}
 
-local function observe_time(series, at, seconds, weight)
-  observe(series, at, time_bucket(seconds), TIME_SUM, seconds, weight)
+-- `nth`: which of the histograms.
+local function observe(series, nth, bucket, value, weight)
+  local sum = SUMS[nth]
+  series[bucket] = series[bucket] + weight
+  series[sum] = series[sum] + value * weight
+  series[BUCKETS + nth - 1], series[VALUES + nth - 1] = bucket, value
 end
 
-local function observe_size(series, at, bytes, weight)
-  observe(series, at, size_bucket(bytes), SIZE_SUM, bytes, weight)
+local function observe_time(series, nth, at, seconds, weight)
+  observe(series, nth, at + time_bucket(seconds), seconds, weight)
+end
+
+local function observe_size(series, nth, at, bytes, weight)
+  observe(series, nth, at + size_bucket(bytes), bytes, weight)
+end
+
+-- Those after the one that was measured last are taken to be like it.
+local function complete(series)
+  local rest = series[COUNT] - series[MEASURED]
+  if rest == 0 then return end
+  for nth = 1, HISTOGRAMS do
+    local bucket = series[BUCKETS + nth - 1]
+    if bucket > 0 then observe(series, nth, bucket, series[VALUES + nth - 1], rest) end
+  end
+  series[MEASURED] = series[COUNT]
 end
 
 local function made(labels, method, status)
@@ -93,8 +118,8 @@ local function made(labels, method, status)
     by_status = {}
     by_method[method] = by_status
   end
-  local series = new_tab(PLACES, 4)
-  for i = 1, PLACES do series[i] = 0 end
+  local series = new_tab(WHOLE, 4)
+  for i = 1, WHOLE do series[i] = 0 end
   series.labels, series.method, series.status = labels, method, status
   by_status[status] = series
   count = count + 1
@@ -116,28 +141,26 @@ function M.count(labels, var, status)
     or series_of(others, method, status) or made(others, method, status)
   local n = series[COUNT] + 1
   series[COUNT] = n
-  local weight = 1
-  if n > EXACT then
-    if n % EVERY ~= 0 then return end
-    weight = EVERY
-  end
-  observe_time(series, DURATION, now() - start_time(), weight)
-  observe_size(series, RECEIVED, tonumber(var.request_length) or 0, weight)
-  observe_size(series, SENT, tonumber(var.bytes_sent) or 0, weight)
+  if n > EXACT and n % EVERY ~= 0 then return end
+  local weight = n - series[MEASURED]
+  series[MEASURED] = n
+  observe_time(series, 1, DURATION, now() - start_time(), weight)
+  observe_size(series, 5, RECEIVED, tonumber(var.request_length) or 0, weight)
+  observe_size(series, 6, SENT, tonumber(var.bytes_sent) or 0, weight)
   local whole = var.upstream_response_time
-  if not whole then return end
   -- Of several tries the last one, which has answered.
-  local seconds = tonumber(whole) or last_number(whole)
-  if seconds then observe_time(series, RESPONSE, seconds, weight) end
-  local header = var.upstream_header_time
-  seconds = tonumber(header) or last_number(header)
-  if seconds then observe_time(series, HEADER, seconds, weight) end
-  local connect = var.upstream_connect_time
-  seconds = tonumber(connect) or last_number(connect)
-  if seconds then observe_time(series, CONNECT, seconds, weight) end
+  local seconds = whole and (tonumber(whole) or last_number(whole))
+  if seconds then observe_time(series, 2, RESPONSE, seconds, weight) else series[BUCKETS + 1] = 0 end
+  local header = whole and var.upstream_header_time
+  seconds = header and (tonumber(header) or last_number(header))
+  if seconds then observe_time(series, 3, HEADER, seconds, weight) else series[BUCKETS + 2] = 0 end
+  local connect = whole and var.upstream_connect_time
+  seconds = connect and (tonumber(connect) or last_number(connect))
+  if seconds then observe_time(series, 4, CONNECT, seconds, weight) else series[BUCKETS + 3] = 0 end
 end
 
 local function told(series)
+  complete(series)
   local numbers = {}
   for i = 1, PLACES do
     local value = series[i]
@@ -151,6 +174,11 @@ local function told(series)
   return format('{"labels":%s,"values":[%s]}', labels, concat(numbers, ","))
 end
 
+-- A series that is asked for again is there already: it goes only when a second has added nothing to it.
+local function begin_anew(series)
+  for i = 1, WHOLE do series[i] = 0 end
+end
+
 local function forget(series)
   series.labels.series[series.method][series.status] = nil
 end
@@ -158,20 +186,30 @@ end
 -- Hands over what fits. `all`: this worker ends, and nobody else would.
 function M.flush(_, all)
   if count == 0 then return end
-  local first = 1
-  while first <= count do
-    if not all and (F:llen("traffic") or 0) >= WAITING then break end
-    local texts, last = {}, math.min(first + BATCH - 1, count)
-    for i = first, last do texts[#texts + 1] = told(active[i]) end
-    if not F:rpush("traffic", "[" .. concat(texts, ",") .. "]") then break end
-    for i = first, last do forget(active[i]) end
-    first = last + 1
+  local kept, n, full = {}, 0, false
+  local texts, told_of = {}, {}
+  local function hand_over()
+    if #texts == 0 then return end
+    full = not all and (F:llen("traffic") or 0) >= WAITING or not F:rpush("traffic", "[" .. concat(texts, ",") .. "]")
+    if not full then
+      for i = 1, #told_of do begin_anew(told_of[i]) end
+    end
+    texts, told_of = {}, {}
   end
-  local kept, n = {}, 0
-  for i = first, count do
-    n = n + 1
-    kept[n] = active[i]
+  for i = 1, count do
+    local series = active[i]
+    if series[COUNT] == 0 then
+      forget(series)
+    else
+      n = n + 1
+      kept[n] = series
+      if not full then
+        texts[#texts + 1], told_of[#told_of + 1] = told(series), series
+        if #texts == BATCH then hand_over() end
+      end
+    end
   end
+  hand_over()
   active, count = kept, n
 end
 
