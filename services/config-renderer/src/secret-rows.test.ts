@@ -26,7 +26,8 @@ async function certificateWant(): Promise<SecretWant> {
   };
   const contents = new ReadSecret(secret).contents("tls");
   assert.ok(contents.ok);
-  return { kind: "row", need: { id, namespace: "shop", name: "web", kind: "tls" }, contents: contents.value };
+  const need = { id, namespace: "shop", name: "web", kind: "tls", field: "spec.tls[0].secretName" } as const;
+  return { kind: "row", need, contents: contents.value };
 }
 
 /** Rows, and what was given on of them. */
