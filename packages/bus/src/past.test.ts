@@ -7,6 +7,7 @@ import { createBus } from "./bus.ts";
 import type { CheckpointInfo } from "./log.ts";
 import { MemoryServer } from "./memory-store.ts";
 import { changesSince, type Past, pastAt } from "./past.ts";
+import { PastTable } from "./past-table.ts";
 import { slice } from "./table-contract.ts";
 
 const part = { scope: "member1", shard: "0" };
@@ -200,4 +201,20 @@ test("a checkpoint that was being written while others wrote tells the same as t
   const alone = await world.past();
   assert.deepEqual(told(withIt.table(slicesTable).believed()), told(alone.table(slicesTable).believed()));
   assert.match(JSON.stringify(told(withIt.table(slicesTable).believed())), /10\.0\.0\.9.*10\.0\.0\.8/);
+});
+
+test("what is kept of a record is its own bytes, and not all that the bus had sent with it", () => {
+  const whole = Buffer.alloc(65_536);
+  const record = encodeEnvelope({ v: 1, epoch: { n: 1, id: "claim-1" }, deleted: true });
+  whole.set(record, 1000);
+  const value = whole.subarray(1000, 1000 + record.byteLength);
+  const logged = { seq: 1, at: 0, table: "slices", key: "member1.shop.cart.a", life: "1", late: false };
+  for (const takeIn of ["fold", "apply"] as const) {
+    const past = new PastTable(slicesTable);
+    if (takeIn === "apply") past.begin("boot");
+    past[takeIn]({ ...logged, revision: 1, previous: 0, value });
+    const kept = past.raw.get(logged.key)?.value;
+    assert.deepEqual(Buffer.from(kept ?? []), Buffer.from(record));
+    assert.equal(kept?.buffer.byteLength, record.byteLength, takeIn);
+  }
 });
