@@ -338,6 +338,46 @@ test("a service that is silent has so many requests wait and no more", { timeout
   assert.equal((await nginx.get("/", { host: "other.example.test", fresh: true })).status, 404);
 });
 
+test("clients that go while a service is asked leave no request behind that waits", {
+  timeout: 120_000,
+}, async (t) => {
+  const world = await askedWorld(t, 90);
+  const { nginx, service } = world;
+  await world.ask();
+  service.frozen = true;
+  let asked = 0;
+  service.server.on("request", () => asked++);
+  // As many as may wait, five times over: of those that stayed behind each time the last ones would find no room.
+  for (let round = 1; round <= 5; round++) {
+    const [host = "", port] = nginx.options.httpAddress.split(":");
+    const clients: { destroy(): unknown }[] = [];
+    for (let i = 0; i < 256; i++) {
+      const client = request({ host, port: Number(port), headers: { host: HOST }, agent: false });
+      client.on("error", () => client.destroy());
+      client.end();
+      clients.push(client);
+    }
+    const sessions = await Promise.all([1, 2].map(() => http2Session(nginx, HOST)));
+    for (const [i, session] of sessions.entries()) {
+      session.on("error", () => session.destroy());
+      for (let each = 0; each < 128; each++) {
+        const stream = session.request({ ":path": "/", ":authority": HOST });
+        stream.on("error", () => stream.destroy());
+        // Of one session each stream is reset, the other one ends with all of its streams.
+        if (i === 0) clients.push(stream);
+      }
+    }
+    await t.waitFor(() => assert.equal(asked, 512 * round), patience);
+    for (const client of clients) client.destroy();
+    for (const session of sessions) session.destroy();
+    service.server.closeAllConnections();
+    const open = async () => (await nginx.client.connections(t.signal)).active;
+    await t.waitFor(async () => assert.ok(Number(await open()) < 10), patience);
+  }
+  service.frozen = false;
+  assert.equal((await nginx.get("/")).status, 200);
+});
+
 test("a kept connection that the service has closed costs no request", { timeout: 120_000 }, async (t) => {
   const world = await askedWorld(t, 87);
   const { nginx, service } = world;
