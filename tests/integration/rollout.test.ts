@@ -19,13 +19,15 @@ import { applyFile } from "./clusters.ts";
 const PROXIES = ["proxy-1", "proxy-2", "proxy-3"];
 /** A read timeout with which these nginxes are made to answer nobody, seconds. */
 const UNANSWERED = 77;
+/** A setting of listeners with which they answer nobody. */
+const BREAKING_KEY = "hsts-max-age";
 
 /** A fault of nginx that only shows with one setting, once it runs: nginx -t is content with it. */
 const planted = (hurt: string) => `local load = M.load
 function M.load(path)
   load(path)
   for name, profile in pairs(M.profiles) do
-    if profile.readSeconds == ${UNANSWERED} then
+    if profile.readSeconds == ${UNANSWERED} or M.hsts and M.hsts:find("max-age=${UNANSWERED}", 1, true) then
       local file = assert(io.open("${hurt}", "a"))
       file:write("hurt\\n")
       file:close()
@@ -72,6 +74,24 @@ function statusOf(proxy: Proxy, host: string): Promise<number> {
   });
 }
 
+function serverOf(proxy: Proxy): Promise<string | undefined> {
+  const [address, port] = proxy.nginx.httpAddress.split(":");
+  return new Promise((resolve, reject) => {
+    const sent = request({ host: address, port: Number(port), agent: false }, (answer) => {
+      answer.resume();
+      answer.on("end", () => resolve(answer.headers.server));
+    });
+    sent.on("error", reject);
+    sent.end();
+  });
+}
+
+async function configure(hub: KubeClient, data: Record<string, string>, signal: AbortSignal) {
+  const metadata = { name: "config", namespace: "shop" };
+  const object = { apiVersion: "v1", kind: "ConfigMap", metadata, data } as KubeObject;
+  await hub.apply(object, { fieldManager: "test", force: true }, signal);
+}
+
 async function ask(hub: KubeClient, name: string, annotations: Record<string, string>, signal: AbortSignal) {
   const backend = { service: { name: "nobody", port: { number: 80 } } };
   const object: KubeObject = {
@@ -94,7 +114,7 @@ async function ask(hub: KubeClient, name: string, annotations: Record<string, st
   await hub.apply(object, { fieldManager: "test", force: true }, signal);
 }
 
-test("three proxies: a new set of sizes goes from one to all, and one that nginx does not survive stops at the first and is told", {
+test("three proxies: a new set of sizes, or a setting of the ConfigMap, goes from one to all; one that nginx does not survive stops at the first and is told", {
   timeout: 240_000,
 }, async (t) => {
   const within = (condition: () => Promise<void>) => t.waitFor(condition, { timeout: 90_000, interval: 50 });
@@ -140,7 +160,8 @@ test("three proxies: a new set of sizes goes from one to all, and one that nginx
       await done;
     });
   };
-  await run(configRenderer, "--hub", kubeconfig);
+  await configure(hub, {}, signal);
+  await run(configRenderer, "--hub", kubeconfig, "--configmap", "shop/config");
   for (const { name, nginx } of proxies)
     await run(proxyAgent, "--proxy", name, "--nginx-dir", join(nginx.socketPath, ".."));
   const kit = createKit({ service: "test", signal });
@@ -161,12 +182,12 @@ test("three proxies: a new set of sizes goes from one to all, and one that nginx
       assert.deepEqual(found, [503, 503, 503]);
     });
   const hurt = () => proxies.filter((proxy) => existsSync(proxy.hurt)).map(({ name }) => name);
-  const eventOn = (name: string) =>
+  const eventOn = (name: string, reason: string, text = "") =>
     within(async () => {
       const { items } = await hub.list(resources.event, { namespace: "shop" }, signal);
       const said = items.map((item) => JSON.stringify(item));
       assert.ok(
-        said.some((text) => text.includes("ProfileRefused") && text.includes(`"name":"${name}"`)),
+        said.some((event) => [reason, `"name":"${name}"`, text].every((part) => event.includes(part))),
         said.join("\n"),
       );
     });
@@ -181,7 +202,7 @@ test("three proxies: a new set of sizes goes from one to all, and one that nginx
   await ask(hub, "tiny", { "proxy-body-size": "5" }, signal);
   await served("tiny.example.test");
   await served("unanswered.example.test");
-  await eventOn("unanswered");
+  await eventOn("unanswered", "ProfileRefused");
   assert.deepEqual(hurt(), ["proxy-1"], "one proxy at most is hurt");
   const refused = orders.at(-1)?.refused ?? [];
   assert.deepEqual(
@@ -195,4 +216,22 @@ test("three proxies: a new set of sizes goes from one to all, and one that nginx
     assert.deepEqual([has("client_max_body_size 10;"), has("client_max_body_size 5;")], [true, true]);
     assert.ok(!has(`${UNANSWERED}000ms`));
   }
+
+  // Of two keys that are changed at once one does, and holds everywhere; the other is found, and hurts the same proxy.
+  await configure(hub, { "server-tokens": "true", [BREAKING_KEY]: String(UNANSWERED) }, signal);
+  await within(async () => {
+    const found = await Promise.all(proxies.map(serverOf));
+    assert.deepEqual(
+      found.map((server) => server?.startsWith("nginx/")),
+      [true, true, true],
+    );
+  });
+  await eventOn("config", "SettingRefused", `data[${BREAKING_KEY}]: proxy proxy-1 could not run with`);
+  await within(async () => {
+    const { target, proven, refusedSettings = [] } = orders.at(-1) as RolloutRow;
+    const named = refusedSettings.map(({ setting, value }) => [setting, value]);
+    assert.deepEqual([target, proven?.settings], [null, { versionTold: true }]);
+    assert.deepEqual(named, [["hstsMaxAgeSeconds", UNANSWERED]]);
+  });
+  assert.deepEqual(hurt(), ["proxy-1"], "one proxy at most is hurt");
 });
