@@ -213,10 +213,11 @@ export class Member {
     const wanted = this.#hub.wanted(id, this.name);
     // An API that is away is the cluster's problem, shown with the cluster, not each object's.
     if (wanted.kind !== "present" || !(error instanceof KubeStatusError)) return;
-    const remedy =
-      error.status === 404
-        ? "create the namespace or the CRD there, or propagate it by a policy"
-        : "correct the template";
+    const remedies: Readonly<Record<number, string>> = {
+      403: "grant the kind there, as deploy/rbac/member/propagator.yaml has others",
+      404: "create the namespace or the CRD there, or propagate it by a policy",
+    };
+    const remedy = remedies[error.status] ?? "correct the template";
     this.#reporter.report(wanted.template, "NotPropagated", `${error.message}; ${remedy}`);
   }
 
