@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
-import { createKit } from "@sluice/service-kit";
+import { createKit, type Random, systemRandom } from "@sluice/service-kit";
+import { ManualClock } from "@sluice/service-kit/testing";
 import { ActiveChecks, type CheckedPeer, type CheckVerdicts } from "./active-checks.ts";
 import type { Probe } from "./probe.ts";
 
@@ -134,4 +135,80 @@ test("a check that is over late because this process did not run says nothing of
   controller.abort(new Error("stopping"));
   await running;
   assert.deepEqual(told, []);
+});
+
+/** Park and Miller's: the same run each time. */
+function numbers(seed: number): Random {
+  let state = seed;
+  return {
+    ...systemRandom,
+    next() {
+      state = (state * 48_271) % 2_147_483_647;
+      return state / 2_147_483_647;
+    },
+  };
+}
+
+/** A fleet whose proxies all ask one peer once a second. */
+function fleet(t: TestContext, proxies: number) {
+  const controller = new AbortController();
+  const clock = new ManualClock();
+  const world = { clock, began: clock.now(), asked: [] as number[], passes: true, out: new Set<number>() };
+  const probe: Probe = async () => {
+    world.asked.push(clock.now() - world.began);
+    if (!world.passes) throw new Error("refused");
+  };
+  const running = Array.from({ length: proxies }, (_, n) => {
+    const random = numbers(20_000_003 * (n + 1));
+    const tell = async ({ out }: CheckVerdicts) => {
+      if (out.length > 0) world.out.add(n);
+      return true;
+    };
+    const kit = createKit({ service: "proxy-agent", signal: controller.signal, clock, random });
+    const checks = new ActiveChecks({ probe, proxies: () => proxies, tell }, kit, () => "one");
+    checks.want([peer("10.0.0.1", { check: { ...check, intervalMs: 1000 } })]);
+    return checks.run();
+  });
+  t.after(async () => {
+    controller.abort(new Error("stopping"));
+    await Promise.all(running);
+  });
+  return world;
+}
+
+const within = (moments: readonly number[], from: number, to: number) =>
+  moments.filter((moment) => moment >= from && moment < to).length;
+
+test("a hundred proxies ask a peer no more often than ten would", async (t) => {
+  const { clock, asked } = fleet(t, 100);
+  await clock.pass(61_000);
+  // Each begins with one check, at any moment of the first second.
+  const first = within(asked, 0, 1000);
+  assert.ok(first >= 100 && first <= 110, `${first} checks in the first second`);
+  const steady = within(asked, 1000, 61_000);
+  assert.ok(steady >= 500 && steady <= 60 * 10 * 1.2, `${steady} checks a minute`);
+});
+
+test("proxies that begin together do not ask in step", async (t) => {
+  const { clock, asked } = fleet(t, 10);
+  await clock.pass(120_000);
+  for (const from of [0, 60_000]) {
+    const tenths = Array.from({ length: 600 }, (_, n) => within(asked, from + n * 100, from + (n + 1) * 100));
+    assert.ok(Math.max(...tenths) <= 7, `${Math.max(...tenths)} of ten in a tenth of a second`);
+  }
+  // Of one proxy alone: its checks keep no place in the second.
+  const { clock: own, asked: alone } = fleet(t, 1);
+  await own.pass(200_000);
+  const places = new Set(alone.map((moment) => Math.floor((moment % 1000) / 100)));
+  assert.equal(places.size, 10, [...places].join());
+});
+
+test("a hundred proxies that doubt a peer ask it a few times more, once", async (t) => {
+  const world = fleet(t, 100);
+  await world.clock.pass(60_000);
+  world.passes = false;
+  await world.clock.pass(60_000);
+  assert.equal(world.out.size, 100);
+  const doubting = within(world.asked, 60_000, 120_000);
+  assert.ok(doubting <= 60 * 10 * 1.2 + 100 * check.misses, `${doubting} checks in that minute`);
 });
