@@ -16,6 +16,7 @@ const scripts = new Map([
   ["chaos", "tests/chaos/main.ts"],
   ["test:cluster", "tests/cluster/main.ts"],
   ["test:netns", "tests/netns/main.ts"],
+  ["test:nginx", "tests/nginx/main.ts"],
   ["simulate", "tests/simulation/main.ts"],
   ["fuzz", "tests/fuzz/main.ts"],
   ["sluice", "packages/cli/src/main.ts"],

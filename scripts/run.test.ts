@@ -233,7 +233,7 @@ for (const [major, node] of nodesOnPath()) {
       assert.equal(await one.ended, 64);
       assert.equal(
         one.stderr,
-        "sluice: usage: node scripts/run.mjs start|test|check|bench|chaos|test:cluster|test:netns|simulate|fuzz|sluice [arguments]\n",
+        "sluice: usage: node scripts/run.mjs start|test|check|bench|chaos|test:cluster|test:netns|test:nginx|simulate|fuzz|sluice [arguments]\n",
       );
     });
   });
