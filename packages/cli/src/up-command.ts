@@ -1,14 +1,16 @@
 import { watchLauncher } from "@sluice/service-kit";
+import { gatewayAddress } from "./gateway.ts";
 import type { RunFile } from "./run-file.ts";
 import { createSteps } from "./steps.ts";
 import { readUpOptions, usage } from "./up-options.ts";
 
-function summary(run: RunFile): string {
+/** @param named the gateway is not the one that commands find by themselves in this folder */
+function summary(run: RunFile, named: boolean): string {
   return [
     "",
     `  proxy     ${[run.proxy.http, run.proxy.https].filter((each) => each !== undefined).join(", ")}`,
     `  gateway   ${run.gateway}`,
-    `  status    sluice status`,
+    `  status    sluice status${named ? ` --gateway ${run.gateway}` : ""}`,
     `  stop      Ctrl-C`,
     "",
   ].join("\n");
@@ -33,7 +35,10 @@ export async function upCommand(argv: readonly string[]): Promise<number> {
       options,
       {
         steps,
-        ready: (run) => void process.stdout.write(options.json ? `${JSON.stringify(run)}\n` : summary(run)),
+        ready: (run) => {
+          const named = gatewayAddress(undefined) !== run.gateway;
+          process.stdout.write(options.json ? `${JSON.stringify(run)}\n` : summary(run, named));
+        },
       },
       controller.signal,
     );

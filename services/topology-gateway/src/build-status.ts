@@ -307,7 +307,7 @@ function findingsOf(status: Omit<Status, "findings">): Finding[] {
     // Drained is what somebody wanted.
     if (cluster.state !== "ok" && cluster.state !== "drained")
       error(`cluster ${cluster.cluster}`, cluster.reason ?? cluster.state);
-    for (const what of cluster.waiting) warning(`cluster ${cluster.cluster}`, `waits for ${what}`);
+    for (const what of cluster.waiting) warning(`cluster ${cluster.cluster}`, what);
     if (cluster.held !== undefined) {
       const { peers, of, until } = cluster.held;
       warning(
