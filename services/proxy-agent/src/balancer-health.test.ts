@@ -151,6 +151,20 @@ test("a peer that checks bring back gets a tenth of its share, then more and mor
   }
 });
 
+test("a cluster that requests had found silent is asked again once checks reach a peer of it", async (t) => {
+  const probe = await balancerProbe(t);
+  const of = fresh();
+  const [silent, other] = [address(0), address(1)];
+  const missed = [silent, 504, false] as const;
+  await probe.choose({ rows: [row(of, "member1", [silent]), row(of, "member2", [other])] });
+  await probe.choose({ at: of, failures: [missed, missed, missed] }, { at: of, out: [silent] });
+  assert.equal(count(await chosen(probe, { of, times: 100 }), [silent]), 0);
+  await probe.choose({ at: of, back: [silent] });
+  // It has a tenth of its share.
+  const asked = count(await chosen(probe, { of, times: 400 }), [silent]);
+  assert.ok(asked >= 10, `${asked} of 400`);
+});
+
 test("with slow-start a new peer grows into its share in that time, the first ones do not", async (t) => {
   const probe = await balancerProbe(t);
   const of = fresh();

@@ -32,7 +32,12 @@ test("health of peers", { timeout: 300_000 }, async (t) => {
         all.map((each) => named("checked", each === a ? "member1" : "member2", each));
       return nginx.client.tell({ seconds: 60, out: names(out), back: names(back) }, instance, t.signal);
     };
+    const ejections = async () => (await nginx.client.state(t.signal)).counters["ejections"] ?? 0;
+    const counted = await ejections();
     assert.equal(await tell([a], []), true);
+    // The agent says it again and again while it lasts.
+    for (let i = 0; i < 3; i++) await tell([a], []);
+    assert.equal(await ejections(), counted + 1);
     const before = a.requests;
     assert.deepEqual(await answering("checked.example.test", 30), ["b"]);
     assert.equal(a.requests, before);
