@@ -5,6 +5,7 @@ import { after, before, suite, type TestContext, test } from "node:test";
 import { defaultSettings, type ProfileSettings } from "@sluice/ingress";
 import { systemClock } from "@sluice/service-kit";
 import type { NginxRow } from "./nginx-row.ts";
+import type { NginxOptions } from "./prepare-nginx.ts";
 import { reloadNginx } from "./reload-nginx.ts";
 import { testAgent } from "./testing/agent-world.ts";
 import { testAuthority, testCertificate } from "./testing/certificates.ts";
@@ -34,39 +35,63 @@ interface World {
   readonly other: StreamPeer;
 }
 
-const route = (upstream: string): NginxRow => ({
-  k: "route",
-  host: HOST,
-  paths: [["P", "/", upstream, "streams"]],
-  certificate: "shop-tls",
-});
-const peers = (upstream: string, { address, port }: StreamPeer, draining = false): NginxRow => ({
-  k: "peers",
-  upstream,
-  cluster: "member1",
-  peers: [draining ? [address, port, 1, 1] : [address, port, 1]],
-});
+const calls: ProfileSettings = { ...streaming, protocol: "grpc" };
+
+/** @param upstream of the two that lead to one peer, `<upstream>-calls` is for gRPC */
+const route = (upstream: string, shut = false): NginxRow => {
+  // Of a Secret that is not there: nobody comes in.
+  const more = shut ? ([{ access: { users: { secret: "nobody", realm: "" } } }] as const) : ([] as const);
+  return {
+    k: "route",
+    host: HOST,
+    paths: [
+      ["P", "/", upstream, shut ? "guarded" : "streams", ...more],
+      ["P", "/grpc", `${upstream}-calls`, shut ? "guardedcalls" : "calls", ...more],
+    ],
+    certificate: "shop-tls",
+  };
+};
+const peers = (upstream: string, { address, port, grpcPort }: StreamPeer, draining = false): NginxRow[] =>
+  (
+    [
+      [upstream, port],
+      [`${upstream}-calls`, grpcPort],
+    ] as const
+  ).map(([id, at]) => ({
+    k: "peers",
+    upstream: id,
+    cluster: "member1",
+    peers: [draining ? [address, at, 1, 1] : [address, at, 1]],
+  }));
 
 const workersOf = (pid: number): number[] =>
   readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ").map(Number);
 
 let reloads = 0;
 
-async function reload({ nginx }: World, t: TestContext): Promise<void> {
-  const profiles = new Map([["streams", streaming]]);
+async function reload(
+  { nginx }: World,
+  t: TestContext,
+  listeners: NginxOptions["listeners"] = {},
+): Promise<void> {
+  const profiles = new Map([
+    ["streams", streaming],
+    ["calls", calls],
+    ["guarded", { ...streaming, guards: true }],
+    ["guardedcalls", { ...calls, guards: true }],
+  ]);
   // Another location each time.
   profiles.set(`p${++reloads}`, { ...defaultSettings, readTimeoutMs: 1000 + reloads });
   const ports = { nginx: nginx.client, clock: systemClock, signal: t.signal, newWorkersMs: 60_000 };
-  assert.deepEqual(await reloadNginx(nginx.options, profiles, ports), { ok: true });
+  assert.deepEqual(await reloadNginx({ ...nginx.options, listeners }, profiles, ports), { ok: true });
 }
 
 /** As it is before a change. */
 async function prepared({ nginx, peer, other }: World): Promise<void> {
   await nginx.apply(
-    { k: "upstream", id: "web" },
-    { k: "upstream", id: "other" },
-    peers("web", peer),
-    peers("other", other),
+    ...["web", "web-calls", "other", "other-calls"].map((id) => ({ k: "upstream", id }) as const),
+    ...peers("web", peer),
+    ...peers("other", other),
     route("web"),
   );
 }
@@ -84,16 +109,21 @@ interface Change {
 const changes: readonly Change[] = [
   {
     name: "the end of its endpoint's record",
-    make: ({ nginx, other }) => nginx.apply(peers("web", other)),
+    make: ({ nginx, other }) => nginx.apply(...peers("web", other)),
   },
   {
     name: "the terminating of its peer",
-    make: ({ nginx, peer }) => nginx.apply(peers("web", peer, true)),
+    make: ({ nginx, peer }) => nginx.apply(...peers("web", peer, true)),
   },
   { name: "a route that leads elsewhere", make: ({ nginx }) => nginx.apply(route("other")) },
   { name: "the end of its route", make: ({ nginx }) => nginx.apply({ k: "route", host: HOST, del: true }) },
   { name: "another certificate", make: async ({ nginx }) => nginx.apply(await certificate()) },
-  { name: "a reload", make: reload },
+  { name: "a policy that lets nobody in", make: ({ nginx }) => nginx.apply(route("web", true)) },
+  { name: "a reload for another profile", make: (world, t) => reload(world, t) },
+  {
+    name: "a reload for other settings of its listeners",
+    make: (world, t) => reload(world, t, { keepAliveMs: 61_000 + ++reloads }),
+  },
   {
     name: "a restart of the agent",
     async make({ nginx }, t) {

@@ -1,7 +1,12 @@
 // Streams of every kind, each of which can be asked at any time whether data still goes through it.
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { createServer, request, type ServerResponse } from "node:http";
-import { connect as connectHttp2 } from "node:http2";
+import {
+  type ClientHttp2Stream,
+  connect as connectHttp2,
+  createServer as createHttp2,
+  type ServerHttp2Stream,
+} from "node:http2";
 import { connect, type Socket } from "node:net";
 import type { TestContext } from "node:test";
 import type { TestNginx } from "./proxy-world.ts";
@@ -17,17 +22,21 @@ export interface Stream {
   close(): void;
 }
 
-/** A peer that streams: `/down/ID` and `/events/ID` are told what to say, `/up/ID` counts, an upgrade is echoed. */
+/**
+ * A peer that streams: `/down/ID` and `/events/ID` are told what to say, `/up/ID` counts, an upgrade is echoed. The same by
+ * gRPC on a port of its own: `/grpc/down/ID` is told what to say, `/grpc/both/ID` sends back what comes.
+ */
 export interface StreamPeer {
   readonly address: string;
   readonly port: number;
+  readonly grpcPort: number;
   say(id: string, text: string | Buffer): void;
   /** Bytes that have come up. */
   received(id: string): number;
 }
 
 export async function streamPeer(t: TestContext, address: string): Promise<StreamPeer> {
-  const open = new Map<string, ServerResponse>();
+  const open = new Map<string, ServerResponse | ServerHttp2Stream>();
   const counts = new Map<string, number>();
   const sockets = new Set<Socket>();
   const server = createServer((asked, answer) => {
@@ -49,22 +58,37 @@ export async function streamPeer(t: TestContext, address: string): Promise<Strea
     socket.write("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n");
     socket.pipe(socket);
   });
-  server.on("connection", (socket) => {
-    sockets.add(socket);
-    socket.once("close", () => sockets.delete(socket));
+  const calls = createHttp2();
+  calls.on("stream", (stream, headers) => {
+    const [, , kind, id = ""] = String(headers[":path"]).split("/");
+    stream.on("error", () => stream.destroy());
+    stream.respond({ ":status": 200, "content-type": "application/grpc" });
+    if (kind === "both") return void stream.pipe(stream);
+    stream.write(message(0));
+    open.set(id, stream);
   });
-  await new Promise<void>((resolve, reject) => {
-    server.once("error", reject);
-    server.listen(0, address, resolve);
-  });
-  t.after(async () => {
-    for (const socket of sockets) socket.destroy();
-    await new Promise<void>((resolve) => server.close(() => resolve()));
-  });
-  const bound = server.address();
+  const ports: number[] = [];
+  for (const each of [server, calls]) {
+    each.on("connection", (socket: Socket) => {
+      sockets.add(socket);
+      socket.once("close", () => sockets.delete(socket));
+    });
+    await new Promise<void>((resolve, reject) => {
+      each.once("error", reject);
+      each.listen(0, address, resolve);
+    });
+    const bound = each.address();
+    ports.push(typeof bound === "object" && bound !== null ? bound.port : 0);
+    t.after(async () => {
+      for (const socket of sockets) socket.destroy();
+      await new Promise<void>((resolve) => each.close(() => resolve()));
+    });
+  }
+  const [port = 0, grpcPort = 0] = ports;
   return {
     address,
-    port: typeof bound === "object" && bound !== null ? bound.port : 0,
+    port,
+    grpcPort,
     say: (id, text) => void open.get(id)?.write(text),
     received: (id) => counts.get(id) ?? 0,
   };
@@ -116,14 +140,30 @@ class Tally {
 
 const cut = (what: string) => () => new Error(`${what} was cut`);
 
-export type StreamKind = "websocket" | "server-sent events" | "download" | "upload" | "download over HTTP/2";
+export type StreamKind =
+  | "websocket"
+  | "server-sent events"
+  | "download"
+  | "upload"
+  | "download over HTTP/2"
+  | "gRPC's stream of a server"
+  | "gRPC's stream of both sides";
 export const streamKinds: readonly StreamKind[] = [
   "websocket",
   "server-sent events",
   "download",
   "upload",
   "download over HTTP/2",
+  "gRPC's stream of a server",
+  "gRPC's stream of both sides",
 ];
+
+/** As gRPC frames it: not compressed, and its length. */
+function message(length: number): Buffer {
+  const framed = Buffer.alloc(5 + length);
+  framed.writeUInt32BE(length, 1);
+  return framed;
+}
 
 let opened = 0;
 
@@ -149,16 +189,49 @@ export async function openStream(
       await tally.reaches(before + piece.length, limit());
     },
   });
-  if (kind === "download over HTTP/2") {
+  /** On a session of its own. */
+  const overHttp2 = (headers: Readonly<Record<string, string>>) => {
     const session = connectHttp2(`https://${options.httpsAddress}`, { rejectUnauthorized: false });
     session.on("error", (cause) => tally.fail(cause));
     session.on("close", () => tally.fail(error()));
-    const stream = session.request({ ":path": `/down/${id}`, ":authority": host });
+    const stream: ClientHttp2Stream = session.request(
+      { ":authority": host, ...headers },
+      { endStream: headers[":method"] === undefined },
+    );
     stream.on("error", (cause: Error) => tally.fail(cause));
     stream.on("close", () => tally.fail(error()));
     stream.on("data", (piece: Buffer) => tally.add(piece.length));
+    return { session, stream };
+  };
+  if (kind === "download over HTTP/2") {
+    const { session } = overHttp2({ ":path": `/down/${id}` });
     await tally.reaches(1, limit());
     return down(session.socket.localPort ?? 0, () => session.destroy());
+  }
+  if (kind === "gRPC's stream of a server" || kind === "gRPC's stream of both sides") {
+    const both = kind === "gRPC's stream of both sides";
+    const { session, stream } = overHttp2({
+      ":method": "POST",
+      ":path": `/grpc/${both ? "both" : "down"}/${id}`,
+      "content-type": "application/grpc",
+      te: "trailers",
+    });
+    stream.write(message(0));
+    if (!both) stream.end();
+    await tally.reaches(1, limit());
+    const localPort = session.socket.localPort ?? 0;
+    const close = () => session.destroy();
+    return {
+      localPort,
+      close,
+      async works() {
+        const before = tally.bytes;
+        const piece = message(PIECE);
+        if (both) stream.write(piece);
+        else peer.say(id, piece);
+        await tally.reaches(before + piece.length, limit());
+      },
+    };
   }
   if (kind === "websocket") {
     const socket = connect({ host: address, port: Number(port) });
