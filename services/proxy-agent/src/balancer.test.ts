@@ -404,6 +404,39 @@ for (const persistent of [false, true]) {
         expected.map(({ peer }) => peer),
       );
     });
+
+    test(`${mode} sessions: while its peer is on hold a session ${changes ? "moves for good" : "is served by one other, and comes back"}`, async (t) => {
+      const probe = await balancerProbe(t);
+      const of = fresh();
+      const own = cookie({
+        ...(persistent ? { persistent } : {}),
+        ...(changes ? { changeOnFailure: true } : {}),
+      });
+      const rows = [row("member1", plain(0, 4), of)];
+      const [{ peer: home, cookie: said } = { peer: "", cookie: "" }] = await probe.sessions({
+        rows,
+        of,
+        balance: own,
+        cookies: none(1),
+      });
+      const failed = [home, 502, true] as const;
+      await probe.choose({ at: of, failures: [failed, failed, failed] });
+      const sent = pairOf(said);
+      const meanwhile = await probe.sessions({ of, balance: own, cookies: Array(20).fill(sent) });
+      for (const { peer, cookie } of meanwhile) {
+        assert.notEqual(peer, home);
+        assert.equal(cookie !== "", changes);
+      }
+      const kept = changes ? pairOf(meanwhile[0]?.cookie ?? "") : sent;
+      const stands = await probe.sessions({ of, balance: own, cookies: Array(20).fill(kept) });
+      assert.deepEqual(new Set(stands.map(({ peer }) => peer)), new Set([meanwhile[0]?.peer]));
+      await probe.choose({ at: of, out: [home] }, { at: of, back: [home] });
+      const later = await probe.sessions({ of, balance: own, cookies: Array(20).fill(kept) });
+      assert.deepEqual(
+        new Set(later.map(({ peer }) => peer)),
+        new Set([changes ? meanwhile[0]?.peer : home]),
+      );
+    });
   }
 }
 
