@@ -11,6 +11,7 @@ import { type TestNginx, type TestPod, testNginx } from "./proxy-world.ts";
 
 const soon = { timeout: 30_000, interval: 10 };
 const SETTLED = "settled.example.test";
+const source = { kind: "MultiClusterIngress", namespace: "shop", name: "settled" };
 
 /** A MultiClusterIngress in short. */
 export interface ServedIngress {
@@ -19,6 +20,8 @@ export interface ServedIngress {
   readonly annotations?: Readonly<Record<string, string>>;
   /** Paths by host: `Prefix /cart -> web`. A type in short: P, E or I. */
   readonly hosts: Readonly<Record<string, readonly string[]>>;
+  /** Of all its hosts, and the Secret with their certificate. */
+  readonly tls?: string;
 }
 
 export interface ServedWorld {
@@ -51,6 +54,9 @@ function ingressOf(given: ServedIngress, at: number): KubeObject {
     },
     spec: {
       ingressClassName: "nginx",
+      ...(given.tls === undefined
+        ? {}
+        : { tls: [{ hosts: Object.keys(given.hosts), secretName: given.tls }] }),
       rules: Object.entries(given.hosts).map(([host, paths]) => ({
         host,
         http: { paths: paths.map(pathOf) },
@@ -71,7 +77,7 @@ export async function servedWorld(
   services: Readonly<Record<string, readonly TestPod[]>>,
   ...ingresses: readonly ServedIngress[]
 ): Promise<ServedWorld> {
-  const nginx = await testNginx(t, { workers: 1 });
+  const nginx = await testNginx(t, { workers: 1, https: true, accessLog: "file" });
   const server = new MemoryServer();
   const fleet = testFleet(t, server);
   const sealer = await fleetSealer(t);
@@ -122,15 +128,38 @@ export async function servedWorld(
       before.add(key);
     }
     for (const [id, want] of built.secrets) {
-      if (want.kind !== "row" || want.contents.sealed === undefined) continue;
+      if (want.kind !== "row") continue;
+      const { sealed, chain, authorities } = want.contents;
       const key = fleetKeys.secret("default", id);
-      fleet.set(key, await sealer.row(id, want.contents.sealed.reveal()));
+      fleet.set(key, {
+        ...(sealed === undefined
+          ? { id, namespace: "shop", name: id }
+          : await sealer.row(id, sealed.reveal())),
+        ...(chain === undefined ? {} : { chain }),
+        ...(authorities === undefined ? {} : { authorities }),
+      });
       before.add(key);
+    }
+    // A route waits for its profile, and so does one of ours that is sent behind it.
+    const marks = [SETTLED];
+    for (const key of built.rows.keys()) {
+      const [, kind, hash = ""] = key.split(".");
+      if (kind !== "profiles") continue;
+      const host = `${hash}.${SETTLED}`;
+      const route = fleetKeys.route("default", host);
+      fleet.set(route, {
+        host,
+        paths: [{ type: "Exact", path: `/${shown}`, upstream: null, profile: hash, source }],
+      });
+      before.add(route);
+      marks.push(host);
     }
     await fleet.idle();
     await t.waitFor(async () => {
-      const { status } = await nginx.get(`/${shown}`, { host: SETTLED, fresh: true });
-      assert.equal(status, 503);
+      for (const host of marks) {
+        const { status } = await nginx.get(`/${shown}`, { host, fresh: true });
+        assert.equal(status, 503, host);
+      }
       const last = agent.records.at(-1);
       assert.deepEqual([last?.problems, last?.rows.routes], [[], routes(before)]);
     }, soon);
