@@ -12,5 +12,7 @@ export function buildPeers(
   { cluster, ports }: TopologyPeers,
   place: ClusterPlace,
 ): PeersRow {
-  return { upstream: upstream.id, cluster, ...place, peers: ports[upstream.port] ?? [] };
+  // A port may be called as something that every object has, such as constructor.
+  const peers = Object.hasOwn(ports, upstream.port) ? (ports[upstream.port] ?? []) : [];
+  return { upstream: upstream.id, cluster, ...place, peers };
 }
