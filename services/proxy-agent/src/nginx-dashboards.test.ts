@@ -9,15 +9,13 @@ import { nginxObservation } from "./nginx-observation.ts";
 import { observeNginx } from "./observe-nginx.ts";
 import { RouteTraffic } from "./route-traffic.ts";
 import { testAgent, testFleet } from "./testing/agent-world.ts";
+import { all, chosen, dashboardQueries, type Sample, scraped, select } from "./testing/dashboard-queries.ts";
 import { peersRow, routeRow, type TestNginx, testNginx, testPod } from "./testing/proxy-world.ts";
 
-const soon = { timeout: 60_000, interval: 100 };
+/** Labels that Prometheus has from Kubernetes. */
+const TARGET = { namespace: "sluice-system", pod: "proxy1", instance: "10.0.0.9:9090", job: "proxies" };
 
-interface Sample {
-  readonly name: string;
-  readonly labels: Readonly<Record<string, string>>;
-  readonly value: number;
-}
+const soon = { timeout: 60_000, interval: 100 };
 
 /** Lines of Prometheus' text format; what is none of them fails. */
 function parse(text: string): Sample[] {
@@ -44,66 +42,6 @@ function parse(text: string): Sample[] {
   }
   return samples;
 }
-
-/** Every series that the two dashboards of ingress-nginx's repository ask for, with the labels that they filter and group by. */
-const ASKED: Readonly<Record<string, readonly string[]>> = {
-  nginx_ingress_controller_requests: [
-    "controller_pod",
-    "controller_class",
-    "controller_namespace",
-    "namespace",
-    "ingress",
-    "status",
-  ],
-  nginx_ingress_controller_nginx_process_connections: [
-    "controller_pod",
-    "controller_class",
-    "controller_namespace",
-    "state",
-  ],
-  nginx_ingress_controller_success: ["controller_pod", "controller_class", "controller_namespace"],
-  nginx_ingress_controller_config_hash: ["controller_pod", "controller_class", "controller_namespace"],
-  nginx_ingress_controller_config_last_reload_successful: ["controller_pod", "controller_namespace"],
-  nginx_ingress_controller_config_last_reload_successful_timestamp_seconds: ["controller_class"],
-  nginx_ingress_controller_request_size_sum: [
-    "controller_pod",
-    "controller_class",
-    "controller_namespace",
-    "ingress",
-  ],
-  nginx_ingress_controller_response_size_sum: [
-    "controller_pod",
-    "controller_class",
-    "controller_namespace",
-    "ingress",
-    "path",
-  ],
-  nginx_ingress_controller_response_size_count: ["ingress", "path"],
-  nginx_ingress_controller_response_size_bucket: ["ingress", "le"],
-  nginx_ingress_controller_nginx_process_resident_memory_bytes: [
-    "controller_pod",
-    "controller_class",
-    "controller_namespace",
-  ],
-  nginx_ingress_controller_nginx_process_cpu_seconds_total: [
-    "controller_pod",
-    "controller_class",
-    "controller_namespace",
-  ],
-  nginx_ingress_controller_request_duration_seconds_bucket: [
-    "controller_pod",
-    "controller_class",
-    "controller_namespace",
-    "ingress",
-    "le",
-  ],
-  nginx_ingress_controller_request_duration_seconds_count: ["ingress", "path", "status"],
-  nginx_ingress_controller_response_duration_seconds_bucket: ["ingress", "path", "le"],
-  nginx_ingress_controller_response_duration_seconds_sum: ["ingress", "path"],
-  nginx_ingress_controller_ingress_upstream_latency_seconds_sum: ["ingress"],
-  nginx_ingress_controller_ingress_upstream_latency_seconds_count: ["ingress"],
-  nginx_ingress_controller_ssl_expire_time_seconds: ["host", "namespace"],
-};
 
 async function served(t: TestContext, nginx: TestNginx) {
   const server = new MemoryServer();
@@ -133,7 +71,11 @@ async function served(t: TestContext, nginx: TestNginx) {
   return { agent, pod, fleet };
 }
 
-test("every series that ingress-nginx's dashboards ask for is there after some requests, with their labels", async (t) => {
+test("every query of ingress-nginx's dashboards finds series after some requests, with their variables at All and chosen", async (t) => {
+  process.env["POD_NAMESPACE"] = TARGET.namespace;
+  t.after(() => {
+    delete process.env["POD_NAMESPACE"];
+  });
   const nginx = await testNginx(t, { workers: 2 });
   const { agent, pod, fleet } = await served(t, nginx);
   for (let i = 0; i < 20; i++) await nginx.get("/cart/x", { fresh: true });
@@ -159,18 +101,25 @@ test("every series that ingress-nginx's dashboards ask for is there after some r
     assert.ok(value("requests", { method: "PUT", status: "503" }) > 0);
     assert.ok(value("nginx_process_resident_memory_bytes") > 1e6);
   }, soon);
-  for (const [name, labels] of Object.entries(ASKED)) {
-    const there = samples.filter((each) => each.name === name);
-    assert.ok(there.length > 0, name);
-    for (const each of there) {
-      for (const label of labels) assert.ok(label in each.labels, `${name} has no ${label}`);
-      assert.ok(Number.isFinite(each.value), name);
+  const found = scraped(samples, TARGET);
+  for (const variables of [all, chosen(found)]) {
+    for (const { selector, by = [], atAllAlone } of dashboardQueries) {
+      if (atAllAlone === true && variables !== all) continue;
+      const there = select(found, selector, variables);
+      assert.ok(there.length > 0, `${selector} finds nothing`);
+      assert.ok(
+        there.every((each) => Number.isFinite(each.value)),
+        selector,
+      );
+      for (const label of by) assert.ok(label in there[0]!.labels, `${selector} cannot be told by ${label}`);
     }
   }
+  // What is looked for is looked for as Prometheus does: another value of a variable finds nothing.
+  assert.deepEqual(select(found, "requests{ingress=~$ingress}", { ingress: "back" }), []);
   assert.deepEqual(of("nginx_ingress_controller_requests", cart)[0]?.labels, {
     canary: "",
     controller_class: "default",
-    controller_namespace: "",
+    controller_namespace: TARGET.namespace,
     controller_pod: "proxy1",
     host: "shop.example.test",
     ingress: "front",
