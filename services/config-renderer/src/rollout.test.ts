@@ -67,6 +67,25 @@ test("no second proxy is let before the first runs with it, however long that ta
   assert.equal(nextRollout(begun, { wanted, proxies, orderAgeMs: GIVE_UP_MS - 1 }), begun);
 });
 
+test("a step waits until all of the one before run with it, but not for those that have gone, nor for ever", () => {
+  const wanted = wantedOf("a");
+  const target = configurationOf([row("a")]);
+  const all = names(12);
+  const state = { ...noRollout, proven: configurationOf([]), target, admitted: all.slice(0, 4) };
+  const seen = (slow: RolloutProxy) => [
+    ...all.slice(0, 3).map((name) => proxy(name, { runs: target.id })),
+    slow,
+    ...all.slice(4).map((name) => proxy(name)),
+  ];
+  const late = all[3] ?? "";
+  const next = (slow: RolloutProxy, orderAgeMs = 0) =>
+    nextRollout(state, { wanted, proxies: seen(slow), orderAgeMs }).admitted.length;
+  assert.equal(next(proxy(late), GIVE_UP_MS - 1), 4, "it has not said yet what became of it");
+  assert.equal(next(proxy(late, { runs: target.id })), 4 + 3);
+  assert.equal(next(proxy(late, {}, false)), 4 + 3);
+  assert.equal(next(proxy(late), GIVE_UP_MS), 4 + 3);
+});
+
 test("a failure stops it, and the profile that did it is refused until nobody asks for it any more", () => {
   const proxies = [proxy("one"), proxy("two")];
   const begun = nextRollout(noRollout, { wanted: wantedOf("bad", "good"), proxies, orderAgeMs: 0 });
