@@ -20,6 +20,8 @@ export interface HostileObject {
   readonly rows: Readonly<Record<string, unknown>>;
   /** Given to the emitter straight: settings of a profile, and texts of the process's own options. */
   readonly settings?: Readonly<Record<string, unknown>>;
+  /** The same of what is said of listeners. */
+  readonly listeners?: Readonly<Record<string, unknown>>;
   readonly paths?: { readonly dir: string; readonly luaPackagePath: string; readonly httpAddress: string };
 }
 
@@ -421,6 +423,68 @@ function settings(random: SeededRandom): Record<string, unknown> {
   return said;
 }
 
+const LISTENERS: Readonly<Record<string, readonly (string | number | boolean)[]>> = {
+  forwardedHeaders: [true, false],
+  forwardedForHeader: ["X-Forwarded-For", "CF-Connecting-IP"],
+  fullForwardedFor: [true],
+  realIp: [true],
+  trusted: ["10.0.0.0/8", "10.0.0.0/8 2001:db8::/32", "", "0.0.0.0/0 ::/0"],
+  proxyProtocol: [true],
+  hsts: [true, false],
+  hstsMaxAgeSeconds: [0, 60, 2 ** 31 - 1],
+  hstsSubdomains: [false],
+  hstsPreload: [true],
+  tlsProtocols: ["TLSv1.2", "TLSv1.3", "TLSv1.2 TLSv1.3"],
+  tlsCiphers: ["HIGH:!aNULL:!MD5", "ECDHE-RSA-AES128-GCM-SHA256", "DEFAULT"],
+  tlsCurves: ["auto", "X25519:P-256", "secp384r1"],
+  tlsSessionCache: [false],
+  tlsSessionCacheBytes: [2 ** 20, 2 ** 24],
+  tlsSessionSeconds: [1, 86_400],
+  tlsSessionTickets: [true],
+  tlsBufferBytes: [1024, 16_384],
+  http2: [false],
+  http2Streams: [1, 10_000],
+  keepAliveMs: [0, 75_000, 3_600_000],
+  keepAliveRequests: [1, 1e9],
+  headerTimeoutMs: [1000, 3_600_000],
+  headerBufferBytes: [1024, 65_536],
+  largeHeaderBuffers: ["4 8192", "1 1024", "64 1048576"],
+  bodyTimeoutMs: [1000],
+  versionTold: [true],
+  requestIds: [false],
+  accessLog: [true, false],
+  unloggedUrls: ["/healthz", "/healthz,/ready?full=1", ""],
+  shutdownMs: [1000, 86_400_000],
+  peerConnections: [1, 10_000],
+  peerIdleMs: [1000],
+  peerRequests: [1, 1e9],
+  peerLifeMs: [1000],
+};
+
+function listeners(random: SeededRandom): Record<string, unknown> {
+  const said: Record<string, unknown> = {};
+  for (let i = random.between(1, 8); i > 0; i--) {
+    const [name, values] = random.pick(Object.entries(LISTENERS));
+    const value = random.pick<unknown>(values);
+    if (!random.chance(0.4)) said[name] = value;
+    else if (typeof value === "string") said[name] = maybe(random, 1, value);
+    else
+      said[name] = random.pick<unknown>([
+        -1,
+        0.5,
+        2 ** 53,
+        1e21,
+        "1",
+        null,
+        [],
+        hostileText(random),
+        Number(value) * 1e6,
+      ]);
+  }
+  if (random.chance(0.1)) said[hostileText(random)] = hostileText(random);
+  return said;
+}
+
 /** What a quoted text of nginx has to escape, or ends it. */
 const QUOTING = [
   '"',
@@ -472,7 +536,11 @@ export function hostileObject(random: SeededRandom): HostileObject {
     return { ...none, kind: "import", ingresses: [ingress(random, 0, 0)], ...around(random, 0.6) };
   }
   if (kind < 0.9) return { ...none, kind: "rows", rows: foreignRows(random) };
-  if (kind < 0.93) return { ...none, kind: "settings", settings: settings(random) };
+  if (kind < 0.93) {
+    return random.chance(0.5)
+      ? { ...none, kind: "settings", settings: settings(random) }
+      : { ...none, kind: "settings", listeners: listeners(random) };
+  }
   // Mostly short ones: a socket's path has no room for more.
   const text = (good: string) => {
     if (random.chance(0.5)) return good + random.pick(QUOTING);

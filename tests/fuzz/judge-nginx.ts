@@ -29,6 +29,9 @@ const REQUESTS_AT_ONCE = 16;
 /** Of one object: what a thousand of its hosts do, ten thousand do not do otherwise. */
 const ASKED_HOSTS = 50;
 /** Every phase that a route may have something to do in. */
+/** Nobody listens there while nginx only tests. */
+const HTTPS = "127.0.0.1:31591";
+const MOST_LISTENERS = 3;
 const EVERY_PHASE = "allphases";
 const STUMBLED =
   /\[(?:alert|emerg|crit)\]|lua entry thread aborted|failed to run|runtime error|stack traceback|exited on signal/;
@@ -60,6 +63,8 @@ export class NginxJudge implements AsyncDisposable {
     const options: NginxOptions = { dir, tool, httpAddress, workers: 1, firstByteTimeoutMs: 0 };
     const phases = { ...defaultSettings, rewrites: true, guards: true, filters: true };
     await writeFile(join(dir, "profiles.json"), JSON.stringify([[EVERY_PHASE, phases]]));
+    // Only what stands in a file: TLS is for settings of listeners.
+    await prepareNginx({ ...options, httpsAddress: HTTPS });
     const prepared = await prepareNginx(options);
     try {
       const process = await startNginx(prepared, httpAddress, signal);
@@ -72,7 +77,20 @@ export class NginxJudge implements AsyncDisposable {
 
   /** @throws Error with what must not be */
   async judge(batch: readonly { readonly rendered: Rendered; readonly foreign: boolean }[]): Promise<void> {
-    await Promise.all([this.#test(batch.map(({ rendered }) => rendered.profiles)), this.#apply(batch)]);
+    await Promise.all([
+      this.#test(batch.map(({ rendered }) => rendered.profiles)).then(() => this.#testListeners(batch)),
+      this.#apply(batch),
+    ]);
+  }
+
+  /** Each is a configuration of its own, so that some of a batch stand for all. */
+  async #testListeners(batch: readonly { readonly rendered: Rendered }[]): Promise<void> {
+    const said = batch.flatMap(({ rendered: { listeners = {} } }) =>
+      Object.keys(listeners).length === 0 ? [] : [listeners],
+    );
+    for (const listeners of said.slice(0, MOST_LISTENERS)) {
+      await this.#isTaken(renderNginx({ ...this.options, httpsAddress: HTTPS, listeners }, new Map()));
+    }
   }
 
   async #test(all: readonly ReadonlyMap<string, ProfileSettings>[]): Promise<void> {
@@ -95,8 +113,12 @@ export class NginxJudge implements AsyncDisposable {
           renderNginx(this.options, others as unknown as ReadonlyMap<string, ProfileSettings>).conf,
       },
     );
+    await this.#isTaken(renderNginx(this.options, profiles));
+  }
+
+  /** @throws UnexpectedError with what nginx -t says */
+  async #isTaken({ conf, settingsFile, settings, files }: ReturnType<typeof renderNginx>): Promise<void> {
     const path = join(this.options.dir, "trial.conf");
-    const { conf, settingsFile, settings, files } = renderNginx(this.options, profiles);
     for (const [file, text] of files) await writeFile(file, text, { mode: 0o600 });
     await writeFile(settingsFile, settings, { mode: 0o600 });
     await writeFile(path, conf, { mode: 0o600 });

@@ -17,6 +17,7 @@ import {
   buildFleet,
   defaultSettings,
   type KubeObject,
+  type ListenerSettings,
   type ProfileSettings,
   ReadSecret,
   type SecretWant,
@@ -34,6 +35,7 @@ import {
 import { type Settings, UnexpectedError } from "./expected-locations.ts";
 import { type HostileObject, NAMESPACE, PEERS } from "./hostile-object.ts";
 import { judgeConf, type Renderer } from "./judge-conf.ts";
+import { judgeListeners } from "./judge-listeners.ts";
 import { judgeRow } from "./judge-rows.ts";
 import { readNginxConf } from "./read-nginx-conf.ts";
 
@@ -41,6 +43,8 @@ import { readNginxConf } from "./read-nginx-conf.ts";
 export interface Rendered {
   readonly profiles: ReadonlyMap<string, ProfileSettings>;
   readonly rows: readonly NginxRow[];
+  /** What is said of listeners, for nginx to judge. */
+  readonly listeners?: Partial<ListenerSettings>;
 }
 
 const FLEET = "default";
@@ -84,6 +88,8 @@ export class Judge {
 
   #judge(object: HostileObject): Rendered {
     if (object.settings !== undefined) return this.#judgeSettings(object.settings);
+    if (object.listeners !== undefined)
+      return { profiles: new Map(), rows: [], listeners: this.#judgeListeners(object.listeners) };
     if (object.paths !== undefined) return this.#judgePaths(object.paths);
     const { records, left, opened } =
       object.kind === "rows" ? foreignRecords(object) : modelRecords(object, this.#pem);
@@ -117,7 +123,16 @@ export class Judge {
     if (object.kind !== "rows" && !left && waiting !== undefined) {
       throw new UnexpectedError(`a route waits for what never comes: ${waiting.problem}`);
     }
-    return { profiles, rows: sent };
+    const said = rows.settings?.[1].settings;
+    if (said === undefined) return { profiles, rows: sent };
+    const listeners = this.#judgeListeners(said);
+    if (object.kind !== "rows" && Object.keys(listeners).length < Object.keys(said).length)
+      throw new UnexpectedError(`the agent leaves out of the model's settings: ${JSON.stringify(said)}`);
+    return { profiles, rows: sent, listeners };
+  }
+
+  #judgeListeners(given: Settings): Partial<ListenerSettings> {
+    return judgeListeners(given, { ...this.#options, httpsAddress: "127.0.0.1:31591" });
   }
 
   /** The emitter by itself: it has to refuse what is of no type, whoever let it through. */

@@ -21,6 +21,12 @@ export const plants: readonly Mutation[] = [
     to: "(min > max)",
   },
   {
+    name: "listeners' bounds",
+    file: "packages/ingress/src/listener-settings.ts",
+    from: "Number.isInteger(value) && value >= min && value <= max",
+    to: "Number.isInteger(value) && min <= max",
+  },
+  {
     name: "words",
     file: "services/proxy-agent/src/nginx-text.ts",
     from: "!/^[a-z0-9_.]+( [a-z0-9_.]+)*$/.test(text)",
