@@ -17,6 +17,8 @@ export class SimProcess {
   #frozen = false;
   /** What its wall clock is off, ms. */
   #offsetMs: number;
+  /** It runs again, and what it missed is not all done yet: what comes now is behind that, as on any connection. */
+  #waking = false;
   #heldTimers: (() => void)[] = [];
   #heldMessages: (() => void)[] = [];
   readonly #sleepers = new WeakMap<AbortSignal, Set<() => void>>();
@@ -53,8 +55,21 @@ export class SimProcess {
   thaw(): void {
     if (!this.#frozen) return;
     this.#frozen = false;
-    const due = [...this.#heldTimers.splice(0), ...this.#heldMessages.splice(0)];
-    for (const run of due) this.time.after(0, () => this.deliver(run));
+    if (this.#waking) return;
+    this.#waking = true;
+    this.#wake();
+  }
+
+  #wake(): void {
+    this.time.after(0, () => {
+      const next = this.#frozen ? undefined : (this.#heldTimers.shift() ?? this.#heldMessages.shift());
+      if (next === undefined) {
+        this.#waking = false;
+        return;
+      }
+      this.#wake();
+      next();
+    });
   }
 
   /** From here on nothing reaches it any more. */
@@ -66,7 +81,7 @@ export class SimProcess {
 
   deliver(run: () => void): void {
     if (!this.#alive) return;
-    if (this.#frozen) this.#heldMessages.push(run);
+    if (this.#frozen || this.#waking) this.#heldMessages.push(run);
     else run();
   }
 
@@ -77,7 +92,7 @@ export class SimProcess {
 
   #due(run: () => void): void {
     if (!this.#alive) return;
-    if (this.#frozen) this.#heldTimers.push(run);
+    if (this.#frozen || this.#waking) this.#heldTimers.push(run);
     else run();
   }
 
