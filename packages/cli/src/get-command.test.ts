@@ -258,6 +258,23 @@ test("peers are shown worst first, with what their cluster is, their check, and 
   ]);
 });
 
+test("peers of which none is sound are shown as asked all the same", async (t) => {
+  const ejected = ["10.1.0.1:8080", "10.1.0.2:8080", "[fd00::1]:8080"].map((peer) => {
+    return { upstream: "shop-web", cluster: "eu", peer, until: now + 4000, by: "checks" as const };
+  });
+  const status = { proxies: [proxy("a", { ejected })] };
+  const notes = async (rows: Answers["rows"]) => {
+    const asked = await gateway(t, { status, rows: { ...rows } });
+    const shown = cellsOf(await getPeers({ ...asked, name: "shop/web" }));
+    return shown.filter(([, , cluster]) => cluster === "eu").map((row) => row.at(-1));
+  };
+  const out = "out at a (misses its checks)";
+  // The drained peers of us are sound.
+  assert.deepEqual(await notes({}), [out, out, out]);
+  const all = `asked all the same, for none is sound; ${out}`;
+  assert.deepEqual(await notes({ "clusters.us": cluster("us", "down") }), [all, all, all]);
+});
+
 test("a peer that is out for one service is not out for another", async (t) => {
   const ejected = [{ upstream: "shop-next", cluster: "eu", peer: "10.1.0.2:8080", until: now + 1 }];
   const asked = await gateway(t, { status: { proxies: [proxy("a", { ejected })] } });

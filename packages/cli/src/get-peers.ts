@@ -108,7 +108,18 @@ function addressOf({ address, port }: Peer): string {
 
 const order = ["down", "out", "drained", "draining", "stale", "ok"];
 
+/** Services, by fleet, of which no peer is sound: no failure empties an upstream, so proxies ask them all. */
+function inPanic(lines: readonly PeerLine[]): ReadonlySet<string> {
+  const sound = new Set(lines.filter(({ state }) => state !== "out" && state !== "down").map(upstreamOf));
+  return new Set(lines.map(upstreamOf).filter((name) => !sound.has(name)));
+}
+
+function upstreamOf({ fleet, namespace, service, port }: PeerLine): string {
+  return keyOf(fleet, namespace, service, port);
+}
+
 function cells(lines: readonly PeerLine[], now: number, wide: boolean): string[][] {
+  const panic = inPanic(lines);
   const rank = ({ state, out }: PeerLine) => order.indexOf(state) - (out.length > 0 ? 0.5 : 0);
   const named = (line: PeerLine) => `${line.fleet} ${line.namespace}/${line.service} ${line.cluster}`;
   const sorted = lines.toSorted(
@@ -123,7 +134,12 @@ function cells(lines: readonly PeerLine[], now: number, wide: boolean): string[]
       line.peer,
       line.state,
       line.check ?? "",
-      outWords(line.out, now, wide),
+      [
+        panic.has(upstreamOf(line)) ? "asked all the same, for none is sound" : "",
+        outWords(line.out, now, wide),
+      ]
+        .filter((words) => words !== "")
+        .join("; "),
     ]),
   ];
 }
