@@ -99,6 +99,8 @@ export class FleetRows {
   /** Rows whose contents in nginx are a guess: sent again even when they look the same. */
   #unsure = new Set<string>();
   #profiles: ReadonlySet<string> = new Set(["default"]);
+  /** Rows that were told last: nginx may have them before it is known. */
+  #sent: readonly PlannedRow[] = [];
   #peerCount = 0;
   /** How many rows of each kind nginx holds: told after every batch, so nobody counts them. */
   #heldOf = noRows();
@@ -239,8 +241,14 @@ export class FleetRows {
     for (const key of this.#problems.keys()) if (this.#nameOf.has(key)) this.#dirty.add(key);
   }
 
-  /** The next rows to send, of one stage; empty when nginx has all it can have. */
+  /** The next rows to send, of one stage; empty when nginx has all it can have. What was told before has an outcome. */
   next(): PlannedRow[] {
+    const rows = this.#nextOf();
+    this.#sent = rows;
+    return rows;
+  }
+
+  #nextOf(): PlannedRow[] {
     for (let stage = 0; stage < STAGES; stage++) {
       const rows = this.#changed(this.#dirty.of(stage));
       if (rows.length > 0) return rows;
@@ -533,11 +541,12 @@ export class FleetRows {
     return this.#rolloutKey !== undefined && !this.#copied.has(this.#rolloutKey);
   }
 
-  /** Names of the profiles that routes in nginx use. */
+  /** Names of the profiles that routes use which are in nginx, or on their way to it. */
   usedProfiles(): Set<string> {
     const used = new Set<string>();
-    for (const { row } of this.#held.values()) {
-      if (row?.k === "route" && !("del" in row)) for (const path of row.paths) used.add(path[3]);
+    for (const rows of [this.#held.values(), this.#sent]) {
+      for (const { row } of rows)
+        if (row?.k === "route" && !("del" in row)) for (const path of row.paths) used.add(path[3]);
     }
     return used;
   }

@@ -291,12 +291,15 @@ export class NginxProfiles {
   async #reload(plan: NginxOptions, goal: Goal, order: RolloutRow | undefined): Promise<void> {
     const { log, signal } = this.#kit;
     const profiles = new Map(goal.profiles);
+    const loaded = this.#loaded ?? (await this.#ports.kept());
     if (goal.exact !== true) {
       // Routes that nginx has serve on; whoever waits for the new profiles may be what frees these.
       const used = this.#rows.usedProfiles();
-      for (const [name, settings] of this.#loaded ?? (await this.#ports.kept()))
+      for (const [name, settings] of loaded)
         if (used.has(name) && !profiles.has(name)) profiles.set(name, settings);
     }
+    // No route may come to one that goes: it waits until nginx has it again.
+    this.#rows.setProfiles(new Set(["default", ...[...loaded.keys()].filter((name) => profiles.has(name))]));
     const listeners = goal.listeners ?? this.#listeners;
     const hash = this.#hashOf(plan, profiles, listeners);
     const before = await this.#ports.trial.load();
