@@ -64,6 +64,46 @@ test("with weights every peer gets its share in every round, spread over it", as
   );
 });
 
+test("where a peer comes or goes before every request, all get their shares of what they were there for", async (t) => {
+  const probe = await balancerProbe(t);
+  const requests = 600;
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(fc.constantFrom(1, 1, 2, 5), { minLength: 2, maxLength: 6 }),
+      fc.constantFrom(1, 4),
+      async (weights, extra) => {
+        const of = fresh();
+        const staying = weights.map((weight, i): PeerEntry => [address(i + 1), 80, weight]);
+        const guest: PeerEntry = [address(0), 80, extra];
+        const chosen = await probe.choose(
+          ...Array.from({ length: requests }, (_, n) => ({
+            // At the head of the list, where whoever begins anew would begin.
+            rows: [row("member1", n % 2 === 0 ? [guest, ...staying] : staying, of)],
+            of,
+            times: 1,
+          })),
+        );
+        const counts = tally(chosen.flat());
+        const total = weights.reduce((sum, weight) => sum + weight, 0);
+        const shareOf = (weight: number) => (weight / (total + extra) + weight / total) / 2;
+        for (const [i, weight] of weights.entries()) {
+          const count = counts.get(address(i + 1)) ?? 0;
+          assert.ok(
+            fair(count, requests, shareOf(weight)),
+            `${count} of ${requests} for ${weight} of ${total}`,
+          );
+        }
+        const asked = counts.get(address(0)) ?? 0;
+        assert.ok(
+          fair(asked, requests, extra / (total + extra) / 2),
+          `${asked} for the one that comes and goes`,
+        );
+      },
+    ),
+    { numRuns: 10 },
+  );
+});
+
 test("hash: every peer gets its share of the keys, by weight", async (t) => {
   const probe = await balancerProbe(t);
   await fc.assert(
