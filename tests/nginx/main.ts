@@ -15,6 +15,7 @@ const files = [
   "tests/nginx/start.nginx.ts",
   ...[
     "nginx-profiles",
+    "nginx-settings",
     "nginx-backends",
     "nginx-auth-url",
     "nginx-rollout",
