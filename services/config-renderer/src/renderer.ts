@@ -407,6 +407,13 @@ export class Renderer implements HubSink {
       if (row === null) this.#rows.remove(key, trace);
       else this.#rows.set(key, row, trace);
     }
+    // Profiles that no route uses any more, and what is no longer said of listeners; upstreams have their grace.
+    for (const [key, row] of settled.rows) {
+      const back = more?.rows.get(key) ?? null;
+      if (row === null && back === null && rowOrder(key) === 0) this.#rows.remove(key, trace);
+    }
+    for (const [key, row] of more?.rows ?? [])
+      if (row === null && rowOrder(key) === 0) this.#rows.remove(key, trace);
     const dueAt = this.#kit.clock.monotonic() + REMOVAL_GRACE_MS;
     this.#secrets?.doom(dueAt);
     for (const { removedUpstreams, verdicts } of all) {
