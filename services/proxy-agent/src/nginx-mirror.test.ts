@@ -116,7 +116,7 @@ test("mirror-target gets what the peer gets, without a client's word on who it i
   ]) {
     await show({ annotations: { "mirror-target": text }, ...at });
     assert.match(world.verdicts[0] ?? "", /AnnotationInvalid .*mirror-target\]: .* is not an absolute http/);
-    assert.equal((await nginx.get("/")).status, 200);
+    assert.equal((await nginx.get("/", { fresh: true })).status, 200);
   }
   assert.equal(copies.requests, before + 2);
 });
