@@ -52,7 +52,7 @@ const CONFIG = { namespace: NAMESPACE, name: "nginx-configuration" };
 /** As NATS has it where nobody says otherwise: a larger record is refused by its writer, by name. */
 const MAX_RECORD = 1024 * 1024;
 /** Milliseconds of this thread's own work for one object, whatever is in it: several times what the largest take. */
-const MAX_CPU_MS = 3000;
+const MAX_CPU_MS = 5000;
 /** Bytes of all routes that an object asks for: each path has all that its annotations say, and other names repeat them. */
 const MAX_ROUTES = 9_000_000;
 /** Of all other rows: bytes that are made of one byte of an object. */
