@@ -47,6 +47,11 @@ test("a check is what it asks, how often and how many times, and what is not sai
       { kind: "grpc", service: "shop.Cart", intervalMs: 2000, timeoutMs: 60_000, misses: 2, passes: 5 },
     ],
   ];
+  for (const [text, check] of [...table]) {
+    // By TLS the same may be said.
+    const { kind, ...rest } = check;
+    if (kind !== "tcp") table.push([text.replace(kind, `${kind}s`), { kind: `${kind}s`, ...rest }]);
+  }
   for (const [text, check] of table) {
     const { policy, said } = read({ "health-check": text });
     assert.deepEqual([policy, said], [{ check }, []], text);
@@ -75,7 +80,7 @@ test("what is of another shape is told and as if it were not there", () => {
     assert.equal(said.length, 1);
     assert.match(
       said[0] ?? "",
-      /^metadata\.annotations\[sluice\.dev\/health-check\]: .* is not http, tcp or grpc/,
+      /^metadata\.annotations\[sluice\.dev\/health-check\]: .* is not http, https, tcp, grpc or grpcs/,
     );
   }
   for (const [name, text] of [

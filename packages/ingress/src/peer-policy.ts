@@ -8,8 +8,8 @@ export const PANIC_THRESHOLD = "sluice.dev/panic-threshold";
 
 export const peerPolicyShapes = {
   [HEALTH_CHECK]:
-    "http, tcp or grpc, then with blanks between any of interval=, timeout= (times such as 250ms, 2s or 1m), misses=, passes= " +
-    "(1 to 100), for http also path=, host=, status= (such as 200 or 200-399), for grpc service=",
+    "http, https, tcp, grpc or grpcs, then with blanks between any of interval=, timeout= (times such as 250ms, 2s or 1m), " +
+    "misses=, passes= (1 to 100), for http and https also path=, host=, status= (such as 200 or 200-399), for grpc and grpcs service=",
   [SLOW_START]: "a time such as 30s or 5m, 1s to 60m",
   [MAX_CONNECTIONS]: "a whole number, 1 to 1000000",
   [PANIC_THRESHOLD]: "a whole number of percent, 0 to 100",
@@ -65,10 +65,14 @@ const common: Readonly<Record<string, Word>> = {
   passes: number("passes", (value) => whole(value, COUNT)),
 };
 
+const ofHttp = { ...common, path: text("path", PATH), host: text("host", HOST), status };
+const ofGrpc = { ...common, service: text("service", SERVICE) };
 const wordsOf: Readonly<Record<string, Readonly<Record<string, Word>>>> = {
-  http: { ...common, path: text("path", PATH), host: text("host", HOST), status },
+  http: ofHttp,
+  https: ofHttp,
   tcp: common,
-  grpc: { ...common, service: text("service", SERVICE) },
+  grpc: ofGrpc,
+  grpcs: ofGrpc,
 };
 
 function readCheck(said: string): HealthCheck | null {
@@ -87,7 +91,7 @@ function readCheck(said: string): HealthCheck | null {
   // Whoever asks four times a second does not wait a second for each answer.
   const intervalMs = draft.intervalMs ?? unsaid.intervalMs;
   const timeoutMs = Math.min(unsaid.timeoutMs, intervalMs);
-  const path = kind === "http" ? { path: "/" } : {};
+  const path = kind === "http" || kind === "https" ? { path: "/" } : {};
   return { ...unsaid, timeoutMs, ...path, ...draft, kind };
 }
 

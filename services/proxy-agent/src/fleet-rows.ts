@@ -11,7 +11,9 @@ import {
   type SettingsRow,
   type UpstreamRow,
 } from "@sluice/contracts";
+import { defaultSettings, type ProfileSettings } from "@sluice/ingress";
 import type { CheckedPeer } from "./checks/active-checks.ts";
+import { type CheckSecrets, type CheckTls, checkTls, isTlsCheck } from "./checks/check-tls.ts";
 import type { CertificateExpiry } from "./dashboard-metrics.ts";
 import {
   BATCH_COST,
@@ -27,7 +29,7 @@ import {
   rowKey,
   upstreamRow,
 } from "./nginx-row.ts";
-import { profileName } from "./profile-settings.ts";
+import { profileName, readProfile } from "./profile-settings.ts";
 import type { OpenedSecret } from "./secret-opener.ts";
 import { STAGES, StagedKeys } from "./staged-keys.ts";
 
@@ -109,6 +111,17 @@ export class FleetRows {
   #settingsKey: string | undefined;
   /** By upstream. */
   readonly #checks = new Map<string, HealthCheck>();
+  readonly #checkSecrets: CheckSecrets = {
+    authorities: (id) => this.authorities(id),
+    client: (id) => {
+      const key = this.#keyOf.get(rowKey({ k: "secret", id }));
+      const row = key === undefined ? undefined : (this.#wanted.get(key) as SecretRow);
+      const opened = row === undefined ? null : (this.#options.secrets?.of(row) ?? null);
+      if (opened === null || "problem" in opened) return undefined;
+      const { chain, key: privateKey } = opened.row;
+      return chain === undefined || privateKey === undefined ? undefined : { chain, key: privateKey };
+    },
+  };
 
   constructor(options: FleetRowsOptions) {
     this.#options = options;
@@ -493,15 +506,42 @@ export class FleetRows {
   /** Peers that nginx has, of upstreams that want theirs checked; none that terminates. */
   *checkedPeers(): IterableIterator<CheckedPeer> {
     if (this.#checks.size === 0) return;
+    const identities = new Map<string, CheckTls | null>();
     for (const rows of this.#peersOf.values()) {
       for (const { upstream, cluster, peers } of rows.values()) {
         const check = this.#checks.get(upstream);
         if (check === undefined) continue;
+        let tls = identities.get(upstream);
+        if (tls === undefined && isTlsCheck(check)) {
+          tls = checkTls(this.#profilesOf(upstream), this.#checkSecrets);
+          identities.set(upstream, tls);
+        }
+        // Nobody could prove anything yet: requests find out for themselves.
+        if (tls === null) continue;
         for (const [address, port, , draining] of peers) {
-          if (draining !== 1) yield { upstream, cluster, address, port, check };
+          if (draining === 1) continue;
+          yield { upstream, cluster, address, port, check, ...(tls === undefined ? {} : { tls }) };
         }
       }
     }
+  }
+
+  /** Of the routes in nginx that lead to an upstream, by name. */
+  #profilesOf(upstream: string): Map<string, ProfileSettings> {
+    const names = new Set<string>();
+    for (const id of this.#users.get(upstream) ?? []) {
+      const row = this.#held.get(id)?.row;
+      if (row?.k !== "route" || "del" in row) continue;
+      for (const path of row.paths) if ([...upstreamsOf([path])].includes(upstream)) names.add(path[3]);
+    }
+    const profiles = new Map<string, ProfileSettings>();
+    if (names.has("default")) profiles.set("default", defaultSettings);
+    for (const [, row] of this.profileRows()) {
+      const name = profileName(row.hash);
+      const settings = names.has(name) ? readProfile(row) : null;
+      if (settings !== null && !("problem" in settings)) profiles.set(name, settings);
+    }
+    return profiles;
   }
 
   /** Every record with the row that nginx has for it. */

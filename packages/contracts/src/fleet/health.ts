@@ -6,9 +6,9 @@ const Times = Type.Integer({ minimum: 1, maximum: 100 });
 
 /** How proxies ask peers whether they serve. A kind that a reader does not know means that nobody asks. */
 export const HealthCheck = Type.Object({
-  /** `http` (with `path`), `tcp` or `grpc` (grpc.health.v1). */
+  /** `http` (with `path`), `tcp` or `grpc` (grpc.health.v1); `https` and `grpcs` the same by TLS, as routes speak it to these peers. */
   kind: Type.String({ pattern: "^[a-z]{1,16}$" }),
-  /** http: what is asked for, and under which name; absent: the peer's address. */
+  /** http, https: what is asked for, and under which name; absent: the peer's address. */
   path: Type.Optional(Type.String({ pattern: "^/[\\x21-\\x7e]*$", maxLength: 2048 })),
   host: Type.Optional(Type.String({ pattern: "^[0-9A-Za-z._:\\[\\]-]+$", maxLength: 259 })),
   /** http: the first and the last status that count as well; absent: 200 and 399. */

@@ -1,6 +1,7 @@
 import type { HealthCheck } from "@sluice/contracts";
 import { type Kit, LinkedAbort, slept, TimeLimit } from "@sluice/service-kit";
 import { Wake } from "../wake.ts";
+import type { CheckTls } from "./check-tls.ts";
 import { nextCheckMs, stretch } from "./pace.ts";
 import { PeerHealth } from "./peer-health.ts";
 import type { Probe } from "./probe.ts";
@@ -12,6 +13,8 @@ export interface CheckedPeer {
   readonly address: string;
   readonly port: number;
   readonly check: HealthCheck;
+  /** Of a check that speaks TLS. */
+  readonly tls?: CheckTls;
 }
 
 /** Upstream, cluster and peer as nginx names them. */
@@ -77,8 +80,9 @@ export class ActiveChecks {
     const before = new Set(this.#followed.keys());
     let perSecond = 0;
     for (const peer of peers) {
-      const id = JSON.stringify([peer.upstream, peer.cluster, peer.address, peer.port, peer.check]);
-      perSecond += 1000 / peer.check.intervalMs;
+      const { upstream, cluster, address, port, check, tls } = peer;
+      const id = JSON.stringify([upstream, cluster, address, port, check, tls?.id]);
+      perSecond += 1000 / check.intervalMs;
       if (!before.delete(id) && !this.#followed.has(id)) this.#begin(id, peer);
     }
     this.#perSecond = perSecond;
@@ -132,13 +136,17 @@ export class ActiveChecks {
   }
 
   /** @returns null: nothing can be said of it */
-  async #ask({ check, address, port }: CheckedPeer, signal: AbortSignal): Promise<boolean | null> {
+  async #ask({ check, address, port, tls }: CheckedPeer, signal: AbortSignal): Promise<boolean | null> {
     const { clock, metrics } = this.#kit;
     const total = metrics.counter("sluice_proxy_checks_total", "Checks of peers by outcome.", ["result"]);
     const began = clock.monotonic();
     using limit = new TimeLimit(clock, check.timeoutMs, signal);
     try {
-      await this.#ports.probe(check, { address, port }, limit.signal);
+      await this.#ports.probe(
+        check,
+        { address, port, ...(tls === undefined ? {} : { tls: tls.options }) },
+        limit.signal,
+      );
       total.inc({ result: "passed" });
       return true;
     } catch {

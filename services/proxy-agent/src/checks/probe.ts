@@ -1,6 +1,8 @@
 import { request } from "node:http";
 import { connect as connectHttp2, constants } from "node:http2";
+import { request as requestHttps } from "node:https";
 import { connect } from "node:net";
+import type { ConnectionOptions } from "node:tls";
 import type { HealthCheck } from "@sluice/contracts";
 import { serviceQuestion, servingAnswer } from "./grpc-health.ts";
 
@@ -8,6 +10,8 @@ import { serviceQuestion, servingAnswer } from "./grpc-health.ts";
 export interface ProbeTarget {
   readonly address: string;
   readonly port: number;
+  /** Of a check that speaks TLS: what is shown to the peer, and what it has to prove. */
+  readonly tls?: ConnectionOptions;
 }
 
 /** Resolves when the peer serves, rejects with what is wrong, at the latest when the signal aborts. */
@@ -37,13 +41,14 @@ function authority({ address, port }: ProbeTarget): string {
 function http(check: HealthCheck, target: ProbeTarget, signal: AbortSignal): Promise<void> {
   const { path = "/", host, statusFrom = OK[0], statusTo = OK[1] } = check;
   return new Promise((resolve, reject) => {
-    const sent = request({
+    const asked = {
       host: target.address,
       port: target.port,
       path,
       agent: false,
       headers: { host: host ?? authority(target), "user-agent": "sluice-health-check", connection: "close" },
-    });
+    } as const;
+    const sent = target.tls === undefined ? request(asked) : requestHttps({ ...asked, ...target.tls });
     const cut = () => sent.destroy(new Error("no answer in time"));
     signal.addEventListener("abort", cut, { once: true });
     sent.once("response", ({ statusCode = 0 }) => {
@@ -63,7 +68,11 @@ const MOST_BYTES = 64;
 
 function grpc({ service = "" }: HealthCheck, target: ProbeTarget, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
-    const session = connectHttp2(`http://${authority(target)}`);
+    const { tls } = target;
+    const session =
+      tls === undefined
+        ? connectHttp2(`http://${authority(target)}`)
+        : connectHttp2(`https://${authority(target)}`, tls);
     const end = (error?: Error) => {
       signal.removeEventListener("abort", cut);
       if (error === undefined) resolve();
@@ -104,7 +113,10 @@ function grpc({ service = "" }: HealthCheck, target: ProbeTarget, signal: AbortS
 
 /** Over the network, as the check says; a kind that this version does not know is passed by all. */
 export const networkProbe: Probe = (check, target, signal) => {
-  if (check.kind === "http") return http(check, target, signal);
-  if (check.kind === "grpc") return grpc(check, target, signal);
+  const { tls, ...clear } = target;
+  if (check.kind === "http") return http(check, clear, signal);
+  if (check.kind === "grpc") return grpc(check, clear, signal);
+  if (tls !== undefined && check.kind === "https") return http(check, target, signal);
+  if (tls !== undefined && check.kind === "grpcs") return grpc(check, target, signal);
   return check.kind === "tcp" ? tcp(target, signal) : Promise.resolve();
 };

@@ -123,7 +123,7 @@ export interface TestFleet {
   set(key: string, value: FleetValue, trace?: Trace): void;
   remove(key: string): void;
   /** An upstream with peers of these clusters, by pods. */
-  upstream(id: string, clusters: Record<string, readonly TestPod[]>): void;
+  upstream(id: string, clusters: Record<string, readonly Pick<TestPod, "address" | "port">[]>): void;
   route(host: string, upstream: string | null, profile?: string): void;
   idle(): Promise<void>;
 }
