@@ -1,4 +1,5 @@
 import Type from "typebox";
+import { decode } from "./envelope.ts";
 
 // What `GET /api/v1/status` answers and `sluice status` shows: the whole of Sluice at one moment, worst first.
 
@@ -221,3 +222,17 @@ export const Status = Type.Object({
   rollouts: Type.Array(StatusRollout),
 });
 export type Status = Type.Static<typeof Status>;
+
+/**
+ * What a gateway answered, an older one too: an operator's `sluice` may be newer than what runs. What came to the answer
+ * after its first form counts as empty where it is absent; whatever is added to `Status` is optional or stands here.
+ * @throws BadRecordError
+ */
+export function readStatus(answer: unknown, subject: string): Status {
+  if (typeof answer !== "object" || answer === null) return decode(Status, answer, subject);
+  const { rollouts = [] } = answer as { readonly rollouts?: unknown };
+  const whole = Array.isArray(rollouts)
+    ? rollouts.map((rollout: unknown) => ({ refusedSettings: [], ...(rollout as object) }))
+    : rollouts;
+  return decode(Status, { ...answer, rollouts: whole }, subject);
+}
