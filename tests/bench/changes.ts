@@ -80,7 +80,7 @@ export async function changes(options: ChangesOptions): Promise<BenchResult> {
   const { signal, log, clusters } = options;
   const inject = (options.inject ?? []).flatMap((delayed) => ["--inject", delayed]);
   const args = ["--empty", "--processes", "--members", String(clusters), ...inject];
-  await using world = await startedWorld(args, signal);
+  await using world = await startedWorld(args, signal, {}, true);
   await using stack = new AsyncDisposableStack();
   const port = await freePort();
   stack.use(await servePeer("0.0.0.0", port));

@@ -34,19 +34,22 @@ export interface StartedWorld extends AsyncDisposable {
  * Starts a world of its own: free ports, a state folder of its own.
  *
  * @param env for it and all its processes, besides the environment of the test
+ * @param apart in a session of its own, as its services are: Linux shares the cores out by session (sched_autogroup), and
+ * who measures waits for them as long as the sandbox makes it, not the services. A terminal's Ctrl-C does not reach it.
  * @throws when it ends before it is ready, with what it said
  */
 export async function startedWorld(
   args: readonly string[],
   signal: AbortSignal,
   env: Readonly<Record<string, string>> = {},
+  apart = false,
 ): Promise<StartedWorld> {
   const stateDir = await mkdtemp(join(tmpdir(), "sluice-world-"));
   const ports = ["--http-port", String(await freePort()), "--gateway-port", String(await freePort())];
   const launcher = spawn(
     process.execPath,
     [join(root, "scripts/run.mjs"), "start", "--json", "--state-dir", stateDir, ...ports, ...args],
-    { stdio: ["ignore", "pipe", "pipe"], cwd: root, env: { ...process.env, ...env } },
+    { stdio: ["ignore", "pipe", "pipe"], cwd: root, detached: apart, env: { ...process.env, ...env } },
   );
   let said = "";
   launcher.stderr.on("data", (chunk: Buffer) => {
