@@ -1,6 +1,7 @@
 import type { RouteRow, SecretRow, StatusProxy } from "@sluice/contracts";
 import { certificateFacts } from "./certificate-facts.ts";
 import { type Getting, type Got, untilWords } from "./get-command.ts";
+import { shortened } from "./shortened.ts";
 import { fetchStatus } from "./status-command.ts";
 import { askFleets, type FleetRows } from "./table-rows.ts";
 
@@ -100,10 +101,7 @@ function refusals(fleet: string, id: string, proxies: readonly StatusProxy[]): s
 const MOST_HOSTS = 3;
 
 function cells(lines: readonly CertificateLine[], now: number, wide: boolean): string[][] {
-  const some = (names: readonly string[]) => {
-    const most = wide ? names.length : MOST_HOSTS;
-    return `${names.slice(0, most).join(" ")}${names.length > most ? ` and ${names.length - most} more` : ""}`;
-  };
+  const some = (names: readonly string[]) => shortened(names, wide ? names.length : MOST_HOSTS, " ");
   const more = wide ? ["KEY", "ISSUER", "FROM"] : [];
   return [
     ["FLEET", "SECRET", "HOSTS", "NAMES", ...more, "ENDS", "PROBLEM"],

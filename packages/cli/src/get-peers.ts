@@ -1,7 +1,9 @@
 import type { FleetCluster, Peer, StatusProxy, UpstreamRow } from "@sluice/contracts";
 import { ago, type Getting, type Got } from "./get-command.ts";
+import { holdWords } from "./hold-words.ts";
 import { serviceQuery } from "./past-options.ts";
 import { checkWords } from "./policy-words.ts";
+import { shortened } from "./shortened.ts";
 import { fetchStatus } from "./status-command.ts";
 import { askFleets, type FleetRows } from "./table-rows.ts";
 
@@ -149,12 +151,11 @@ const MOST_PROXIES = 3;
 /** `out at a (misses its checks), b (requests failed; tried again in 4 s)` */
 function outWords(out: PeerLine["out"], now: number, wide: boolean): string {
   if (out.length === 0) return "";
-  const most = wide ? out.length : MOST_PROXIES;
-  const words = out.slice(0, most).map(({ proxy, by, until }) => {
-    const seconds = Math.max(0, Math.round((until - now) / 1000));
-    return `${proxy} (${by === "checks" ? "misses its checks" : `requests failed; tried again in ${seconds} s`})`;
+  const words = out.map(({ proxy, by, until }) => {
+    const hold = holdWords(by, until, now);
+    return `${proxy} (${by === "checks" ? hold.because : `${hold.because}; ${hold.until}`})`;
   });
-  return `out at ${words.join(", ")}${out.length > most ? ` and ${out.length - most} more` : ""}`;
+  return `out at ${shortened(words, wide ? words.length : MOST_PROXIES, ", ")}`;
 }
 
 function verdictCells(proxies: readonly StatusProxy[]): string[][] {

@@ -1,5 +1,6 @@
 import { ConfigError, type Finding, type StatusProxy, type StatusRollout } from "@sluice/contracts";
 import { ago, type Getting, type Got } from "./get-command.ts";
+import { holdWords } from "./hold-words.ts";
 import { settingsWords } from "./policy-words.ts";
 import { fetchStatus } from "./status-command.ts";
 
@@ -103,16 +104,17 @@ function problemCells(proxies: readonly StatusProxy[]): string[][] {
 
 function holdCells(proxies: readonly StatusProxy[], now: number): string[][] {
   const rows = proxies.flatMap(({ proxy, ejected }) =>
-    ejected.map(({ upstream, cluster, peer, until, by }) => [
-      proxy,
-      upstream ?? "",
-      cluster,
-      peer === "*" ? "(all of them)" : peer,
-      by === "checks" ? "misses its checks" : "requests failed",
-      by === "checks"
-        ? "it passes them"
-        : `tried again in ${Math.max(0, Math.round((until - now) / 1000))} s`,
-    ]),
+    ejected.map(({ upstream, cluster, peer, until, by }) => {
+      const hold = holdWords(by, until, now);
+      return [
+        proxy,
+        upstream ?? "",
+        cluster,
+        peer === "*" ? "(all of them)" : peer,
+        hold.because,
+        hold.until,
+      ];
+    }),
   );
   return [["PROXY", "UPSTREAM", "CLUSTER", "PEER", "BECAUSE", "UNTIL"], ...rows];
 }

@@ -1,5 +1,6 @@
 import type { TopologyPeers, TopologyService } from "@sluice/contracts";
 import type { Getting, Got } from "./get-command.ts";
+import { shortened } from "./shortened.ts";
 import { askTopology, type TopologyRows } from "./table-rows.ts";
 
 const MOST_PEERS = 6;
@@ -38,11 +39,9 @@ function cells(lines: readonly ServiceLine[], wide: boolean): string[][] {
     if (each.length === 0) return [[namespace, service, port, "", "0", ""]];
     return each.map(([cluster, byPort], i) => {
       const all = [...new Set(Object.values(byPort).flatMap((peers) => peers.map(({ address }) => address)))];
-      const most = wide ? all.length : MOST_PEERS;
-      const named = all.slice(0, most).join(" ");
-      const more = all.length > most ? ` and ${all.length - most} more` : "";
+      const addresses = shortened(all, wide ? all.length : MOST_PEERS, " ");
       const first = i === 0 ? [namespace, service, port] : ["", "", ""];
-      return [...first, cluster, String(all.length), `${named}${more}`];
+      return [...first, cluster, String(all.length), addresses];
     });
   });
   return [["NAMESPACE", "NAME", "PORTS", "CLUSTER", "PEERS", "ADDRESSES"], ...rows];

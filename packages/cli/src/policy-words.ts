@@ -10,6 +10,7 @@ import type {
   RoutePath,
   SecretRow,
 } from "@sluice/contracts";
+import { shortened } from "./shortened.ts";
 
 // Rows of a fleet as people read them: what a path does with its requests.
 
@@ -110,8 +111,7 @@ function accessWords({ allow, deny, users, any }: Access, names: Names): string 
 
 /** Ranges; of many the first ones and how many there are. */
 function some(ranges: readonly string[]): string {
-  const more = ranges.length > 4 ? ` and ${ranges.length - 4} more` : "";
-  return `${ranges.slice(0, 4).join(" ")}${more}`;
+  return shortened(ranges, 4, " ");
 }
 
 function authWords({ secure, host, port, target }: AuthRequest): string {

@@ -1,4 +1,4 @@
-import { ConfigError, decode, Status } from "@sluice/contracts";
+import { ConfigError, readStatus, type Status } from "@sluice/contracts";
 import { askGateway, gatewayAddress } from "./gateway.ts";
 import { renderStatus } from "./render-status.ts";
 
@@ -7,8 +7,7 @@ const FINDINGS = 2;
 
 /** @throws GatewayUnreachableError, BadRecordError */
 export async function fetchStatus(gateway: string): Promise<Status> {
-  const read = (answer: unknown, subject: string) => decode(Status, answer, subject);
-  return askGateway(gateway, read, { path: "/api/v1/status" });
+  return askGateway(gateway, readStatus, { path: "/api/v1/status" });
 }
 
 /** `sluice status`: 0 all is well, 2 something is to be looked at. */
