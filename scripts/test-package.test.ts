@@ -8,8 +8,10 @@ import { fileURLToPath } from "node:url";
 
 const script = fileURLToPath(new URL("./test-package.mjs", import.meta.url));
 let folder = "";
+let fileMs = 600_000;
 
 beforeEach(() => {
+  fileMs = 600_000;
   folder = mkdtempSync(join(tmpdir(), "sluice-test-package-"));
   mkdirSync(join(folder, "reports"));
   mkdirSync(join(folder, "src", "node_modules"), { recursive: true });
@@ -27,7 +29,8 @@ function runPackage(files: Readonly<Record<string, string>>, ...args: string[]) 
     );
   }
   // NODE_TEST_CONTEXT tells a runner that it runs inside another one.
-  const { NODE_TEST_CONTEXT: _, ...env } = process.env;
+  const { NODE_TEST_CONTEXT: _, ...inherited } = process.env;
+  const env = { ...inherited, SLUICE_TEST_FILE_MS: String(fileMs) };
   const { status, stdout } = spawnSync(process.execPath, [script, ...args], {
     cwd: folder,
     env: { ...env, SLUICE_TEST_REPORTS: join(folder, "reports") },
@@ -70,6 +73,18 @@ describe("the tests of one package", () => {
     });
     assert.equal(status, 1);
     assert.equal(report.failed, 2);
+  });
+
+  test("a file that would never end is ended, has failed and is named with what keeps it", () => {
+    fileMs = 1_500;
+    const { status, stdout, report } = runPackage({
+      "a.test.ts": passes,
+      "b.test.ts": `${passes}\nsetInterval(() => {}, 10);`,
+    });
+    assert.equal(status, 1);
+    assert.match(stdout, /src\/b\.test\.ts has not ended after 1500 ms; what keeps it: .*Timeout/);
+    assert.equal(report.failed, 1);
+    assert.match(report.failures[0], /b\.test\.ts/);
   });
 
   test("do not leave before what they left open has ended", () => {

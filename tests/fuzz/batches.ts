@@ -1,7 +1,8 @@
+import { setImmediate as breathe } from "node:timers/promises";
 import { trialAuthority, trialCertificate } from "@sluice/native-tools/testing";
 import { objectOf } from "./certain-objects.ts";
 import type { HostileObject } from "./hostile-object.ts";
-import { NginxJudge } from "./judge-nginx.ts";
+import { NginxJudge, type Owned } from "./judge-nginx.ts";
 import { Judge, type Pem, type Rendered } from "./judge-object.ts";
 import { shrinkJson } from "./shrink-json.ts";
 
@@ -37,23 +38,35 @@ interface Judged {
 export class Batches implements AsyncDisposable {
   readonly #nginx: NginxJudge;
   readonly #judge: Judge;
+  readonly #signal: AbortSignal;
 
-  private constructor(nginx: NginxJudge, pem: Pem) {
+  private constructor(nginx: NginxJudge, pem: Pem, signal: AbortSignal) {
     this.#nginx = nginx;
+    this.#signal = signal;
     this.#judge = new Judge(nginx.options, pem);
   }
 
   static async start(signal: AbortSignal): Promise<Batches> {
     const issuer = await trialAuthority();
     const { cert, key } = await trialCertificate({ names: ["shop.example.test"], issuer });
-    return new Batches(await NginxJudge.start(signal), { cert, key, ca: issuer.cert });
+    return new Batches(await NginxJudge.start(signal), { cert, key, ca: issuer.cert }, signal);
   }
 
+  get owned(): Owned {
+    return this.#nginx.owned;
+  }
+
+  /** When the run is to stop: what was found until then. */
   async run(
     seeds: readonly string[],
   ): Promise<{ readonly violations: Violation[]; readonly reached: Reached }> {
     const judged: Judged[] = [];
-    const violations = await this.#violations(seeds, judged);
+    const violations: Violation[] = [];
+    try {
+      await this.#find(seeds, judged, violations);
+    } catch (error) {
+      if (!this.#signal.aborted) throw error;
+    }
     const rows = judged.flatMap(({ rendered }) => rendered.rows);
     return {
       violations,
@@ -65,17 +78,19 @@ export class Batches implements AsyncDisposable {
     };
   }
 
-  async #violations(seeds: readonly string[], judged: Judged[]): Promise<Violation[]> {
-    const found: Violation[] = [];
+  async #find(seeds: readonly string[], judged: Judged[], found: Violation[]): Promise<void> {
     for (const seed of seeds) {
-      if (found.length >= MAX_FOUND) return found;
+      if (found.length >= MAX_FOUND) return;
+      await this.#mayGoOn();
       const object = objectOf(seed);
       const what = this.#problemOf(object, (rendered) => {
         judged.push({ seed, object, rendered, foreign: object.kind === "rows" });
       });
       if (what === null) continue;
-      const same = (smaller: HostileObject) =>
-        Promise.resolve(kindOf(this.#problemOf(smaller)) === kindOf(what));
+      const same = async (smaller: HostileObject) => {
+        await this.#mayGoOn();
+        return kindOf(this.#problemOf(smaller)) === kindOf(what);
+      };
       found.push(await this.#told(seed, object, what, same, found.length));
     }
     for (let rest = judged; rest.length > 0; ) {
@@ -105,7 +120,12 @@ export class Batches implements AsyncDisposable {
       if (found.length >= MAX_TOLD) break;
       rest = rest.filter((each) => each !== one);
     }
-    return found;
+  }
+
+  /** Whoever says that it is enough must be heard between two objects. */
+  async #mayGoOn(): Promise<void> {
+    await breathe();
+    this.#signal.throwIfAborted();
   }
 
   async #told(
@@ -116,7 +136,13 @@ export class Batches implements AsyncDisposable {
     before: number,
   ): Promise<Violation> {
     const small = before < MAX_TOLD && JSON.stringify(object).length <= MAX_SHRUNK;
-    return { seed, what, object: small ? await shrinkJson(object, same) : object };
+    if (!small) return { seed, what, object };
+    try {
+      return { seed, what, object: await shrinkJson(object, same) };
+    } catch (error) {
+      if (!this.#signal.aborted) throw error;
+      return { seed, what, object };
+    }
   }
 
   #problemOf(object: HostileObject, good?: (rendered: Rendered) => void): string | null {
@@ -135,6 +161,8 @@ export class Batches implements AsyncDisposable {
       await this.#nginx.judge(batch);
       return null;
     } catch (error) {
+      // What was broken off says nothing about an object.
+      this.#signal.throwIfAborted();
       return error instanceof Error ? `${error.name}: ${error.message}` : String(error);
     }
   }

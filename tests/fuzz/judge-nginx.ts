@@ -26,15 +26,23 @@ import { judgeRow } from "./judge-rows.ts";
 /** Bytes of rows in one request to nginx, which takes 16 MB. */
 const MAX_POST = 4_000_000;
 const REQUESTS_AT_ONCE = 16;
+/** Milliseconds for one call, one request, one test of a file: a machine is busy, an nginx that hangs is told. */
+const MOST_MS = 60_000;
 /** Of one object: what a thousand of its hosts do, ten thousand do not do otherwise. */
 const ASKED_HOSTS = 50;
-/** Every phase that a route may have something to do in. */
 /** Nobody listens there while nginx only tests. */
 const HTTPS = "127.0.0.1:31591";
 const MOST_LISTENERS = 3;
+/** Every phase that a route may have something to do in. */
 const EVERY_PHASE = "allphases";
 const STUMBLED =
   /\[(?:alert|emerg|crit)\]|lua entry thread aborted|failed to run|runtime error|stack traceback|exited on signal/;
+
+/** What is left of a judge that could not clean up: a process group, and a folder. */
+export interface Owned {
+  readonly pid: number;
+  readonly dir: string;
+}
 
 const keptAlive = new Agent({ keepAlive: true });
 
@@ -68,19 +76,29 @@ export class NginxJudge implements AsyncDisposable {
     const prepared = await prepareNginx(options);
     try {
       const process = await startNginx(prepared, httpAddress, signal);
-      return new NginxJudge(options, process, new UnixNginxClient(prepared.socketPath), signal);
+      return new NginxJudge(options, process, new UnixNginxClient(prepared.socketPath, MOST_MS), signal);
     } catch (error) {
       await rm(dir, { recursive: true, force: true });
       throw error;
     }
   }
 
-  /** @throws Error with what must not be */
+  /** The processes that it has beside its own; its folder. */
+  get owned(): Owned {
+    return { pid: this.#process.pid, dir: this.options.dir };
+  }
+
+  /**
+   * Both halves have ended when it has: nothing of them is at work in a folder that goes away.
+   * @throws Error with what must not be; AbortError when the run is to stop
+   */
   async judge(batch: readonly { readonly rendered: Rendered; readonly foreign: boolean }[]): Promise<void> {
-    await Promise.all([
+    const halves = await Promise.allSettled([
       this.#test(batch.map(({ rendered }) => rendered.profiles)).then(() => this.#testListeners(batch)),
       this.#apply(batch),
     ]);
+    this.#signal.throwIfAborted();
+    for (const half of halves) if (half.status === "rejected") throw half.reason;
   }
 
   /** Each is a configuration of its own, so that some of a batch stand for all. */
@@ -127,6 +145,8 @@ export class NginxJudge implements AsyncDisposable {
       await promisify(execFile)(this.options.tool.path, args, {
         env: { ...process.env, ...this.options.tool.env },
         signal: this.#signal,
+        timeout: MOST_MS,
+        killSignal: "SIGKILL",
       });
     } catch (error) {
       this.#signal.throwIfAborted();
@@ -218,6 +238,7 @@ export class NginxJudge implements AsyncDisposable {
           path,
           headers: { host },
           agent: keptAlive,
+          timeout: MOST_MS,
           signal: this.#signal,
         },
         (response) => {
@@ -228,6 +249,9 @@ export class NginxJudge implements AsyncDisposable {
           response.on("end", resolve);
         },
       );
+      sent.on("timeout", () =>
+        sent.destroy(new UnexpectedError(`no answer for ${MOST_MS} ms at ${host}${path}`)),
+      );
       sent.on("error", reject);
       sent.end();
     });
@@ -235,8 +259,11 @@ export class NginxJudge implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#client[Symbol.dispose]();
-    await this.#process.stop();
-    await rm(this.options.dir, { recursive: true, force: true });
+    try {
+      await this.#process.stop();
+    } finally {
+      await rm(this.options.dir, { recursive: true, force: true });
+    }
   }
 }
 

@@ -1,6 +1,7 @@
 import { parentPort, workerData } from "node:worker_threads";
 import { takeAway } from "../simulation/take-away.ts";
 import type { Reached, Violation } from "./batches.ts";
+import type { Owned } from "./judge-nginx.ts";
 import { plants } from "./plants.ts";
 
 /** What a worker is told: every so-manieth batch is its own. */
@@ -13,6 +14,11 @@ export interface Share {
   readonly plant: string | null;
   /** The seed is that of one object. */
   readonly single: boolean;
+}
+
+/** What a worker says first. */
+export interface Began {
+  readonly owned: Owned;
 }
 
 export interface Said {
@@ -28,16 +34,23 @@ if (planted !== undefined) takeAway(planted);
 const { Batches } = await import("./batches.ts");
 const stop = new AbortController();
 parentPort?.once("message", () => stop.abort());
-await using batches = await Batches.start(stop.signal);
-for (
-  let from = share.first * share.batch;
-  from < share.objects && !stop.signal.aborted;
-  from += share.every * share.batch
-) {
-  const count = Math.min(share.batch, share.objects - from);
-  const seeds = share.single
-    ? [share.seed]
-    : Array.from({ length: count }, (_, i) => `${share.seed}-${from + i + 1}`);
-  parentPort?.postMessage({ objects: count, ...(await batches.run(seeds)) } satisfies Said);
+try {
+  await using batches = await Batches.start(stop.signal);
+  parentPort?.postMessage({ owned: batches.owned } satisfies Began);
+  for (
+    let from = share.first * share.batch;
+    from < share.objects && !stop.signal.aborted;
+    from += share.every * share.batch
+  ) {
+    const count = Math.min(share.batch, share.objects - from);
+    const seeds = share.single
+      ? [share.seed]
+      : Array.from({ length: count }, (_, i) => `${share.seed}-${from + i + 1}`);
+    parentPort?.postMessage({ objects: count, ...(await batches.run(seeds)) } satisfies Said);
+  }
+} catch (error) {
+  // nginx that was still starting when it was enough.
+  if (!stop.signal.aborted) throw error;
+} finally {
+  parentPort?.close();
 }
-parentPort?.close();

@@ -111,11 +111,13 @@ export class UnixNginxClient implements NginxClient {
   readonly #socketPath: string;
   readonly #agent = new Agent({ keepAlive: true, maxSockets: 1 });
   // Nginx that is being started again must be met at once: half open after a fifth of a second.
-  readonly #guard: Guard = createGuard({ name: "nginx", timeoutMs: CALL_MS, resetMs: 200 });
+  readonly #guard: Guard;
   readonly #onClose = new Set<() => void>();
 
-  constructor(socketPath: string) {
+  /** @param callMs milliseconds for one call */
+  constructor(socketPath: string, callMs = CALL_MS) {
     this.#socketPath = socketPath;
+    this.#guard = createGuard({ name: "nginx", timeoutMs: callMs, resetMs: 200 });
   }
 
   onClose(listener: () => void): void {
